@@ -1,0 +1,1 @@
+"""Checks: one question about an observation a file (floor 3)."""

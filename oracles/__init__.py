@@ -1,0 +1,1 @@
+"""Oracles: what a right kernel computes, and how far honest rounding may move it (floor 1)."""
