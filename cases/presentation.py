@@ -1,0 +1,64 @@
+"""How a path is fed: packing, layout, strides, alignment, index type, sentinel, poison.
+
+None of this is part of the problem. A case fed in two presentations has one expectation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from gdn_verify.cases.contract import Packing, StateOrder, require
+
+
+class IndexType(StrEnum):
+    """Element type of state indices."""
+
+    I32 = "int32"
+    I64 = "int64"
+
+
+class ConvLayout(StrEnum):
+    """Which axis of a conv slot [D, C] is contiguous."""
+
+    C_CONTIGUOUS = "DC"
+    D_CONTIGUOUS = "CD"
+
+
+class Poison(StrEnum):
+    """What unread memory holds: free slots, outputs before the launch, padded inputs, fresh rows' slots."""
+
+    NAN = "nan"
+    HUGE = "huge"
+    PLAUSIBLE = "plausible"
+
+
+@dataclass(frozen=True)
+class Presentation:
+    """One way of laying a case out in memory.
+
+    `slot_pad` elements lie between two slots of a pool, `row_pad` between two tokens of an activation;
+    `misalign` elements shift the start of every buffer. `sentinel` is the id written for a padded row.
+    `first_slot` is the pool slot of logical slot 0, 1 for a path that reserves slot 0.
+    """
+
+    packing: Packing = Packing.FLAT
+    state_order: StateOrder = StateOrder.VK
+    conv_layout: ConvLayout = ConvLayout.C_CONTIGUOUS
+    slot_pad: int = 0
+    row_pad: int = 0
+    misalign: int = 0
+    index_type: IndexType = IndexType.I32
+    sentinel: int = -1
+    first_slot: int = 0
+    poison: Poison = Poison.NAN
+
+    def __post_init__(self) -> None:
+        for name, high in (("slot_pad", 4096), ("row_pad", 4096), ("misalign", 64)):
+            value = getattr(self, name)
+            require(0 <= value <= high, f"presentation.{name}", value, f"lies in 0…{high} elements")
+        require(self.first_slot in (0, 1), "presentation.first_slot", self.first_slot, "is 0 or 1")
+
+    def physical(self, slot: int | None) -> int:
+        """The state index that names a logical slot, or the sentinel for None."""
+        return self.sentinel if slot is None else slot + self.first_slot
