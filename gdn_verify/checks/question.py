@@ -1,0 +1,120 @@
+"""From a launch to the oracle's question and the path's answer, both over live rows and in float64."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gdn_verify.cases.case import Row
+from gdn_verify.cases.contract import Span, Stage, StateOrder
+from gdn_verify.feed import PARAMETERS, Feed, dense_states
+from gdn_verify.oracles.compose import Array, Problem
+from gdn_verify.oracles.noise import Expected
+from gdn_verify.paths.base import Outputs
+
+
+def double(tensor: Tensor) -> Array:
+    """A tensor of any storage type as contiguous float64 on the processor; exact."""
+    return np.ascontiguousarray(tensor.detach().to("cpu", torch.float64).numpy())
+
+
+@dataclass(frozen=True)
+class Written:
+    """A state that the launch stores: whose it is, the slot it goes to, and where the oracle's h has it."""
+
+    row: int
+    token: int
+    slot: int
+    index: int
+
+
+def written(feed: Feed, every_token: bool) -> list[Written]:
+    """All states of live rows that have a slot to go to, in order of rows and tokens."""
+    found, start = [], 0
+    for live, (number, row) in enumerate(feed.batch.live_rows()):
+        tokens = range(row.tokens) if row.spec else (row.tokens - 1,)
+        for token in tokens:
+            slot = row.slots[token] if row.spec else row.slots[0]
+            if slot is not None:
+                found.append(Written(number, token, slot, start + token if every_token else live))
+        start += row.tokens
+    return found
+
+
+def ask(feed: Feed, span: Span) -> Problem:
+    """The launch as the oracle sees it: the inputs after rounding, the pools as the launch found them."""
+    live = list(feed.batch.live_rows())
+    lengths = [row.tokens for _, row in live]
+    tensors = {
+        name: double(value if name in PARAMETERS else value[torch.from_numpy(feed.live_tokens)])
+        for name, value in feed.rounded.items()
+    }
+    return Problem(
+        geometry=feed.case.geometry,
+        options=feed.case.options,
+        span=span,
+        query_start_loc=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+        tensors=tensors,
+        state=_states(feed, live) if Stage.DELTA in span else None,
+        history=_histories(feed, [row for _, row in live]) if Stage.CONV in span else None,
+        every_token=any(row.spec for _, row in live),
+    )
+
+
+def _states(feed: Feed, live: list[tuple[int, Row]]) -> Array:
+    assert feed.before.ssm is not None
+    states = dense_states(feed.case, feed.number, feed.presentation, feed.before.ssm)
+    return double(states[[number for number, _ in live]])
+
+
+def history_of(feed: Feed, row: Row) -> Tensor:
+    """The W-1 inputs before a row's first token, oldest first, [D, W-1], in the pool's dtype; zeros if fresh."""
+    pool, past = feed.before.conv, feed.case.geometry.W - 1
+    assert pool is not None
+    slot = row.read if row.read is not None else row.conv_slot
+    assert slot is not None
+    start = (row.accepted or 1) - 1
+    columns = pool[feed.physical(slot), :, start : start + past]
+    return torch.zeros_like(columns) if row.fresh else columns
+
+
+def _histories(feed: Feed, live: list[Row]) -> Array:
+    g = feed.case.geometry
+    found = [double(history_of(feed, row)) for row in live]
+    return np.stack(found) if found else np.zeros((0, g.D, g.W - 1))
+
+
+def observed(feed: Feed, outputs: Outputs, after: Tensor | None, every_token: bool) -> dict[str, Array]:
+    """The path's results for live rows, named as the oracle names them: o or out, and h as stored."""
+    name = "out" if "norm_weight" in feed.rounded else "o"
+    found = {name: double(outputs.o.reshape(-1, *outputs.o.shape[-2:])[_live(feed, outputs.o.device)])}
+    states = _observed_states(feed, outputs, after, every_token)
+    return found if states is None else {**found, "h": states}
+
+
+def _live(feed: Feed, device: torch.device) -> Tensor:
+    return torch.from_numpy(feed.live_tokens).to(device)
+
+
+def _observed_states(feed: Feed, outputs: Outputs, after: Tensor | None, every_token: bool) -> Array | None:
+    stored = written(feed, every_token)
+    if outputs.final_state is not None:
+        final = outputs.final_state
+        final = final.transpose(-1, -2) if feed.presentation.state_order is StateOrder.KV else final
+        return double(final[[state.row for state in stored]])
+    if after is None:
+        return None
+    return double(after[[feed.physical(state.slot) for state in stored]])
+
+
+def stored_only(expected: Mapping[str, Expected], stored: list[Written]) -> dict[str, Expected]:
+    """The oracle's results with h cut down to the states that are stored, in the order of `stored`."""
+    kept = dict(expected)
+    if (h := kept.get("h")) is not None:
+        index = np.array([state.index for state in stored], np.int64)
+        kept["h"] = Expected(h.value[index], h.budget[index])
+    return kept

@@ -1,0 +1,10 @@
+"""Hosts: where a path runs. Each is a worker process whose environment is set before anything is imported."""
+
+from gdn_verify.hosts.base import Host
+from gdn_verify.hosts.cpu import CPU
+from gdn_verify.hosts.gpu import CUDA, ROCM
+from gdn_verify.hosts.interpreter import INTERPRETER
+
+HOSTS: dict[str, Host] = {host.name: host for host in (CPU, INTERPRETER, CUDA, ROCM)}
+
+__all__ = ["HOSTS", "Host"]

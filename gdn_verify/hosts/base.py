@@ -1,0 +1,45 @@
+"""What a host is: an environment before import, a device, a probe, and a record of what was launched."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+# A worker runs one kernel at a time; threads of several libraries beside each other only get in the way.
+SINGLE_THREAD = {
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "NUMBA_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+}
+
+
+@dataclass(frozen=True)
+class Host:
+    """A place to run paths. Subclasses say what differs; this one is plain Python on the processor."""
+
+    name: str
+    device: str
+    environment: Mapping[str, str] = field(default_factory=lambda: dict(SINGLE_THREAD))
+
+    def missing(self) -> str | None:
+        """Why nothing can run here, or None. Called in the worker."""
+        return None
+
+    def prepare(self) -> None:
+        """Make the process ready, before any kernel is imported."""
+
+    def describe(self) -> str:
+        """The device and the toolchain, for records."""
+        import platform
+
+        return platform.processor() or platform.machine()
+
+    def synchronize(self) -> None:
+        """Wait for the device, so that a fault belongs to the launch that caused it."""
+
+    @contextmanager
+    def launches(self) -> Iterator[list[str]]:
+        """Names of the Triton kernels launched within the block; empty on a host that runs none."""
+        yield []

@@ -1,0 +1,53 @@
+"""A real card: CUDA or ROCm, told apart by the torch build, one process a worker."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from gdn_verify.hosts.base import SINGLE_THREAD, Host
+
+
+@dataclass(frozen=True)
+class Gpu(Host):
+    """The first visible device of a vendor."""
+
+    def missing(self) -> str | None:
+        import torch
+
+        built = torch.version.cuda if self.name == "cuda" else torch.version.hip
+        if not built:
+            return f"torch {torch.__version__} is not built for {self.name}"
+        return None if torch.cuda.is_available() else f"no {self.name} device is visible"
+
+    def describe(self) -> str:
+        import torch
+
+        return f"{torch.cuda.get_device_name(0)}, torch {torch.__version__}"
+
+    def synchronize(self) -> None:
+        import torch
+
+        torch.cuda.synchronize()
+
+    @contextmanager
+    def launches(self) -> Iterator[list[str]]:
+        from triton import knobs
+
+        names: list[str] = []
+
+        def note(metadata: object) -> None:
+            names.append(str(metadata.get()["name"]))  # type: ignore[attr-defined]
+
+        before = knobs.runtime.launch_enter_hook
+        knobs.runtime.launch_enter_hook = note
+        try:
+            yield names
+        finally:
+            knobs.runtime.launch_enter_hook = before
+
+
+# A Triton autotune sweep is a profile of its own: here one configuration is enough, and the first found is kept.
+CUDA = Gpu(name="cuda", device="cuda", environment={**SINGLE_THREAD, "TRITON_INTERPRET": "0"})
+ROCM = Gpu(name="rocm", device="cuda", environment={**SINGLE_THREAD, "TRITON_INTERPRET": "0"})

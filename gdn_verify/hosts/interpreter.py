@@ -1,0 +1,40 @@
+"""Triton kernels on a machine without a GPU, through the interpreter as `gdn_verify.emulator` mends it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+
+from gdn_verify.hosts.base import SINGLE_THREAD, Host
+
+
+@dataclass(frozen=True)
+class Interpreter(Host):
+    """Triton's interpreter with bf16, loops, libdevice and the driver set right."""
+
+    def missing(self) -> str | None:
+        return None if find_spec("triton") else "triton is not installed (pip install 'gdn-verify[triton]')"
+
+    def prepare(self) -> None:
+        from gdn_verify.emulator import interpreter
+
+        interpreter.install()
+
+    def describe(self) -> str:
+        import triton
+
+        return f"triton {triton.__version__} interpreter"
+
+    @contextmanager
+    def launches(self) -> Iterator[list[str]]:
+        from gdn_verify.emulator import interpreter
+
+        names: list[str] = []
+        with interpreter.launches() as ran:
+            yield names
+        names += [launch.kernel for launch in ran]
+
+
+INTERPRETER = Interpreter(name="interpreter", device="cpu", environment={**SINGLE_THREAD, "TRITON_INTERPRET": "1"})

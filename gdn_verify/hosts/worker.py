@@ -1,0 +1,109 @@
+"""A worker process: its own environment, its own imports, and a pipe. If it dies, the run does not.
+
+`Worker` is the parent's end. The child runs `python -m gdn_verify.hosts.worker HOST TARGET FD`: it prepares the host,
+imports TARGET ("module:function") and calls it with the host and the connection.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import importlib
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from gdn_verify.hosts import HOSTS, Host
+
+_SOURCE = str(Path(__file__).resolve().parents[2])
+
+
+class WorkerDiedError(Exception):
+    """The worker ended or stopped answering; the message says how, with the last lines it printed."""
+
+
+class Worker:
+    """A started worker. Use as a context manager: leaving it ends the process."""
+
+    def __init__(self, host: Host, target: str) -> None:
+        self._pipe, theirs = Pipe()
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the worker
+        command = [sys.executable, "-m", __name__, host.name, target, str(theirs.fileno())]
+        self._process = subprocess.Popen(
+            command,
+            env=_environment(host),
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        theirs.close()
+
+    def send(self, message: Any) -> None:
+        """Hand the worker a message; raises WorkerDiedError if it is gone."""
+        try:
+            self._pipe.send(message)
+        except OSError:
+            raise self._death() from None
+
+    def receive(self, timeout: float) -> Any:
+        """The worker's next message; raises WorkerDiedError if it dies, or after `timeout` seconds of silence."""
+        try:
+            if self._pipe.poll(timeout):
+                return self._pipe.recv()
+        except (EOFError, OSError):
+            raise self._death() from None
+        self.close()
+        raise WorkerDiedError(f"no answer for {timeout:g} s (hang){self._last_words()}")
+
+    def fileno(self) -> int:
+        """The pipe's descriptor, so that several workers can be waited for at once."""
+        return self._pipe.fileno()
+
+    def close(self) -> None:
+        """End the process and everything it started."""
+        if self._process.poll() is None:
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        self._pipe.close()
+
+    def _death(self) -> WorkerDiedError:
+        code = self._process.wait(timeout=30)
+        how = signal.Signals(-code).name if code < 0 else f"exit status {code}"
+        return WorkerDiedError(f"the worker died: {how}{self._last_words()}")
+
+    def _last_words(self) -> str:
+        self._log.seek(0)
+        lines = self._log.read().decode(errors="replace").strip().splitlines()
+        return "".join(f"\n    {line}" for line in lines[-12:])
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _environment(host: Host) -> dict[str, str]:
+    path = os.pathsep.join(p for p in (_SOURCE, os.environ.get("PYTHONPATH", "")) if p)
+    return {**os.environ, **host.environment, "PYTHONPATH": path}
+
+
+def main(host_name: str, target: str, fd: str) -> None:
+    """The child's life: prepare, import, serve."""
+    faulthandler.enable()
+    host, pipe = HOSTS[host_name], Connection(int(fd))
+    if host.missing() is None:
+        host.prepare()
+    module, function = target.split(":")
+    getattr(importlib.import_module(module), function)(host, pipe)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,108 @@
+"""What a path is: one implementation of a contiguous span of stages, and what it says of itself.
+
+An adapter is one small class. It never guesses: where it runs, what it takes, how it reads the contract,
+what it rounds and which kernels it launched are declared here, and `conformance` holds it to that.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from gdn_verify.cases.case import Batch, Case
+from gdn_verify.cases.contract import Capabilities, Conventions, DTypes, Geometry, Options
+from gdn_verify.cases.presentation import Presentation
+from gdn_verify.oracles.noise import Rounding
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Missing:
+    """Why a path or host cannot run here, and the command that would change it ("" if none does)."""
+
+    reason: str
+    install: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.reason} ({self.install})" if self.install else self.reason
+
+
+@dataclass(frozen=True)
+class Launch:
+    """The tensors of one launch, by the contract's names, and the facts a host knows without reading them.
+
+    At the left edge of the span: `qkvz`, `ba` (unpack); `mixed_qkv` [T, D], `b`, `a` [T, HV] (conv);
+    `q`, `k` [T, H, K], `v` [T, HV, V], `b`, `a` (gates); `q`, `k`, `v`, `g`, `beta` [T, HV] (delta); `o` (norm);
+    `z` [T, HV, V] where the span passes it through. Parameters as in `cases.problem.parameters`.
+
+    Pools and tables: `ssm_pool` [P, HV, V, K] or [P, HV, K, V], `conv_pool` [P, D, C], `state_indices` [N] or [N, S],
+    `read_indices` [N] where slots are separate, `query_start_loc` [N+1], `has_initial_state` [N] bool,
+    `num_accepted_tokens` [N] (0 for a row that is no spec row). A dense path gets `initial_state` [N, HV, V, K] or
+    [N, HV, K, V] instead of pools, zeros where a row is fresh.
+
+    Outputs: `out` [T, HV, V] and, from the unpack edge, `z_out` [T, HV, V]: poisoned, to be filled.
+    """
+
+    geometry: Geometry
+    dtypes: DTypes
+    options: Options
+    batch: Batch
+    presentation: Presentation
+    tensors: Mapping[str, Tensor]
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self.tensors[name]
+
+    def get(self, name: str) -> Tensor | None:
+        """The tensor, or None where this launch has none of that name."""
+        return self.tensors.get(name)
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What a path gives back beside the buffers it filled in place.
+
+    `o` [T, HV, V] is the result of the span's last stage (`launch["out"]` itself if filled there).
+    `final_state` is a dense path's states after the launch, [N, HV, V, K] or [N, HV, K, V] like the one it got.
+    `stages` holds intermediates worth judging by themselves: conv [T, D], g, beta [T, HV], q_hat, k_hat [T, H, K], and
+    o [T, HV, V] before the norm.
+    """
+
+    o: Tensor
+    final_state: Tensor | None = None
+    stages: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+class Path(ABC):
+    """One implementation. Attributes are declarations; nothing is imported before `load`."""
+
+    name: str
+    hosts: tuple[str, ...]
+    capabilities: Capabilities
+    conventions: Conventions = Conventions()
+    #: Substrings of which at least one must occur in the launched kernels' names; empty for torch code.
+    kernels: tuple[str, ...] = ()
+
+    @abstractmethod
+    def missing(self, host: str) -> Missing | None:
+        """Why this path cannot run on `host` here, without importing anything heavy; None if it can."""
+
+    @abstractmethod
+    def load(self, host: str) -> str:
+        """Import the implementation, in the worker; the version really loaded."""
+
+    @abstractmethod
+    def run(self, launch: Launch) -> Outputs:
+        """Launch once on the tensors given."""
+
+    @abstractmethod
+    def rounding(self, case: Case, host: str) -> Rounding:
+        """Which intermediates are rounded to which type for this case on this host."""
+
+    def refuses(self, case: Case, presentation: Presentation) -> str | None:
+        """A reason beyond `capabilities` not to take this case so fed, or None."""
+        return None

@@ -1,0 +1,115 @@
+"""This project's PyTorch fallback: every launch kind, every stage, all intermediates shown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from gdn_verify.cases.case import Case
+from gdn_verify.cases.contract import (
+    Activation,
+    Capabilities,
+    Conventions,
+    IdRule,
+    IllegalIds,
+    Options,
+    Packing,
+    PadPolicy,
+    Span,
+    Stage,
+)
+from gdn_verify.oracles.noise import Rounding
+from gdn_verify.oracles.rounding import sequential_float32
+from gdn_verify.paths.base import Launch, Missing, Outputs, Path
+
+if TYPE_CHECKING:
+    from gdn_verify.kernels.fallback import Layer
+    from gdn_verify.kernels.rows import Tables
+
+
+class Fallback(Path):
+    """`gdn_verify.kernels.fallback` over the whole layer core."""
+
+    name = "fallback"
+    hosts = ("cpu", "cuda", "rocm")
+    capabilities = Capabilities(span=Span(Stage.UNPACK, Stage.NORM), separate_slots=True)
+    conventions = Conventions(
+        pads=tuple((stage, IdRule.OUTSIDE) for stage in (Stage.CONV, Stage.DELTA)),
+        illegal_ids=IllegalIds.NO_OP,
+        pad_outputs=(("out", PadPolicy.ZEROS), ("z_out", PadPolicy.UNSPECIFIED)),
+    )
+
+    def missing(self, host: str) -> Missing | None:
+        return None
+
+    def load(self, host: str) -> str:
+        import gdn_verify.kernels.fallback
+
+        return gdn_verify.__version__
+
+    def run(self, launch: Launch) -> Outputs:
+        from gdn_verify.kernels import fallback
+        from gdn_verify.kernels.stages import unpack
+
+        g, packing = launch.geometry, launch.presentation.packing
+        style = "flat" if packing is Packing.FLAT else "interleaved"
+        x, z, b, a = unpack(launch["qkvz"], launch["ba"], g.H, g.HV, g.K, g.V, style)
+        launch["z_out"].copy_(z)
+        stages: dict[str, object] = {}
+        out = fallback.gated_delta_net(
+            x, z, b, a, layer(launch), launch["conv_pool"], launch["ssm_pool"], tables(launch),
+            state_order=launch.presentation.state_order.value, output=launch["out"], stages=stages,
+        )  # fmt: skip
+        return Outputs(o=out, stages=stages)
+
+    def rounding(self, case: Case, host: str) -> Rounding:
+        return sequential_float32(case.dtypes)
+
+
+def layer(launch: Launch) -> Layer:
+    """The launch's geometry, parameters and options as the fallback takes them."""
+    from gdn_verify.kernels.fallback import Layer
+
+    g, options = launch.geometry, launch.options
+    return Layer(
+        num_k_heads=g.H,
+        num_v_heads=g.HV,
+        head_k_dim=g.K,
+        head_v_dim=g.V,
+        conv_weight=launch["conv_weight"],
+        A_log=launch["A_log"],
+        dt_bias=launch["dt_bias"],
+        conv_bias=launch.get("conv_bias"),
+        norm_weight=launch.get("norm_weight"),
+        **_scalars(options),
+    )
+
+
+def _scalars(options: Options) -> dict[str, object]:
+    return {
+        "scale": options.scale,
+        "conv_activation": None if options.conv_activation is Activation.NONE else "silu",
+        "norm_activation": options.norm_activation.value,
+        "norm_eps": options.norm_eps,
+        "beta_scale": options.beta_scale,
+    }
+
+
+def tables(launch: Launch) -> Tables:
+    """The launch's index tensors as the fallback takes them."""
+    from gdn_verify.kernels.rows import Tables
+
+    names = (
+        "query_start_loc",
+        "state_indices",
+        "has_initial_state",
+        "num_accepted_tokens",
+        "spec_rows",
+        "read_indices",
+    )
+    return Tables(**{name: launch.get(name) for name in names})
+
+
+def paths() -> Iterable[Path]:
+    """The fallback."""
+    return (Fallback(),)

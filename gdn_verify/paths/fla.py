@@ -1,0 +1,102 @@
+"""FLA's Triton kernels from the package fla-core: the fused recurrent kernel, and the chunked ones.
+
+Read from fla-core 0.6.0. Both take q, k, v, g (log decay) and β over packed tokens with cu_seqlens, normalise q and k
+themselves, and return o and a new float32 state. There is no pool, no padding and no speculative row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from importlib.util import find_spec
+from typing import Any
+
+from gdn_verify.cases.case import Case
+from gdn_verify.cases.contract import Capabilities, DType, Group, Padding, Span, Stage, StateOrder
+from gdn_verify.oracles.noise import Rounding
+from gdn_verify.oracles.rounding import chunked_tensor_core, sequential_float32
+from gdn_verify.paths.base import Launch, Missing, Outputs, Path
+
+NO_PADDING: frozenset[Padding] = frozenset()
+
+
+class Fla(Path):
+    """What the two kernels share: packed tokens, dense states, both state orders."""
+
+    hosts = ("interpreter", "cuda", "rocm")
+    function: str
+
+    def __init__(self) -> None:
+        self._function: Callable[..., Any] | None = None
+
+    def missing(self, host: str) -> Missing | None:
+        for package in ("triton", "fla"):
+            if find_spec(package) is None:
+                return Missing(f"{package} is not installed", "pip install 'gdn-verify[fla]'")
+        return None
+
+    def load(self, host: str) -> str:
+        from importlib.metadata import version
+
+        import fla.ops.gated_delta_rule as module
+
+        self._function = getattr(module, self.function)
+        return version("fla-core")
+
+    def run(self, launch: Launch) -> Outputs:
+        assert self._function is not None, "load comes before run"
+        fresh = not bool(launch["has_initial_state"].any())
+        out, state = self._function(
+            *(launch[name][None] for name in ("q", "k", "v", "g")),
+            beta=launch["beta"][None],
+            scale=launch.options.scale,
+            initial_state=None if fresh else launch["initial_state"],
+            output_final_state=True,
+            use_qk_l2norm_in_kernel=True,
+            state_v_first=launch.presentation.state_order is StateOrder.VK,
+            cu_seqlens=launch["query_start_loc"],
+        )
+        launch["out"].copy_(out[0])
+        return Outputs(o=launch["out"], final_state=state)
+
+
+class FlaRecurrent(Fla):
+    """`fused_recurrent_gated_delta_rule`: one program a row, value head and 8 columns of V, float32 inside."""
+
+    name = "fla-recurrent"
+    function = "fused_recurrent_gated_delta_rule"
+    kernels = ("fused_recurrent_gated_delta_rule_fwd_kernel",)
+    capabilities = Capabilities(
+        span=Span(Stage.DELTA, Stage.DELTA),
+        groups=frozenset({Group.DECODE, Group.PREFILL}),
+        pool=False,
+        paddings=NO_PADDING,
+        beta_scales=frozenset({1.0, 2.0}),
+    )
+
+    def rounding(self, case: Case, host: str) -> Rounding:
+        return sequential_float32(case.dtypes, store=DType.F32)
+
+
+class FlaChunk(Fla):
+    """`chunk_gated_delta_rule`: chunks of 64 tokens, products of 16-bit operands on tensor cores."""
+
+    name = "fla-chunk"
+    function = "chunk_gated_delta_rule"
+    kernels = ("chunk_gated_delta_rule_fwd",)
+    capabilities = Capabilities(
+        span=Span(Stage.DELTA, Stage.DELTA),
+        groups=frozenset({Group.DECODE, Group.PREFILL}),
+        pool=False,
+        activations=frozenset({DType.BF16, DType.F16}),
+        gates=frozenset({DType.F32}),
+        paddings=NO_PADDING,
+        beta_scales=frozenset({1.0, 2.0}),
+    )
+
+    def rounding(self, case: Case, host: str) -> Rounding:
+        return chunked_tensor_core(case.dtypes, store=DType.F32, tf32_inverse=host == "cuda")
+
+
+def paths() -> Iterable[Path]:
+    """Both kernels."""
+    return (FlaRecurrent(), FlaChunk())

@@ -1,0 +1,41 @@
+"""All paths that this installation knows: its own, and those of other packages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cache
+from importlib.metadata import entry_points
+
+from gdn_verify.paths.base import Path
+
+GROUP = "gdn_verify.paths"
+
+
+class UnknownPathError(LookupError):
+    """No path has this name; the message lists those that exist."""
+
+
+def _own() -> Iterable[Path]:
+    from gdn_verify.paths import fallback, fla, transformers
+
+    return (*fallback.paths(), *transformers.paths(), *fla.paths())
+
+
+@cache
+def registered() -> dict[str, Path]:
+    """Every path by name, this project's own first. Raises ValueError where two share a name."""
+    found: dict[str, Path] = {}
+    theirs = [path for entry in entry_points(group=GROUP) for path in entry.load()()]
+    for path in (*_own(), *theirs):
+        if path.name in found:
+            raise ValueError(f"two paths are called {path.name!r}: {found[path.name]!r} and {path!r}")
+        found[path.name] = path
+    return found
+
+
+def find(name: str) -> Path:
+    """The path called `name`; raises UnknownPathError."""
+    known = registered()
+    if name not in known:
+        raise UnknownPathError(f"no path is called {name!r}; known are {', '.join(known)}")
+    return known[name]

@@ -1,0 +1,113 @@
+"""A case on a path: feed, launch, observe, judge. One launch after the other, each from the bytes it found."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from gdn_verify.cases.case import Case
+from gdn_verify.cases.contract import Stage
+from gdn_verify.cases.narrow import refuses
+from gdn_verify.cases.presentation import Presentation
+from gdn_verify.checks import bias, memory, power, values
+from gdn_verify.checks.question import ask, observed, written
+from gdn_verify.feed import Feed, Pools, feed, initial_pools, pools_after
+from gdn_verify.hosts import Host
+from gdn_verify.oracles.noise import Rounding
+from gdn_verify.paths.base import Launch, Outputs, Path
+from gdn_verify.verdict import Check, Finding, Outcome
+
+Run = Callable[[Launch], Outputs]
+Projections = dict[tuple[str, str], tuple[float, float]]
+
+
+@dataclass
+class CaseResult:
+    """What one case on one path came to.
+
+    `powers` is empty where the values proved nothing, as for a launch without live rows; `projections` are what the
+    bias check pools.
+    """
+
+    findings: list[Finding] = field(default_factory=list)
+    refused: str = ""
+    worst_ratio: float = 0.0
+    powers: list[dict[str, float]] = field(default_factory=list)
+    projections: list[Projections] = field(default_factory=list)
+    seconds: float = 0.0
+
+    def outcome(self, check: Check) -> Outcome:
+        """The verdict of this case under one check."""
+        if self.refused:
+            return Outcome.REFUSED
+        if any(finding.check is check for finding in self.findings):
+            return Outcome.DISAGREES
+        if check is Check.VALUES and not self.powers:
+            return Outcome.VACUOUS
+        return Outcome.AGREES
+
+
+def run_case(
+    case: Case, presentation: Presentation, path: Path, host: Host, *, plant: Callable[[Path], Run] | None = None
+) -> CaseResult:
+    """Run all batches of `case` on `path`, and judge each.
+
+    `plant` turns the path into a defective copy, for tests of the suite itself. What the path raises propagates,
+    except a refusal by declaration.
+    """
+    reason = refuses(path.capabilities, path.conventions, case, presentation) or path.refuses(case, presentation)
+    if reason:
+        return CaseResult(refused=reason)
+    result, started = CaseResult(), time.perf_counter()
+    run = path.run if plant is None else plant(path)
+    rounding = path.rounding(case, host.name)
+    pools = initial_pools(case, path, presentation)
+    for number in range(len(case.batches)):
+        fed = feed(case, number, path, presentation, pools, host.device)
+        pools = _run_batch(fed, path, host, run, rounding, result)
+        if result.findings:
+            break  # what follows a wrong launch proves nothing
+    result.seconds = time.perf_counter() - started
+    return result
+
+
+def _run_batch(fed: Feed, path: Path, host: Host, run: Run, rounding: Rounding, result: CaseResult) -> Pools:
+    with host.launches() as kernels:
+        outputs = run(fed.launch)
+        host.synchronize()
+    after = pools_after(fed)
+    result.findings += list(_attest(path, host, fed, kernels))
+    result.findings += memory.judge(fed, path.conventions, after)
+    if len(fed.live_tokens):
+        _judge_values(fed, path, outputs, after, rounding, result)
+    return after if path.capabilities.pool else fed.before
+
+
+def _attest(path: Path, host: Host, fed: Feed, kernels: list[str]) -> Iterator[Finding]:
+    """A path that did not run its kernels is never green."""
+    if not path.kernels or host.name == "cpu" or not len(fed.live_tokens):
+        return
+    if not any(wanted in name for wanted in path.kernels for name in kernels):
+        message = f"none of {path.kernels} was launched; launched were {sorted(set(kernels)) or 'no kernels'}"
+        yield Finding(Check.VALUES, "attestation", message)
+
+
+def _judge_values(
+    fed: Feed, path: Path, outputs: Outputs, after: Pools, rounding: Rounding, result: CaseResult
+) -> None:
+    problem = ask(fed, path.capabilities.span)
+    stored = written(fed, problem.every_token)
+    seen = observed(fed, outputs, after.ssm, problem.every_token)
+    judged = values.judge(problem, rounding, stored, seen)
+    result.findings += judged.findings
+    result.worst_ratio = max(result.worst_ratio, judged.worst_ratio)
+    if outputs.stages:
+        for name, question, got in values.stage_questions(fed, problem, outputs, seen):
+            part = values.judge(question, rounding, stored, got, where=f"stage {name}: ")
+            result.findings += part.findings
+            result.worst_ratio = max(result.worst_ratio, part.worst_ratio)
+    if Stage.DELTA in path.capabilities.span:
+        delta = power.delta_problem(problem)
+        result.powers.append(power.powers(delta, judged.expected, stored))
+        result.projections.append(bias.project(delta, judged.expected, seen, stored))

@@ -1,0 +1,39 @@
+"""What a check found, and the word for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Check(StrEnum):
+    """The questions asked of an observation."""
+
+    VALUES = "values"
+    MEMORY = "memory"
+    BIAS = "bias"
+    POWER = "power"
+
+
+class Outcome(StrEnum):
+    """A verdict on one case under one check, by cause."""
+
+    AGREES = "agrees"
+    DISAGREES = "disagrees"
+    REFUSED = "refused"
+    MISSING = "missing"
+    CRASHED = "crashed"
+    VACUOUS = "vacuous"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong: which check, what kind, and a sentence that names the place."""
+
+    check: Check
+    kind: str
+    message: str
+    ratio: float = 0.0
+
+    def __str__(self) -> str:
+        return f"{self.check}/{self.kind}: {self.message}"

@@ -1,0 +1,127 @@
+"""The noise budget: how far honest rounding may move a result away from the oracle, case by case.
+
+A path declares its rounding sites. The float64 oracle runs again and again with every declared site perturbed
+(Monte Carlo arithmetic); the spread of these runs, per (token, head) row of o and per (head, v) row of h, is the
+budget. A kernel's error over it is its *noise ratio*: no unit, no scale, about 1 for any healthy kernel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from math import log, sqrt
+
+import numpy as np
+
+from gdn_verify.cases.contract import DType
+from gdn_verify.oracles.compose import Algorithm, Array, Draw, Problem, clean, evaluate
+from gdn_verify.oracles.sites import Site, quiet_sites
+
+RUNS = 32
+"""Perturbed runs for every launch."""
+RUNS_BEFORE_ACCUSATION = 512
+"""Perturbed runs before a launch is said to disagree: 32 estimate one scalar's spread too loosely."""
+FALSE_ACCUSATION = 1e-9
+"""Chance a launch that a Gaussian error of the budget's size passes the threshold in any of its rows."""
+_BYTES_AT_ONCE = 1 << 27
+
+
+@dataclass(frozen=True)
+class Rounding:
+    """What a path rounds: per site the type, and how often it rounds there in a row (a factor on u).
+
+    Sites that are not named are exact. `outputs` gives the storage type of results (o, h, out, conv, …), which
+    sets the floor of their budgets.
+    """
+
+    sites: tuple[tuple[Site, DType, float], ...]
+    outputs: tuple[tuple[str, DType], ...]
+    algorithm: Algorithm = Algorithm.SEQUENTIAL
+    chunk: int = 64
+
+    @cached_property
+    def levels(self) -> Array:
+        """(u, η) a site, float64 [len(Site), 2]."""
+        return _levels(self.sites)
+
+    def draw(self, seed: int, runs: int) -> Draw:
+        """Perturbed runs of this rounding; run 0 is clean."""
+        return Draw(self.levels, seed, runs, self.algorithm, self.chunk)
+
+
+@lru_cache(maxsize=256)
+def _levels(sites: tuple[tuple[Site, DType, float], ...]) -> Array:
+    levels = quiet_sites()
+    for site, dtype, factor in sites:
+        levels[site] = dtype.unit_roundoff * factor, dtype.smallest_normal
+    return levels
+
+
+@dataclass(frozen=True)
+class Expected:
+    """One result of the oracle and its budget.
+
+    `value` [..., n] float64; `budget` [...] float64: one number a row of n elements, in the value's unit.
+    """
+
+    value: Array
+    budget: Array
+
+    def ratios(self, observed: Array) -> Array:
+        """The noise ratio of each row, [...]; infinite where an observed row is not finite."""
+        with np.errstate(invalid="ignore", over="ignore"):
+            error = np.sqrt(np.square(observed - self.value).sum(axis=-1))
+        return np.where(np.isfinite(error), error / self.budget, np.inf)
+
+
+def expect(problem: Problem, rounding: Rounding, *, runs: int = RUNS, seed: int = 1) -> dict[str, Expected]:
+    """The clean result and the budget of everything the span computes.
+
+    `runs` perturbed runs are made in blocks that fit memory. Raises FloatingPointError where the oracle itself is
+    not finite: such a case is outside the contract, and an infinite budget would excuse anything.
+    """
+    values = {name: value[0] for name, value in evaluate(problem, clean()).items()}
+    for name, value in values.items():
+        if not np.isfinite(value).all():
+            raise FloatingPointError(f"the oracle's {name} is not finite: the case leaves the contract's domain")
+    squares = {name: np.zeros(value.shape[:-1]) for name, value in rows(values).items()}
+    block = max(1, _BYTES_AT_ONCE // max(8, sum(v.nbytes for v in values.values())))
+    for start in range(0, runs, block):
+        count = min(block, runs - start)
+        noisy = evaluate(problem, rounding.draw(seed + start, count + 1))
+        _add_squares(squares, values, noisy)
+    return _budgets(values, squares, runs, dict(rounding.outputs))
+
+
+def rows(values: Mapping[str, Array]) -> dict[str, Array]:
+    """Results with rows along the last axis: g and beta are rows of one element."""
+    return {name: value[..., None] if name in ("g", "beta") else value for name, value in values.items()}
+
+
+def _add_squares(squares: dict[str, Array], values: Mapping[str, Array], noisy: Mapping[str, Array]) -> None:
+    for name, runs in rows(noisy).items():
+        deviation = runs[1:] - rows(values)[name]
+        squares[name] += np.einsum("r...n,r...n->...", deviation, deviation)
+
+
+def _budgets(
+    values: Mapping[str, Array], squares: Mapping[str, Array], runs: int, outputs: Mapping[str, DType]
+) -> dict[str, Expected]:
+    made = {}
+    for name, value in rows(values).items():
+        dtype = outputs.get(name, DType.F32)
+        ulp = dtype.unit_roundoff * np.sqrt(np.square(value).sum(axis=-1))
+        floor = dtype.smallest_normal * sqrt(max(value.shape[-1], 1))
+        made[name] = Expected(value, np.sqrt(squares[name] / runs + ulp**2 + floor**2))
+    return made
+
+
+def threshold(count: int) -> float:
+    """The largest noise ratio that a launch of `count` rows may show.
+
+    If a row's error were Gaussian with the budget as its standard deviation, the largest of `count` would pass
+    √(2 ln(count / p)) with probability below p = FALSE_ACCUSATION: 6.4 for one row, 7.4 for a thousand. Rounding
+    errors are bounded, so healthy kernels stay far below; the wrong ones of the power check start at 10.
+    """
+    return sqrt(2.0 * log(max(count, 1) / FALSE_ACCUSATION))

@@ -1,0 +1,129 @@
+"""Rounding declarations that several paths share: what an all-float32 kernel rounds, and a chunked one.
+
+Factors count roundings in a row at one site, or the ulps by which a device's function may miss (exp and rsqrt of
+CUDA's and numpy's float32 libraries: 2 ulp; CUDA C++ Programming Guide, mathematical functions appendix).
+"""
+
+from __future__ import annotations
+
+from gdn_verify.cases.contract import DType, DTypes
+from gdn_verify.oracles.compose import Algorithm
+from gdn_verify.oracles.noise import Rounding
+from gdn_verify.oracles.sites import Site
+
+_Sites = dict[Site, tuple[DType, float]]
+F32 = DType.F32
+
+CONV: _Sites = {Site.CONV_TAP: (F32, 1), Site.CONV_SUM: (F32, 1), Site.CONV_ACT: (F32, 2)}
+GATES: _Sites = {
+    Site.GATE_SUM: (F32, 1),
+    Site.SOFTPLUS: (F32, 2),
+    Site.GATE: (F32, 4),  # exp(A_log), log, the product, the store
+    Site.BETA_SIGMOID: (F32, 2),
+    Site.BETA: (F32, 1),
+}
+QK_NORM: _Sites = {Site.QK_SUM: (F32, 1), Site.QK_NORM: (F32, 4)}  # rsqrt 2, its product, the scale
+SEQUENTIAL: _Sites = {
+    Site.DECAY_EXPONENT: (F32, 1),
+    Site.DECAY: (F32, 2),
+    Site.STATE_DECAY: (F32, 1),
+    Site.HK_DOT: (F32, 1),
+    Site.U: (F32, 2),
+    Site.STATE_UPDATE: (F32, 2),  # the product u·k̂ and the sum
+    Site.Q_DOT: (F32, 1),
+}
+NORM: _Sites = {
+    Site.NORM_SUM: (F32, 1),
+    Site.NORM_SCALE: (F32, 2),
+    Site.NORM_VALUE: (F32, 2),
+    Site.NORM_GATE: (F32, 2),
+}
+
+
+def sequential_float32(dtypes: DTypes, *, conv_out: DType | None = None, store: DType | None = None) -> Rounding:
+    """A token-by-token kernel with float32 inside: only stored results are narrower.
+
+    `conv_out` is the type of the conv's output where it is stored between two stages, `store` that of the states
+    given back (by default the pool's).
+    """
+    narrow: _Sites = {
+        Site.CONV_OUT: (conv_out or dtypes.activation, 1),
+        Site.OUT: (dtypes.activation, 1),
+        Site.STORE: (store or dtypes.state, 1),
+        Site.NORM_OUT: (dtypes.activation, 1),
+    }
+    return declare({**CONV, **GATES, **QK_NORM, **SEQUENTIAL, **NORM, **narrow}, dtypes, store=store)
+
+
+def declare(
+    sites: _Sites,
+    dtypes: DTypes,
+    *,
+    store: DType | None = None,
+    algorithm: Algorithm = Algorithm.SEQUENTIAL,
+    chunk: int = 64,
+) -> Rounding:
+    """A `Rounding` from a table of sites; results are stored as activations, states as `store` or the pool."""
+    outputs = {
+        "conv": dtypes.activation,
+        "o": dtypes.activation,
+        "out": dtypes.activation,
+        "h": store or dtypes.state,
+    }
+    rows = tuple((site, dtype, float(factor)) for site, (dtype, factor) in sites.items())
+    return Rounding(rows, tuple(outputs.items()), algorithm, chunk)
+
+
+CHUNKED: _Sites = {
+    Site.CUMGATE: (F32, 2),
+    Site.GATE_EXP: (F32, 2),
+    Site.KK_DOT: (F32, 1),
+    Site.KK: (F32, 2),
+    Site.INVERSE_DOT: (F32, 1),
+    Site.INVERSE: (F32, 1),
+    Site.BETA_V: (F32, 1),
+    Site.BETA_K: (F32, 2),
+    Site.U_DOT: (F32, 1),
+    Site.U_CHUNK: (F32, 1),
+    Site.W_DOT: (F32, 1),
+    Site.W: (F32, 1),
+    Site.WH_DOT: (F32, 1),
+    Site.V_NEW: (F32, 1),
+    Site.V_TAIL: (F32, 2),
+    Site.KV_DOT: (F32, 1),
+    Site.QH_DOT: (F32, 1),
+    Site.QK_DOT: (F32, 1),
+    Site.QK: (F32, 2),
+    Site.PV_DOT: (F32, 1),
+    Site.STATE_DECAY: (F32, 2),
+    Site.STATE_UPDATE: (F32, 1),
+}
+TF32 = 2.0**13
+"""Factor from float32's roundoff to that of TF32 operands (11 bits of significand)."""
+
+
+def chunked_float32(dtypes: DTypes, *, chunk: int = 64, store: DType | None = None) -> Rounding:
+    """A chunked algorithm in float32 throughout; only results are narrower."""
+    narrow: _Sites = {Site.OUT: (dtypes.activation, 1), Site.STORE: (store or dtypes.state, 1)}
+    sites = {**QK_NORM, **CHUNKED, **narrow}
+    return declare(sites, dtypes, store=store, algorithm=Algorithm.CHUNKED, chunk=chunk)
+
+
+def chunked_tensor_core(
+    dtypes: DTypes, *, chunk: int = 64, store: DType | None = None, tf32_inverse: bool = False
+) -> Rounding:
+    """A chunked kernel whose products take 16-bit operands and sum in float32.
+
+    q̂, k̂, β·v, β·k·e^G, the inverse, w, u, v_new, the state's snapshot and the masked q·kᵀ are rounded to the
+    activations' type. `tf32_inverse`: the triangular inverse is merged with TF32 products, as on sm_80 and later.
+    """
+    operands = (
+        Site.QK_NORM, Site.BETA_V, Site.BETA_K, Site.INVERSE, Site.U_CHUNK, Site.W, Site.H_SNAPSHOT, Site.V_NEW,
+        Site.V_TAIL, Site.QK, Site.OUT,
+    )  # fmt: skip
+    narrow: _Sites = dict.fromkeys(operands, (dtypes.activation, 1))
+    narrow[Site.STORE] = (store or dtypes.state, 1)
+    if tf32_inverse:
+        narrow[Site.INVERSE_DOT] = (F32, TF32)
+    sites = {**QK_NORM, **CHUNKED, **narrow}
+    return declare(sites, dtypes, store=store, algorithm=Algorithm.CHUNKED, chunk=chunk)
