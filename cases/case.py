@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import accumulate
 
-from gdn_verify.cases.contract import ContractError, DTypes, Geometry, Group, Kind, Options, require
+from gdn_verify.cases.contract import DTypes, Geometry, Group, Kind, Options, require
 from gdn_verify.cases.values import Values
 
 MAX_TOKENS = 1 << 20
@@ -181,32 +181,35 @@ class Case:
 
 
 def check_chain(case: Case) -> None:
-    """Refuse what the contract forbids to follow a spec launch.
+    """Refuse what the contract forbids to follow a launch on the same slots.
 
-    A slot table that a spec row wrote may be taken up by a spec row of the same table with a count
-    accepted from the tokens it had, or by a plain row on column 0 after an accepted count of 1.
+    Slots that a spec row wrote may be taken up by a spec row of the same table, with a count accepted from
+    the tokens it had, or by a plain row on column 0, which is an accepted count of 1. Slots that a plain
+    row wrote may be taken up by a spec row with accepted 1. A fresh row may follow anything.
     """
     last: dict[int, Row] = {}
     for number, batch in enumerate(case.batches):
         for _, row in batch.live_rows():
-            before = last.get(row.conv_slot) if row.conv_slot is not None else None
-            if before is not None and before.spec:
-                _check_follows(number, before, row)
+            if not row.fresh:
+                _check_follows(number, last, row)
         for _, row in batch.live_rows():
             last.update({slot: row for slot in row.slots if slot is not None})
 
 
-def _check_follows(number: int, before: Row, row: Row) -> None:
-    where = f"batch {number} row.accepted"
-    if row.fresh:
-        return
+def _check_follows(number: int, last: dict[int, Row], row: Row) -> None:
+    assert row.read_slot is not None
+    assert row.conv_slot is not None
+    before = last.get(row.read_slot)
+    where, slots = f"batch {number} row.accepted", f"batch {number} row.slots"
     if not row.spec:
-        raise ContractError(f"{where}=None: a plain row after a spec row of one table needs a commit between")
-    require(
-        row.slots == before.slots,
-        f"batch {number} row.slots",
-        row.slots,
-        f"continue the table {before.slots}",
-    )
+        if before is not None and before.spec:
+            require(row.read_slot == before.conv_slot, slots, row.slots, f"a commit, or column 0 of {before.slots}")
+        return
+    require(last.get(row.conv_slot) is before, slots, row.slots, "columns read come from one row of the launch before")
+    if before is None:
+        return
+    if before.spec:
+        require(row.slots == before.slots, slots, row.slots, f"continue the table {before.slots}")
+    tokens = before.tokens if before.spec else 1
     assert row.accepted is not None
-    require(row.accepted <= before.tokens, where, row.accepted, f"counts among the {before.tokens} tokens before")
+    require(row.accepted <= tokens, where, row.accepted, f"counts among the {tokens} tokens before")

@@ -123,6 +123,13 @@ class Packing(StrEnum):
     INTERLEAVED = "interleaved"
 
 
+class ConvLayout(StrEnum):
+    """Which axis of a conv slot [D, C] is contiguous."""
+
+    C_CONTIGUOUS = "DC"
+    D_CONTIGUOUS = "CD"
+
+
 RATIOS = (1, 2, 3, 4, 6, 8)
 
 
@@ -365,6 +372,7 @@ class Capabilities:
     params: frozenset[DType] = _ALL_DTYPES
     uniform_dtypes: bool = False
     state_orders: frozenset[StateOrder] = frozenset(StateOrder)
+    conv_layouts: frozenset[ConvLayout] = frozenset(ConvLayout)
     packings: frozenset[Packing] = frozenset(Packing)
     paddings: frozenset[Padding] = frozenset(Padding)
     int64_indices: bool = True

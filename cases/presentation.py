@@ -8,7 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from gdn_verify.cases.contract import Packing, StateOrder, require
+from gdn_verify.cases.contract import ConvLayout, Packing, StateOrder, require
+
+__all__ = ["ConvLayout", "IndexType", "Poison", "Presentation"]
 
 
 class IndexType(StrEnum):
@@ -16,13 +18,6 @@ class IndexType(StrEnum):
 
     I32 = "int32"
     I64 = "int64"
-
-
-class ConvLayout(StrEnum):
-    """Which axis of a conv slot [D, C] is contiguous."""
-
-    C_CONTIGUOUS = "DC"
-    D_CONTIGUOUS = "CD"
 
 
 class Poison(StrEnum):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -53,8 +54,8 @@ def run_case(
 ) -> CaseResult:
     """Run all batches of `case` on `path`, and judge each.
 
-    `plant` turns the path into a defective copy, for tests of the suite itself. What the path raises propagates,
-    except a refusal by declaration.
+    `plant` turns the path into a defective copy, for tests of the suite itself. What the path raises on a case that it
+    declares to take is a finding.
     """
     reason = refuses(path.capabilities, path.conventions, case, presentation) or path.refuses(case, presentation)
     if reason:
@@ -73,15 +74,24 @@ def run_case(
 
 
 def _run_batch(fed: Feed, path: Path, host: Host, run: Run, rounding: Rounding, result: CaseResult) -> Pools:
-    with host.launches() as kernels:
-        outputs = run(fed.launch)
-        host.synchronize()
+    try:
+        with host.launches() as kernels:
+            outputs = run(fed.launch)
+            host.synchronize()
+    except Exception as error:
+        result.findings.append(_raised(error))
+        return fed.before
     after = pools_after(fed)
     result.findings += list(_attest(path, host, fed, kernels))
     result.findings += memory.judge(fed, path.conventions, after)
     if len(fed.live_tokens):
         _judge_values(fed, path, outputs, after, rounding, result)
     return after if path.capabilities.pool else fed.before
+
+
+def _raised(error: Exception) -> Finding:
+    frames = "".join(traceback.format_exception(error, limit=-4)).strip()
+    return Finding(Check.VALUES, f"raised {type(error).__name__}", f"{error}\n{frames}")
 
 
 def _attest(path: Path, host: Host, fed: Feed, kernels: list[str]) -> Iterator[Finding]:

@@ -124,6 +124,6 @@ def _different(what: str, where: str, want: NDArray[np.generic], got: NDArray[np
     wrong = want != got
     if wrong.any():
         place = tuple(int(i) for i in np.argwhere(wrong)[0])
-        bits = f"expected bits {int(want[place]):#x}, got {int(got[place]):#x}"  # type: ignore[call-overload]
+        bits = f"expected bits {int(want[place]):#x}, got {int(got[place]):#x}"
         message = f"{what} of {where} is no exact copy: element {place}: {bits}; {int(wrong.sum())} elements differ"
         yield Finding(Check.MEMORY, f"copy of {what}", message)

@@ -15,7 +15,7 @@ from gdn_verify.oracles.noise import RUNS, RUNS_BEFORE_ACCUSATION, Expected, Rou
 from gdn_verify.paths.base import Outputs
 from gdn_verify.verdict import Check, Finding
 
-RESULTS = ("o", "out", "h")
+_GATE_RESULTS = ("g", "beta", "q_hat", "k_hat")
 _AXES = {
     "o": ("token", "value head"),
     "out": ("token", "value head"),
@@ -103,10 +103,11 @@ def stage_questions(
     if "conv" in seen:
         yield "conv", replace(problem, span=Span(Stage.CONV, Stage.CONV)), {"conv": seen["conv"]}
     edge = _edge(problem, seen)
-    if found := {n: seen[n] for n in ("g", "beta", "q_hat", "k_hat") if n in seen}:
+    found: dict[str, Array] = {n: seen[n] for n in _GATE_RESULTS if n in seen}
+    if found:
         yield "gates", replace(problem, span=Span(Stage.GATES, Stage.GATES), tensors=edge), found
-    if {"o", "g", "beta", "q_hat", "k_hat"} <= seen.keys():
-        tensors = {**edge, **{n: seen[n] for n in ("g", "beta", "q_hat", "k_hat")}}
+    if {"o", *_GATE_RESULTS} <= seen.keys():
+        tensors = {**edge, **found}
         got = {"o": seen["o"], "h": observed["h"]}
         yield "delta", replace(problem, span=Span(Stage.DELTA, Stage.DELTA), tensors=tensors), got
     if "o" in seen and Stage.NORM in problem.span:

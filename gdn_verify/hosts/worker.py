@@ -33,7 +33,7 @@ class Worker:
     def __init__(self, host: Host, target: str) -> None:
         self._pipe, theirs = Pipe()
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the worker
-        command = [sys.executable, "-m", __name__, host.name, target, str(theirs.fileno())]
+        command = [sys.executable, "-P", "-m", __name__, host.name, target, str(theirs.fileno())]
         self._process = subprocess.Popen(
             command,
             env=_environment(host),

@@ -12,7 +12,6 @@ from gdn_verify.cases.contract import (
     Conventions,
     IdRule,
     IllegalIds,
-    Options,
     Packing,
     PadPolicy,
     Span,
@@ -23,6 +22,8 @@ from gdn_verify.oracles.rounding import sequential_float32
 from gdn_verify.paths.base import Launch, Missing, Outputs, Path
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from gdn_verify.kernels.fallback import Layer
     from gdn_verify.kernels.rows import Tables
 
@@ -55,7 +56,7 @@ class Fallback(Path):
         style = "flat" if packing is Packing.FLAT else "interleaved"
         x, z, b, a = unpack(launch["qkvz"], launch["ba"], g.H, g.HV, g.K, g.V, style)
         launch["z_out"].copy_(z)
-        stages: dict[str, object] = {}
+        stages: dict[str, Tensor] = {}
         out = fallback.gated_delta_net(
             x, z, b, a, layer(launch), launch["conv_pool"], launch["ssm_pool"], tables(launch),
             state_order=launch.presentation.state_order.value, output=launch["out"], stages=stages,
@@ -81,33 +82,26 @@ def layer(launch: Launch) -> Layer:
         dt_bias=launch["dt_bias"],
         conv_bias=launch.get("conv_bias"),
         norm_weight=launch.get("norm_weight"),
-        **_scalars(options),
+        scale=options.scale,
+        conv_activation=None if options.conv_activation is Activation.NONE else "silu",
+        norm_activation=options.norm_activation.value,
+        norm_eps=options.norm_eps,
+        beta_scale=options.beta_scale,
     )
-
-
-def _scalars(options: Options) -> dict[str, object]:
-    return {
-        "scale": options.scale,
-        "conv_activation": None if options.conv_activation is Activation.NONE else "silu",
-        "norm_activation": options.norm_activation.value,
-        "norm_eps": options.norm_eps,
-        "beta_scale": options.beta_scale,
-    }
 
 
 def tables(launch: Launch) -> Tables:
     """The launch's index tensors as the fallback takes them."""
     from gdn_verify.kernels.rows import Tables
 
-    names = (
-        "query_start_loc",
-        "state_indices",
-        "has_initial_state",
-        "num_accepted_tokens",
-        "spec_rows",
-        "read_indices",
+    return Tables(
+        query_start_loc=launch["query_start_loc"],
+        state_indices=launch["state_indices"],
+        has_initial_state=launch["has_initial_state"],
+        num_accepted_tokens=launch.get("num_accepted_tokens"),
+        spec_rows=launch.get("spec_rows"),
+        read_indices=launch.get("read_indices"),
     )
-    return Tables(**{name: launch.get(name) for name in names})
 
 
 def paths() -> Iterable[Path]:

@@ -1,0 +1,276 @@
+"""Shapes: everything about a case that a kernel is compiled for, drawn within bounds or from a small pool."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import cache
+from itertools import product
+from random import Random
+from typing import Any, TypeVar
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.strategies import SearchStrategy
+
+from gdn_verify.cases.contract import (
+    RATIOS,
+    Activation,
+    Capabilities,
+    ContractError,
+    ConvLayout,
+    Dims,
+    DType,
+    DTypes,
+    Geometry,
+    Group,
+    Kind,
+    Options,
+    Packing,
+    Stage,
+    StateOrder,
+)
+from gdn_verify.cases.narrow import stored, taken_dtypes, taken_groups
+from gdn_verify.cases.presentation import IndexType, Presentation
+
+T = TypeVar("T")
+Draw = Callable[[SearchStrategy[Any]], Any]
+
+
+@dataclass(frozen=True)
+class Size:
+    """Upper bounds of generated cases; a path whose smallest geometry exceeds one gets that geometry.
+
+    `max_work` bounds tokens · HV·K·V of a launch, the oracle's cost; `max_state` bounds slots · HV·K·V.
+    """
+
+    max_rows: int
+    max_row_tokens: int
+    max_tokens: int
+    max_value_heads: int
+    max_dim: int
+    max_slots: int
+    max_work: int = 2**28
+    max_state: int = 2**24
+
+
+# Triton's interpreter pays per program, N·HV·⌈V/32⌉ of them in a decode; chunk kernels pay per token block too.
+SMALL = Size(max_rows=3, max_row_tokens=17, max_tokens=24, max_value_heads=4, max_dim=64, max_slots=32)
+PREFILL_SMALL = Size(max_rows=4, max_row_tokens=130, max_tokens=260, max_value_heads=4, max_dim=64, max_slots=32)
+# Compiled code, on a CPU or a GPU.
+WIDE = Size(max_rows=40, max_row_tokens=300, max_tokens=640, max_value_heads=16, max_dim=256, max_slots=96)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A compile key: what a kernel is specialised for, so that a new one costs seconds on a GPU.
+
+    Geometry, dtypes and options become constants of the code; of the presentation, packing, state order,
+    conv layout, index type, strides and alignment do (a compiler assumes divisibility by 16 where it
+    holds). Sentinel, first slot and poison are values and stay at their defaults here, like all else that
+    is free: lengths, slots, padding, accepted counts, recipes.
+    """
+
+    geometry: Geometry
+    dtypes: DTypes
+    options: Options
+    layout: Presentation
+
+
+HEADS = (1, 2, 3, 4, 8, 16)
+DIMS = (8, 16, 24, 32, 40, 48, 60, 64, 96, 128, 160, 192, 256)
+WIDTHS = (4, 2, 3, 5)  # the default first: it is left out of case files
+
+
+def pick(draw: Draw, options: Sequence[T]) -> T:
+    """One of `options`, shrinking towards the first; no draw at all where there is no choice."""
+    return options[0] if len(options) == 1 else options[draw(_index(len(options)))]
+
+
+@cache
+def _index(options: int) -> SearchStrategy[int]:
+    return st.integers(0, options - 1)
+
+
+def within(table: Sequence[T], ok: Callable[[T], bool], what: str) -> tuple[T, ...]:
+    """The entries that are `ok`; a ContractError says that `what` leaves none."""
+    kept = tuple(entry for entry in table if ok(entry))
+    if not kept:
+        raise ContractError(f"capabilities leave no {what}")
+    return kept
+
+
+def shapes(capabilities: Capabilities, kind: Kind, size: Size) -> SearchStrategy[Shape]:
+    """Shapes that a path takes for launches of `kind`.
+
+    Fields that no stage of the span sees stay at their defaults. Shrinks, field by field, towards one head,
+    K = V = the smallest taken, W = 4, float32, no options, plain and aligned buffers.
+    """
+    tables = _Tables(capabilities, kind, size)
+
+    @st.composite
+    def shape(draw: Draw) -> Shape:
+        return Shape(
+            tables.geometry(draw),
+            tables.dtypes(draw),
+            Options(**{name: pick(draw, table) for name, table in tables.options.items()}),
+            Presentation(**{name: pick(draw, table) for name, table in tables.layout.items()}),
+        )
+
+    built: SearchStrategy[Shape] = shape()
+    return built
+
+
+class _Tables:
+    """What each field of a shape is drawn from, simplest first; entries stand twice to come up more often."""
+
+    def __init__(self, capabilities: Capabilities, kind: Kind, size: Size) -> None:
+        c = capabilities
+        self.heads = _heads(c, size)
+        self.dims = _dims(c, size)
+        conv = Stage.CONV in c.span
+        self.widths = within((*WIDTHS, 6, 7, 8), c.widths.__contains__, "conv width") if conv else (4,)
+        self.widths = self.widths[: len(WIDTHS)]
+        self.num_spec = _num_spec(c, kind)
+        self.stored = {name: _dtypes(c, name) for name in stored(c.span)}
+        self.uniform = c.uniform_dtypes
+        if c.uniform_dtypes:
+            common = set.intersection(*(set(table) for table in self.stored.values()))
+            self.common = within(tuple(DType), common.__contains__, "dtype that is uniform")
+        self.options = _options(c)
+        self.layout = _layout(c)
+
+    def geometry(self, draw: Draw) -> Geometry:
+        H, ratio = pick(draw, self.heads)
+        K, values = pick(draw, self.dims)
+        V = pick(draw, values)
+        return Geometry(H, H * ratio, K, V, pick(draw, self.widths), pick(draw, self.num_spec))
+
+    def dtypes(self, draw: Draw) -> DTypes:
+        if self.uniform:
+            one = pick(draw, self.common)
+            return DTypes(**dict.fromkeys(self.stored, one))
+        return DTypes(**{name: pick(draw, table) for name, table in self.stored.items()})
+
+
+def _heads(c: Capabilities, size: Size) -> tuple[tuple[int, int], ...]:
+    """Pairs (H, ratio), fewest value heads first."""
+    pairs = sorted(product(HEADS, RATIOS), key=lambda pair: (pair[0] * pair[1], pair[0]))
+    taken = within(pairs, lambda pair: pair[1] in c.ratios, "ratio of heads")
+    return tuple(p for p in taken if p[0] * p[1] <= size.max_value_heads) or taken[:1]
+
+
+def _dims(c: Capabilities, size: Size) -> tuple[tuple[int, tuple[int, ...]], ...]:
+    """Each K with the V's that go with it: half the time V = K, where that is taken."""
+    values = _sizes(c.value_dim, "V", size)
+    keys = _sizes(c.key_dim, "K", size)
+    if c.square:
+        both = within(range(1, 257), lambda d: not (c.key_dim.refuses("", d) or c.value_dim.refuses("", d)), "K = V")
+        keys = tuple(k for k in keys if k in both) or both[:1]
+        return tuple((k, (k,)) for k in keys)
+    same = {k: (k,) * len(values) if k in values else () for k in keys}
+    return tuple((k, (*same[k], *values)) for k in keys)
+
+
+def _sizes(dims: Dims, name: str, size: Size) -> tuple[int, ...]:
+    taken = within(range(1, 257), lambda d: dims.refuses(name, d) is None, name)
+    small = [d for d in taken if d <= size.max_dim] or taken[:1]
+    return tuple(d for d in small if d in DIMS) or tuple(small[:3])
+
+
+def _num_spec(c: Capabilities, kind: Kind) -> tuple[int, ...]:
+    """Drafts need S > 1 to mean something; elsewhere it only widens the conv slot."""
+    drafts = Group.SPEC in taken_groups(c)
+    some = tuple(n for n in (1, 2, 3, 4, 7) if n <= c.max_spec)
+    if kind is Kind.SPEC:
+        return some or (0,)
+    if not (drafts or Stage.CONV in c.span):
+        return (0,)
+    return (0, 0, *some) if kind is Kind.MIXED and drafts else (0, 0, 0, 0, *some)
+
+
+def _dtypes(c: Capabilities, name: str) -> tuple[DType, ...]:
+    return within(tuple(DType), taken_dtypes(c, name).__contains__, f"dtype of {name}")
+
+
+def _options(c: Capabilities) -> dict[str, tuple[Any, ...]]:
+    conv, norm = Stage.CONV in c.span, Stage.NORM in c.span
+    gated = Stage.GATES in c.span or Stage.DELTA in c.span
+    out: dict[str, tuple[Any, ...]] = {}
+    if gated and c.scales:
+        # A scale of 0 hides everything but the state, so it is rare.
+        out["scale"] = (*(None,) * 6, 1.0, 1.0, 0.125, 2.0, 0.0)
+    if gated:
+        out["beta_scale"] = within((1.0, 2.0), c.beta_scales.__contains__, "beta_scale")
+    if conv:
+        out["conv_activation"] = (Activation.SILU, Activation.NONE)
+        out["conv_bias"] = (False, True)
+    if norm:
+        out["norm_activation"] = (Activation.SILU, Activation.SIGMOID)
+        out["norm_eps"] = (1e-6, 1e-5)
+    return out
+
+
+def _layout(c: Capabilities) -> dict[str, tuple[Any, ...]]:
+    out: dict[str, tuple[Any, ...]] = {}
+    if Stage.UNPACK in c.span:
+        out["packing"] = within(tuple(Packing), c.packings.__contains__, "packing")
+    if Stage.DELTA in c.span:
+        out["state_order"] = within(tuple(StateOrder), c.state_orders.__contains__, "state order")
+    if Stage.CONV in c.span:
+        out["conv_layout"] = within(tuple(ConvLayout), c.conv_layouts.__contains__, "conv layout")
+    if c.pool and c.int64_indices:
+        out["index_type"] = tuple(IndexType)
+    if c.pool and c.strided:
+        out["slot_pad"] = (0, 0, 16, 5, 640)
+    if c.strided:
+        out["row_pad"] = (0, 0, 16, 3)
+    if c.misaligned:
+        out["misalign"] = (0, 0, 0, 8, 1)
+    return out
+
+
+def draw_cases(strategy: SearchStrategy[T], n: int, seed: int) -> list[T]:
+    """`n` examples of `strategy`, the same for the same seed in every process; the first of more are a prefix.
+
+    The choices come from a seeded stream of bytes. Hypothesis's own generation would also mutate earlier
+    examples and mix in constants of whatever modules happen to be imported.
+    """
+    drawn: list[T] = []
+
+    @settings(database=None, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(strategy)
+    def keep(example: T) -> None:
+        drawn.append(example)
+
+    feed = keep.hypothesis.fuzz_one_input  # type: ignore[attr-defined]
+    stream = Random(seed)
+    while len(drawn) < n:
+        feed(stream.randbytes(4096))
+    return drawn
+
+
+def shape_pool(capabilities: Capabilities, n: int, seed: int = 0, *, size: Size = WIDE) -> tuple[Shape, ...]:
+    """At most `n` shapes, few and diverse: one after the other, whichever adds most values not yet seen.
+
+    For `cases(shapes=...)` where every shape is a compilation. K ≠ V, each ratio, dims that are no powers
+    of two, drafts and each dtype come in early where the path takes them.
+    """
+    kinds = [kind for kind in capabilities.kinds if kind is not Kind.MIXED]
+    drawn = [s for kind in kinds for s in draw_cases(shapes(capabilities, kind, size), 16 * n, seed)]
+    seen: set[Any] = set()
+    pool: list[Shape] = []
+    for _ in range(n):
+        best = max(drawn, key=lambda shape: len(_features(shape) - seen))
+        if best not in pool:
+            pool.append(best)
+        seen |= _features(best)
+        drawn.remove(best)
+    return tuple(pool)
+
+
+def _features(shape: Shape) -> set[Any]:
+    g = shape.geometry
+    fields = {**asdict(g), **asdict(shape.dtypes), **asdict(shape.options), **asdict(shape.layout)}
+    pairs = {("ratio", g.ratio), ("K:V", (g.K > g.V) - (g.K < g.V)), ("HV>1 and K!=V", g.HV > 1 and g.K != g.V)}
+    return pairs | set(fields.items())

@@ -1,0 +1,165 @@
+"""The command line: `gdn-verify gate`, `check`, `paths`, `doctor`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable
+from pathlib import Path as File
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from gdn_verify import gate as gates
+from gdn_verify.cases.codec import CaseFileError, dumps, load
+from gdn_verify.cases.contract import Kind
+from gdn_verify.hosts import HOSTS
+from gdn_verify.paths import Path, UnknownPathError, find, registered
+from gdn_verify.probe import probe
+from gdn_verify.profiles import PROFILES
+from gdn_verify.report.table import show
+from gdn_verify.report.tally import Report
+from gdn_verify.service import Job
+
+app = typer.Typer(
+    help="Differential testing and correctness verification for Gated DeltaNet kernels.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+RED, USAGE = 1, 2
+"""Exit statuses: 0 the gate is green, 1 it is red, 2 the command could not be understood."""
+
+Json = Annotated[File | None, typer.Option("--json", help="Write the report to this file as JSON.", metavar="FILE")]
+
+
+def _refuse(message: str) -> typer.Exit:
+    Console(stderr=True).print(f"[red]gdn-verify: {message}[/red]", highlight=False, soft_wrap=True)
+    return typer.Exit(USAGE)
+
+
+def _paths(names: str) -> list[Path]:
+    try:
+        return [find(name.strip()) for name in names.split(",")] if names else list(registered().values())
+    except UnknownPathError as error:
+        raise _refuse(str(error)) from None
+
+
+def _words(given: str, known: Iterable[str], what: str) -> list[str]:
+    known = list(known)
+    chosen = [word.strip() for word in given.split(",")] if given else known
+    for word in chosen:
+        if word not in known:
+            raise _refuse(f"no {what} is called {word!r}; known are {', '.join(known)}")
+    return chosen
+
+
+@app.command()
+def gate(
+    profile: Annotated[str, typer.Option(help="How much to run: quick, gate or nightly.")] = "gate",
+    paths: Annotated[str, typer.Option(help="Paths to judge, separated by commas; all by default.")] = "",
+    kinds: Annotated[str, typer.Option(help="Launch kinds: decode, prefill, spec, mixed; all by default.")] = "",
+    hosts: Annotated[str, typer.Option(help="Hosts: cpu, interpreter, cuda, rocm; all by default.")] = "",
+    require: Annotated[str, typer.Option(help="Fail if nothing could run on these hosts.")] = "",
+    workers: Annotated[int, typer.Option(help="Worker processes; 0 for one a core.", min=0)] = 0,
+    json_file: Json = None,
+    verbose: Annotated[bool, typer.Option(help="Show every kind of failure.")] = False,
+) -> None:
+    """Judge every available path on every host over generated cases; exit 1 if any disagrees or crashes."""
+    chosen = PROFILES[_words(profile, PROFILES, "profile")[0]]
+    wanted = _words(hosts, HOSTS, "host")
+    jobs = gates.plan(_paths(paths), wanted, map(Kind, _words(kinds, Kind, "kind")), chosen)
+    if not jobs:
+        raise _refuse("no path runs any of these kinds on these hosts; see `gdn-verify paths`")
+    with _progress() as bar:
+        total = bar.add_task("cases", total=sum(job.count for job in jobs))
+
+        def advance(job: Job, cases: int) -> None:
+            bar.update(total, advance=cases, description=f"{job.path} {job.kind}")
+
+        report = gates.run(jobs, chosen, workers=workers or None, progress=advance)
+    _finish(report, json_file, verbose, _words(require, HOSTS, "host") if require else [])
+
+
+def _progress() -> Progress:
+    columns = (TextColumn("{task.description:<28}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=Console(stderr=True), transient=True)
+
+
+def _finish(report: Report, json_file: File | None, verbose: bool, require: Iterable[str] = ()) -> None:
+    report.finish()
+    show(report, Console(), verbose=verbose)
+    if json_file:
+        json_file.write_text(json.dumps(report.as_json(), indent=1) + "\n", encoding="utf-8")
+    for host in require:
+        if not any(row.host == host and row.agrees for row in report.rows):
+            Console().print(f"[bold red]host {host} was required, and nothing ran on it[/bold red]")
+            raise typer.Exit(RED)
+    if not report.ok:
+        raise typer.Exit(RED)
+
+
+@app.command()
+def check(
+    file: Annotated[File, typer.Argument(help="A case file, as a failing gate prints it.", metavar="CASE.json")],
+    path: Annotated[str, typer.Option(help="The path to run it on.")],
+    host: Annotated[str, typer.Option(help="The host; by default the path's first that can run here.")] = "",
+    json_file: Json = None,
+) -> None:
+    """Run one saved case on one path, in a worker of its own."""
+    try:
+        case_file = load(file)
+    except CaseFileError as error:
+        raise _refuse(str(error)) from None
+    chosen = _paths(path)[0]
+    hosts = [host] if host else list(chosen.hosts)
+    for name in hosts:
+        _words(name, chosen.hosts, f"host of {path}")
+    jobs = [Job(chosen.name, name, case_file.case.kind, files=(dumps(case_file),)) for name in hosts]
+    report = Report()
+    for job in jobs:
+        report = gates.run([job], PROFILES["gate"], workers=1)
+        if not report.absent:
+            break
+    _finish(report, json_file, verbose=True)
+
+
+@app.command()
+def paths() -> None:
+    """List every path, what it takes, and where it can run on this machine."""
+    console = Console()
+    for path in registered().values():
+        kinds = ", ".join(path.capabilities.kinds)
+        console.print(f"[bold]{path.name}[/bold]  {path.capabilities.span}  ({kinds})", highlight=False)
+        for host in path.hosts:
+            seen = probe(host, path.name)
+            console.print(f"    {host:<12} {seen}", highlight=False)
+
+
+@app.command()
+def doctor() -> None:
+    """Say what this machine can run, why not the rest, and what to install."""
+    console = Console()
+    console.print(f"Python {sys.version.split()[0]} at {sys.executable}", highlight=False)
+    runnable = 0
+    for host in HOSTS:
+        console.print(f"[bold]{host}[/bold]: {probe(host)}", highlight=False)
+        for path in registered().values():
+            if host in path.hosts:
+                seen = probe(host, path.name)
+                runnable += seen.runs
+                console.print(f"    {path.name:<24} {seen}", highlight=False)
+    if not runnable:
+        raise typer.Exit(RED)
+
+
+def main() -> None:
+    """Entry point of the command `gdn-verify`."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

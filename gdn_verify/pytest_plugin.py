@@ -1,0 +1,106 @@
+"""The gate under pytest: one test for each path, host and kind, in this repository or in anyone's.
+
+    def test_kernel(gdn_target, gdn_gate):
+        gdn_gate(gdn_target)
+
+`gdn_target` runs over every registered path (those of other packages too) on every host and for every kind. A target
+that cannot run here is skipped with the reason; `--gdn-require cuda` makes that an error, so that a runner which lost
+its card does not stay green. Nothing heavy is imported before a gate test is collected.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from gdn_verify.service import Job
+
+PROFILE, PATHS, HOSTS, REQUIRE = "--gdn-profile", "--gdn-paths", "--gdn-hosts", "--gdn-require"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Options of the gate."""
+    group = parser.getgroup("gdn-verify")
+    group.addoption(PROFILE, default="quick", help="how much each gate test runs: quick, gate or nightly")
+    group.addoption(PATHS, default="", help="paths to judge, separated by commas; all by default")
+    group.addoption(HOSTS, default="", help="hosts to run on, separated by commas; all by default")
+    group.addoption(REQUIRE, default="", help="hosts that must be able to run, separated by commas")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """One GPU for each xdist worker, before anything touches a device."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "")
+    if worker.startswith("gw"):
+        from gdn_verify.hosts.pin import pin_device
+
+        pin_device(int(worker[2:]))
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Spread `gdn_target` over paths × hosts × kinds."""
+    if "gdn_target" not in metafunc.fixturenames:
+        return
+    targets = _targets(metafunc.config)
+    metafunc.parametrize("gdn_target", targets, ids=["-".join(target) for target in targets])
+
+
+def _targets(config: pytest.Config) -> list[tuple[str, str, str]]:
+    from gdn_verify import hosts as host_registry
+    from gdn_verify.paths import find, registered
+
+    known = host_registry.HOSTS
+    names = [n for n in config.getoption(PATHS).split(",") if n] or list(registered())
+    hosts = [h for h in config.getoption(HOSTS).split(",") if h] or list(known)
+    for host in (*hosts, *_required(config)):
+        if host not in known:
+            raise pytest.UsageError(f"no host is called {host!r}; known are {', '.join(known)}")
+    paths = [find(name) for name in names]
+    return [
+        (path.name, host, kind.value)
+        for path in paths
+        for host in path.hosts
+        if host in hosts
+        for kind in path.capabilities.kinds
+    ]
+
+
+def _required(config: pytest.Config) -> list[str]:
+    return [host for host in config.getoption(REQUIRE).split(",") if host]
+
+
+@pytest.fixture
+def gdn_gate(request: pytest.FixtureRequest) -> Callable[[tuple[str, str, str]], None]:
+    """A function that judges one target and fails the test with the smallest failing case."""
+
+    def judge(target: tuple[str, str, str]) -> None:
+        __tracebackhide__ = True
+        from gdn_verify import gate
+        from gdn_verify.profiles import PROFILES
+        from gdn_verify.report.table import describe, grouped
+
+        profile = PROFILES[request.config.getoption(PROFILE)]
+        report = gate.run(_jobs(target, profile.name), profile, workers=1)
+        report.finish()
+        for (path, host), reason in report.absent.items():
+            if host in _required(request.config):
+                pytest.fail(f"{path} on {host} was required: {reason}", pytrace=False)
+            pytest.skip(f"missing: {path} on {host}: {reason}")
+        if not report.ok:
+            text = "\n\n".join(describe(failure, count) for failure, count in grouped(report.failures))
+            pytest.fail(text or "nothing ran", pytrace=False)
+
+    return judge
+
+
+def _jobs(target: tuple[str, str, str], profile: str) -> list[Job]:
+    from gdn_verify import gate
+    from gdn_verify.cases.contract import Kind
+    from gdn_verify.paths import find
+    from gdn_verify.profiles import PROFILES
+
+    path, host, kind = target
+    return gate.plan([find(path)], [host], [Kind(kind)], PROFILES[profile])

@@ -1,0 +1,80 @@
+"""The report as a terminal shows it: a table, then each failure with the case that shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from gdn_verify.report.tally import Failure, Report, Row
+
+_SHOWN = 5
+
+
+def show(report: Report, console: Console, *, verbose: bool = False) -> None:
+    """Print the table, what could not run and why, and the smallest case of each kind of failure."""
+    console.print(_table(report.rows))
+    for (path, host), reason in report.absent.items():
+        console.print(Text(f"missing: {path} on {host}: {reason}", style="yellow"))
+    groups = grouped(report.failures)
+    for failure, count in groups if verbose else groups[:_SHOWN]:
+        _show_failure(failure, count, console)
+    if len(groups) > _SHOWN and not verbose:
+        console.print(f"… and {len(groups) - _SHOWN} more kinds of failure (--verbose, or --json, shows all)")
+    console.print(Text("the gate is green" if report.ok else "the gate is red", style=_verdict_style(report)))
+
+
+def _verdict_style(report: Report) -> str:
+    return "bold green" if report.ok else "bold red"
+
+
+def _table(rows: Iterable[Row]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    columns = (
+        "path",
+        "host",
+        "version",
+        "kind",
+        "check",
+        "cases",
+        "agrees",
+        "disagrees",
+        "refused",
+        "missing",
+        "crashed",
+    )
+    for name in (*columns, "vacuous", "reach", "worst ratio", "seconds"):
+        table.add_column(name, justify="left" if name in columns[:5] else "right", no_wrap=True)
+    for row in rows:
+        counts = (row.cases, row.agrees, row.disagrees, row.refused, row.missing, row.crashed, row.vacuous)
+        ratio = f"{row.worst_noise_ratio:.2f}" if row.check == "values" and row.agrees else ""
+        words = (row.path, row.host, row.version, row.kind, row.check, *(str(n) if n else "·" for n in counts))
+        style = "red" if row.failed else "dim" if row.missing else ""
+        table.add_row(*words, f"{row.reach:.0%}", ratio, f"{row.seconds:.1f}" if row.seconds else "", style=style)
+    return table
+
+
+def grouped(failures: Iterable[Failure]) -> list[tuple[Failure, int]]:
+    """One failure of each path, host, check and kind of finding, the one with the smallest case, and how many."""
+    groups: dict[tuple[str, ...], list[Failure]] = {}
+    for failure in failures:
+        key = (failure.path, failure.host, failure.finding.check, failure.finding.kind)
+        groups.setdefault(key, []).append(failure)
+    return [(min(group, key=lambda f: len(f.file)), len(group)) for group in groups.values()]
+
+
+def describe(failure: Failure, count: int = 1) -> str:
+    """A failure in words: the finding, the case to save, the command that runs it again."""
+    head = f"{failure.path} on {failure.host}, {failure.kind}: {failure.finding}"
+    more = f"\n({count} such findings; this is the smallest case)" if count > 1 else ""
+    if not failure.file:
+        return head + more
+    command = f"gdn-verify check CASE.json --path {failure.path} --host {failure.host}"
+    return f"{head}{more}\nSave as CASE.json and run `{command}`:\n{failure.file}"
+
+
+def _show_failure(failure: Failure, count: int, console: Console) -> None:
+    console.print()
+    console.print(Text(describe(failure, count)), highlight=False, soft_wrap=True)

@@ -1,0 +1,192 @@
+"""Counting a run: rows by path, host, kind and check, with pooled bias and power at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from gdn_verify.cases.contract import Kind
+from gdn_verify.checks.bias import Bias
+from gdn_verify.checks.power import Power
+from gdn_verify.runner import CaseResult
+from gdn_verify.service import Job, Ready
+from gdn_verify.verdict import Check, Finding, Outcome
+
+SCHEMA = 1
+MIN_POOLED = 40
+"""Bias and power are judged over at least this many cases; fewer say nothing about a share or a slope."""
+
+
+@dataclass
+class Row:
+    """One line of the report: counts of cases by verdict under one check.
+
+    `reach` is the share of the fixed probe set that the path accepts, `worst_noise_ratio` the largest ratio seen,
+    `seconds` the time its cases took in the worker.
+    """
+
+    path: str
+    host: str
+    version: str
+    kind: str
+    check: str
+    cases: int = 0
+    agrees: int = 0
+    disagrees: int = 0
+    refused: int = 0
+    missing: int = 0
+    crashed: int = 0
+    vacuous: int = 0
+    reach: float = 0.0
+    worst_noise_ratio: float = 0.0
+    seconds: float = 0.0
+
+    @property
+    def failed(self) -> bool:
+        """Whether this row alone makes the gate fail."""
+        return self.disagrees > 0 or self.crashed > 0
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A finding and the case that shows it ("" where it belongs to a whole run, or no case had begun)."""
+
+    path: str
+    host: str
+    kind: Kind
+    finding: Finding
+    file: str
+
+
+@dataclass
+class _Group:
+    """What is pooled for one path, host and kind."""
+
+    ready: Ready | None = None
+    rows: dict[Check, Row] = field(default_factory=dict)
+    bias: Bias = field(default_factory=Bias)
+    power: Power = field(default_factory=Power)
+
+
+Key = tuple[str, str, Kind]
+
+
+class Report:
+    """The outcome of a run; `finish` before reading `rows`, `failures` and `ok`."""
+
+    def __init__(self) -> None:
+        self._groups: dict[Key, _Group] = {}
+        self.failures: list[Failure] = []
+        self.absent: dict[tuple[str, str], str] = {}
+        self._finished = False
+
+    def _group(self, job: Job) -> _Group:
+        return self._groups.setdefault((job.path, job.host, job.kind), _Group())
+
+    def _row(self, job: Job, check: Check) -> Row:
+        group = self._group(job)
+        version = group.ready.version if group.ready else ""
+        share = group.ready.reach if group.ready else 0.0
+        fresh = Row(job.path, job.host, version, job.kind.value, check.value, reach=share)
+        return group.rows.setdefault(check, fresh)
+
+    def open(self, job: Job, ready: Ready) -> None:
+        """A job's path is loaded."""
+        self._group(job).ready = ready
+
+    def add(self, job: Job, file: str, result: CaseResult) -> None:
+        """Count one case."""
+        for check in (Check.VALUES, Check.MEMORY):
+            row = self._row(job, check)
+            row.cases += 1
+            outcome = result.outcome(check)
+            setattr(row, outcome.value, getattr(row, outcome.value) + 1)
+        values = self._row(job, Check.VALUES)
+        values.worst_noise_ratio = max(values.worst_noise_ratio, result.worst_ratio)
+        values.seconds += result.seconds
+        group = self._group(job)
+        for powers in result.powers:
+            group.power.add(powers)
+        for projections in result.projections if not result.findings else ():
+            group.bias.add(projections)
+        self.failures += [Failure(job.path, job.host, job.kind, finding, file) for finding in result.findings]
+
+    def add_crash(self, job: Job, file: str, death: str) -> None:
+        """A worker died or hung on a case."""
+        row = self._row(job, Check.VALUES)
+        row.cases += 1
+        row.crashed += 1
+        finding = Finding(Check.VALUES, "crashed", death)
+        self.failures.append(Failure(job.path, job.host, job.kind, finding, file))
+
+    def add_absent(self, job: Job, reason: str) -> None:
+        """A path cannot run on a host here."""
+        self.absent[job.path, job.host] = reason
+        self.count_absent(job)
+
+    def count_absent(self, job: Job) -> None:
+        """Count a job's cases as missing."""
+        row = self._row(job, Check.VALUES)
+        row.cases += job.count or len(job.files)
+        row.missing += job.count or len(job.files)
+
+    def finish(self) -> None:
+        """Judge what is pooled over the run: bias and power."""
+        if self._finished:
+            return
+        self._finished = True
+        for (path, host, kind), group in self._groups.items():
+            job = Job(path, host, kind)
+            if group.power.cases >= MIN_POOLED:
+                self._pooled(job, Check.POWER, group.power.cases, group.power.findings())
+                self._pooled(job, Check.BIAS, group.power.cases, group.bias.findings())
+
+    def _pooled(self, job: Job, check: Check, cases: int, findings: list[Finding]) -> None:
+        row = self._row(job, check)
+        row.cases = cases
+        outcome = Outcome.DISAGREES if findings else Outcome.AGREES
+        setattr(row, outcome.value, cases)
+        self.failures += [Failure(job.path, job.host, job.kind, finding, "") for finding in findings]
+
+    @property
+    def rows(self) -> list[Row]:
+        """All rows, grouped by path, host and kind."""
+        return [row for group in self._groups.values() for row in group.rows.values()]
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing disagreed or crashed, and something ran."""
+        ran = any(row.agrees for row in self.rows)
+        return ran and not any(row.failed for row in self.rows)
+
+    def power_shares(self) -> Iterator[tuple[Key, dict[str, float]]]:
+        """Per path, host and kind: the share of cases that would have seen each wrong oracle."""
+        return ((key, group.power.shares()) for key, group in self._groups.items() if group.power.cases)
+
+    def as_json(self) -> dict[str, Any]:
+        """The report as data; `schema` is raised when a key changes its meaning."""
+        return {
+            "schema": SCHEMA,
+            "rows": [asdict(row) for row in self.rows],
+            "devices": sorted({g.ready.device for g in self._groups.values() if g.ready}),
+            "absent": [{"path": p, "host": h, "reason": why} for (p, h), why in self.absent.items()],
+            "failures": [_plain(failure) for failure in self.failures],
+            "power": [
+                {"path": p, "host": h, "kind": k.value, "shares": shares} for (p, h, k), shares in self.power_shares()
+            ],
+        }
+
+
+def _plain(failure: Failure) -> dict[str, Any]:
+    finding = failure.finding
+    return {
+        "path": failure.path,
+        "host": failure.host,
+        "kind": failure.kind.value,
+        "check": finding.check.value,
+        "finding": finding.kind,
+        "message": finding.message,
+        "noise_ratio": finding.ratio,
+        "case": failure.file,
+    }

@@ -1,0 +1,169 @@
+"""The worker's side of a run: draw a job's cases, run them one by one, say before each what is about to run.
+
+The parent learns of a case before it is launched, so a worker that dies or hangs leaves its case behind.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import lru_cache
+from multiprocessing.connection import Connection
+
+from hypothesis.strategies import SearchStrategy
+
+from gdn_verify.cases.case import Case
+from gdn_verify.cases.codec import CaseFile, dumps, loads
+from gdn_verify.cases.contract import Kind
+from gdn_verify.cases.presentation import Presentation
+from gdn_verify.cases.reach import reach
+from gdn_verify.cases.shapes import PREFILL_SMALL, SMALL, WIDE, draw_cases, shape_pool
+from gdn_verify.cases.strategies import cases
+from gdn_verify.hosts import Host
+from gdn_verify.paths import Path, find
+from gdn_verify.runner import CaseResult, Run, run_case
+
+SIZES = {"small": SMALL, "prefill": PREFILL_SMALL, "wide": WIDE}
+
+
+@dataclass(frozen=True)
+class Job:
+    """Cases of one path on one host: `count` of one kind drawn from `seed`, or the given files.
+
+    `skip` cases are left out at the start: those that ran before a worker died. `shapes` bounds the number of
+    geometries (compile keys); None leaves them free. `plant` names "module:function", which makes a defective copy of
+    the path, for tests of the suite itself.
+    """
+
+    path: str
+    host: str
+    kind: Kind
+    size: str = "small"
+    count: int = 0
+    seed: int = 0
+    skip: int = 0
+    shapes: int | None = None
+    files: tuple[str, ...] = ()
+    plant: str | None = None
+
+
+@dataclass(frozen=True)
+class Ready:
+    """First word on a job: the version loaded and the share of the probe set that the path accepts."""
+
+    version: str
+    device: str
+    reach: float
+
+
+@dataclass(frozen=True)
+class Absent:
+    """The job cannot run here: why, and what would change it."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A case is about to run; its file, should it be the last."""
+
+    index: int
+    file: str
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A case has run."""
+
+    index: int
+    result: CaseResult
+
+
+@dataclass(frozen=True)
+class Done:
+    """The job is over."""
+
+    cases: int = 0
+
+
+@dataclass(frozen=True)
+class Broken:
+    """The suite itself failed; the job ends here."""
+
+    traceback: str
+
+
+@dataclass
+class _Loaded:
+    """Paths loaded in this worker, with their versions."""
+
+    versions: dict[str, str] = field(default_factory=dict)
+
+
+def serve(host: Host, pipe: Connection) -> None:
+    """Answer jobs until the parent closes the pipe."""
+    loaded = _Loaded()
+    while True:
+        try:
+            job = pipe.recv()
+        except EOFError:
+            return
+        try:
+            for event in _answer(job, host, loaded):
+                pipe.send(event)
+        except Exception:
+            # Not the path's doing (`run_case` holds what a path raises): the suite itself is wrong, and says so.
+            pipe.send(Broken(traceback.format_exc()))
+
+
+def _answer(job: Job, host: Host, loaded: _Loaded) -> Iterator[object]:
+    path = find(job.path)
+    if reason := absence(path, host):
+        yield Absent(reason)
+        return
+    if path.name not in loaded.versions:
+        loaded.versions[path.name] = path.load(host.name)
+    share = reach(path.capabilities, path.conventions)
+    yield Ready(loaded.versions[path.name], host.describe(), share)
+    plant = planter(job.plant)
+    drawn = list(_cases(job, path))
+    for index, (case, presentation) in enumerate(drawn):
+        if index < job.skip:
+            continue
+        yield Begun(index, dumps(CaseFile(case, presentation, notes=f"{job.path} on {job.host}, {job.kind}")))
+        yield Ended(index, run_case(case, presentation, path, host, plant=plant))
+    yield Done(len(drawn))
+
+
+def absence(path: Path, host: Host) -> str | None:
+    """Why `path` cannot run on `host` here, or None."""
+    if reason := host.missing():
+        return reason
+    missing = path.missing(host.name)
+    return None if missing is None else str(missing)
+
+
+def planter(name: str | None) -> Callable[[Path], Run] | None:
+    """The function that "module:function" names."""
+    if name is None:
+        return None
+    from importlib import import_module
+
+    module, function = name.split(":")
+    found: Callable[[Path], Run] = getattr(import_module(module), function)
+    return found
+
+
+def _cases(job: Job, path: Path) -> list[tuple[Case, Presentation]]:
+    if job.files:
+        files = [loads(text) for text in job.files]
+        return [(file.case, file.presentation) for file in files]
+    return draw_cases(_strategy(path, job.kind, job.size, job.shapes), job.count, job.seed)
+
+
+@lru_cache(maxsize=64)
+def _strategy(path: Path, kind: Kind, size: str, count: int | None) -> SearchStrategy[tuple[Case, Presentation]]:
+    bounds = SIZES[size]
+    pool = None if count is None else shape_pool(path.capabilities, count, size=bounds)
+    return cases(path.capabilities, path.conventions, kind, size=bounds, shapes=pool)

@@ -1,0 +1,98 @@
+"""Monte Carlo arithmetic for compiled code: counter-based random numbers and the perturbation of a value.
+
+Every random number is a hash of (seed, run, site, group, element). It does not depend on the number of
+runs, on the thread that draws it, or on which other sites are active. `noise` is the pair (levels, key) of
+one run: levels[site] = (u, eta), all zero for the clean run 0.
+"""
+
+from __future__ import annotations
+
+from math import sqrt
+from typing import Any
+
+import numpy as np
+
+from ._compiled import helper
+
+# splitmix64 (Steele, Lea, Flood 2014): one step per draw is enough, as the counter is spread by GOLDEN.
+GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
+MIX_2 = np.uint64(0x94D049BB133111EB)
+BITS_27, BITS_30, BITS_31, BITS_32 = np.uint64(27), np.uint64(30), np.uint64(31), np.uint64(32)
+UNIT = 2.0**-31  # a signed 32-bit integer to [-1, 1)
+
+
+@helper
+def _mix(x: Any) -> Any:
+    x = (x ^ (x >> BITS_30)) * MIX_1
+    x = (x ^ (x >> BITS_27)) * MIX_2
+    return x ^ (x >> BITS_31)
+
+
+@helper
+def noise_of(run: Any, sites: Any, seed: Any) -> Any:
+    """The pair (levels, key) of `run`; run 0 is clean."""
+    levels = sites.copy() if run > 0 else np.zeros_like(sites)  # its own: threads would share a refcount
+    return levels, _mix(_mix(np.uint64(seed)) + np.uint64(run) * GOLDEN)
+
+
+@helper
+def silent(noise: Any, site: Any) -> Any:
+    """True where `site` leaves every value as it is."""
+    return noise[0][site, 0] == 0.0 and noise[0][site, 1] == 0.0
+
+
+@helper
+def stream(noise: Any, site: Any, group: Any) -> Any:
+    """Start of the random numbers of one group (a token's head, say) of one site."""
+    return _mix(_mix(noise[1] ^ (np.uint64(site + 1) * GOLDEN)) + np.uint64(group) * GOLDEN)
+
+
+@helper
+def draw(start: Any, element: Any) -> Any:
+    """64 random bits for `element` of the group that starts at `start`."""
+    return _mix(start + np.uint64(element) * GOLDEN)
+
+
+@helper
+def high(bits: Any) -> Any:
+    """Uniform in [-1, 1) from the upper half of `bits`."""
+    return np.int32(bits >> BITS_32) * UNIT
+
+
+@helper
+def low(bits: Any) -> Any:
+    """Uniform in [-1, 1) from the lower half of `bits`."""
+    return np.int32(bits) * UNIT
+
+
+@helper
+def jolted(x: Any, u: Any, eta: Any, bits: Any) -> Any:
+    """x (1 + u eps) + eta eps'."""
+    return x * (1.0 + u * high(bits)) + eta * low(bits)
+
+
+@helper
+def rounded(x: Any, noise: Any, site: Any, index: Any) -> Any:
+    """Scalar `x` after the rounding of `site`; `index` names it among the scalars of that site."""
+    if silent(noise, site):
+        return x
+    return jolted(x, noise[0][site, 0], noise[0][site, 1], draw(stream(noise, site, index), 0))
+
+
+@helper
+def walked(x: Any, squares: Any, u: Any, eta: Any, bits: Any) -> Any:
+    """Sum `x` after the roundings of its accumulation, modelled as a random walk.
+
+    `squares` is the sum over the steps of product² + partial sum². Each step rounds its product and its
+    partial sum by up to u of them, independently, so the walk's amplitude is u sqrt(squares).
+    """
+    return x + u * sqrt(squares) * high(bits) + eta * low(bits)
+
+
+@helper
+def summed(x: Any, squares: Any, noise: Any, site: Any, index: Any) -> Any:
+    """`rounded` for a sum: see `walked`."""
+    if silent(noise, site):
+        return x
+    return walked(x, squares, noise[0][site, 0], noise[0][site, 1], draw(stream(noise, site, index), 0))
