@@ -39,12 +39,14 @@ def dumps(file: CaseFile) -> str:
 def loads(text: str) -> CaseFile:
     """The case in `text`; raises CaseFileError with the place of the trouble."""
     try:
-        body = json.loads(text)
+        body = json.loads(text, object_pairs_hook=_once)
     except json.JSONDecodeError as error:
         raise CaseFileError(f"not a case file: {error.msg} at line {error.lineno} (truncated or corrupt?)") from None
+    except RecursionError:
+        raise CaseFileError("not a case file: nested without end") from None
     if not isinstance(body, dict) or "schema" not in body:
         raise CaseFileError("not a case file: no schema number")
-    if (schema := body.pop("schema")) != SCHEMA:
+    if (schema := body.pop("schema")) is True or schema != SCHEMA:
         raise CaseFileError(f"schema={schema!r}: this version reads schema {SCHEMA}; use the version that wrote it")
     try:
         return typing.cast(CaseFile, _build(CaseFile, body, "file"))
@@ -52,6 +54,15 @@ def loads(text: str) -> CaseFile:
         raise
     except ContractError as error:
         raise CaseFileError(f"not a legal case: {error}") from None
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; a key that stands twice would hide its first value."""
+    body = dict(pairs)
+    for name, _ in pairs if len(body) < len(pairs) else []:
+        if sum(name == other for other, _ in pairs) > 1:
+            raise CaseFileError(f"{name}: stands twice")
+    return body
 
 
 def save(path: Path, file: CaseFile) -> None:

@@ -90,9 +90,13 @@ class DType(StrEnum):
         return {DType.F32: 2.0**-24, DType.BF16: 2.0**-8, DType.F16: 2.0**-11}[self]
 
     @property
-    def smallest_normal(self) -> float:
-        """Below it a result may be flushed to zero."""
-        return {DType.F32: 2.0**-126, DType.BF16: 2.0**-126, DType.F16: 2.0**-14}[self]
+    def underflow(self) -> float:
+        """The largest absolute error of storing a tiny number.
+
+        float32 and bfloat16 denormals may be flushed to zero, so it is their smallest normal; GPUs keep those of
+        float16, so it is half the spacing there.
+        """
+        return {DType.F32: 2.0**-126, DType.BF16: 2.0**-126, DType.F16: 2.0**-25}[self]
 
     @property
     def largest(self) -> float:

@@ -16,6 +16,7 @@ from gdn_verify import gate as gates
 from gdn_verify.cases.codec import CaseFileError, dumps, load
 from gdn_verify.cases.contract import Kind
 from gdn_verify.hosts import HOSTS
+from gdn_verify.mutants import PLANTED, PLANTED_IN
 from gdn_verify.paths import Path, UnknownPathError, find, registered
 from gdn_verify.probe import probe
 from gdn_verify.profiles import PROFILES
@@ -67,11 +68,13 @@ def gate(
     workers: Annotated[int, typer.Option(help="Worker processes; 0 for one a core.", min=0)] = 0,
     json_file: Json = None,
     verbose: Annotated[bool, typer.Option(help="Show every kind of failure.")] = False,
+    plant: Annotated[str, typer.Option(help="Plant a defect in a copy of each path, to see the gate go red.")] = "",
 ) -> None:
     """Judge every available path on every host over generated cases; exit 1 if any disagrees or crashes."""
     chosen = PROFILES[_words(profile, PROFILES, "profile")[0]]
     wanted = _words(hosts, HOSTS, "host")
-    jobs = gates.plan(_paths(paths), wanted, map(Kind, _words(kinds, Kind, "kind")), chosen)
+    defect = f"{PLANTED_IN}:{_words(plant, PLANTED, 'defect')[0]}" if plant else None
+    jobs = gates.plan(_paths(paths), wanted, map(Kind, _words(kinds, Kind, "kind")), chosen, defect)
     if not jobs:
         raise _refuse("no path runs any of these kinds on these hosts; see `gdn-verify paths`")
     with _progress() as bar:
@@ -89,9 +92,15 @@ def _progress() -> Progress:
     return Progress(*columns, console=Console(stderr=True), transient=True)
 
 
+def _console() -> Console:
+    """The terminal; in a log, wide enough that the table is whole."""
+    console = Console()
+    return console if console.is_terminal else Console(width=160)
+
+
 def _finish(report: Report, json_file: File | None, verbose: bool, require: Iterable[str] = ()) -> None:
     report.finish()
-    show(report, Console(), verbose=verbose)
+    show(report, _console(), verbose=verbose)
     if json_file:
         json_file.write_text(json.dumps(report.as_json(), indent=1) + "\n", encoding="utf-8")
     for host in require:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from gdn_verify.cases.case import Case
 from gdn_verify.cases.contract import Stage
 from gdn_verify.cases.narrow import refuses
-from gdn_verify.cases.presentation import Presentation
+from gdn_verify.cases.presentation import Poison, Presentation
 from gdn_verify.checks import bias, memory, power, values
 from gdn_verify.checks.question import ask, observed, written
 from gdn_verify.feed import Feed, Pools, feed, initial_pools, pools_after
@@ -84,9 +84,19 @@ def _run_batch(fed: Feed, path: Path, host: Host, run: Run, rounding: Rounding, 
     after = pools_after(fed)
     result.findings += list(_attest(path, host, fed, kernels))
     result.findings += memory.judge(fed, path.conventions, after)
+    result.findings += memory.unwritten(fed, lambda poison: _again(fed, path, host, run, poison))
     if len(fed.live_tokens):
         _judge_values(fed, path, outputs, after, rounding, result)
     return after if path.capabilities.pool else fed.before
+
+
+def _again(fed: Feed, path: Path, host: Host, run: Run, poison: Poison) -> Feed:
+    """The same launch from the same pools, in an arena of another poison."""
+    shown = replace(fed.presentation, poison=poison)
+    second = feed(fed.case, fed.number, path, shown, fed.before, host.device)
+    run(second.launch)
+    host.synchronize()
+    return second
 
 
 def _raised(error: Exception) -> Finding:
@@ -118,6 +128,6 @@ def _judge_values(
             result.findings += part.findings
             result.worst_ratio = max(result.worst_ratio, part.worst_ratio)
     if Stage.DELTA in path.capabilities.span:
-        delta = power.delta_problem(problem)
-        result.powers.append(power.powers(delta, judged.expected, stored))
-        result.projections.append(bias.project(delta, judged.expected, seen, stored))
+        found = power.alternatives(problem, judged.expected, stored)
+        result.powers.append(power.powers(found, judged.expected))
+        result.projections.append(bias.project(found, judged.expected, seen))

@@ -50,11 +50,12 @@ class Job:
 
 @dataclass(frozen=True)
 class Ready:
-    """First word on a job: the version loaded and the share of the probe set that the path accepts."""
+    """First word on a job: the version loaded, the share of the probe set that the path accepts, and must accept."""
 
     version: str
     device: str
     reach: float
+    least_reach: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,7 @@ def _answer(job: Job, host: Host, loaded: _Loaded) -> Iterator[object]:
     if path.name not in loaded.versions:
         loaded.versions[path.name] = path.load(host.name)
     share = reach(path.capabilities, path.conventions)
-    yield Ready(loaded.versions[path.name], host.describe(), share)
+    yield Ready(loaded.versions[path.name], host.describe(), share, path.least_reach)
     plant = planter(job.plant)
     drawn = list(_cases(job, path))
     for index, (case, presentation) in enumerate(drawn):

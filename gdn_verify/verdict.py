@@ -13,6 +13,7 @@ class Check(StrEnum):
     MEMORY = "memory"
     BIAS = "bias"
     POWER = "power"
+    REACH = "reach"
 
 
 class Outcome(StrEnum):

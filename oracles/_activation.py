@@ -11,25 +11,26 @@ from .sites import Site
 
 
 @helper
-def sigmoid(x: Any, noise: Any, site: Any, index: Any) -> Any:
+def sigmoid(x: Any, noise: Any, site: Any) -> Any:
     """1 / (1 + exp(-x)). The site moves the argument of exp by |x| u, then the result."""
     if silent(noise, site):
         return _sigmoid(x)
-    u, start = noise[0][site, 0], stream(noise, site, index)
-    moved = x * (1.0 + u * high(draw(start, 0)))
-    return jolted(_sigmoid(moved), u, noise[0][site, 1], draw(start, 1))
+    u, start = noise[0][site, 0], stream(noise, site)
+    moved = x * (1.0 + u * high(draw(start, x)))
+    return jolted(_sigmoid(moved), u, noise[0][site, 1], start)
 
 
 @helper
-def softplus(x: Any, threshold: Any, noise: Any, index: Any) -> Any:
+def softplus(x: Any, threshold: Any, noise: Any) -> Any:
     """log(1 + exp(x)), or x above `threshold`. The site multiplies the inner sum by 1 + u eps."""
     if x > threshold:
         return x
     exact = max(x, 0.0) + log1p(exp(-abs(x)))
     if silent(noise, Site.SOFTPLUS):
         return exact
-    bits = draw(stream(noise, Site.SOFTPLUS, index), 0)
-    return jolted(exact + log1p(noise[0][Site.SOFTPLUS, 0] * high(bits)), 0.0, noise[0][Site.SOFTPLUS, 1], bits)
+    start = stream(noise, Site.SOFTPLUS)
+    moved = exact + log1p(noise[0][Site.SOFTPLUS, 0] * high(draw(start, exact)))
+    return jolted(moved, 0.0, noise[0][Site.SOFTPLUS, 1], start)
 
 
 @helper

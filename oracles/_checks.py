@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .sites import Site
+from .sites import Site, quiet_sites
 
 
 def floats(name: str, value: ArrayLike, *shape: int) -> np.ndarray:
@@ -34,11 +34,12 @@ def row_starts(value: ArrayLike, tokens: int) -> np.ndarray:
     return starts
 
 
-def site_levels(sites: np.ndarray | None, runs: int) -> np.ndarray:
-    """`sites` as float64 [len(Site), 2], all zero for None; `runs` must be positive."""
+def noise_source(sites: np.ndarray | None, seed: int, runs: int) -> tuple[np.ndarray, int]:
+    """`sites` as float64 [len(Site), 2], all zero for None, and `seed` as 63 bits; `runs` must be positive."""
     if runs < 1:
         raise ValueError(f"runs is {runs}, expected at least 1 (run 0 is clean)")
-    return np.zeros((len(Site), 2)) if sites is None else floats("sites", sites, len(Site), 2)
+    levels = quiet_sites() if sites is None else floats("sites", sites, len(Site), 2)
+    return levels, int(seed) & 0x7FFF_FFFF_FFFF_FFFF  # a larger one would be another type to compile for
 
 
 def multiple(name: str, value: int, of: str, divisor: int) -> int:

@@ -21,10 +21,12 @@ PIECES_PER_THREAD = 4  # rows differ in length, so a thread that is done takes a
 
 
 def _shared_stamp() -> str:
-    """Hash of the sources that compiled code of other files reads: the private modules and the sites."""
+    """Hash of the sources that compiled code of other files depends on: helpers, sites and this file."""
     folder, digest = Path(__file__).parent, hashlib.sha256()
     for path in [*sorted(folder.glob("_*.py")), folder / "sites.py"]:
-        digest.update(path.read_bytes())
+        source = path.read_bytes()
+        if b"@helper" in source or path.name in ("_compiled.py", "sites.py"):
+            digest.update(source)
     return digest.hexdigest()
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ._activation import sigmoid
-from ._checks import floats, per_run, row_starts, site_levels
+from ._checks import floats, noise_source, per_run, row_starts
 from ._compiled import kernel, run_tasks
 from ._noise import noise_of, rounded, summed
 from .sites import Site
@@ -32,7 +32,7 @@ def causal_conv(
     Returns y, float64 [R, T, D], zeros beyond query_start_loc[-1]. Raises ValueError naming the argument
     whose shape or dtype does not fit.
     """
-    sites = site_levels(sites, runs)
+    sites, seed = noise_source(sites, seed, runs)
     weight = floats("weight", weight, -1, -1)
     D, W = weight.shape
     x = per_run("x", x, runs, -1, D)
@@ -42,7 +42,7 @@ def causal_conv(
     y = np.zeros((runs, *x.shape[1:]))
     row_of = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
     tasks = runs * len(row_of)
-    run_tasks(_conv, tasks, tasks * D * W * 4, x, weight, bias, history, starts, row_of, silu, sites, seed, y)
+    run_tasks(_conv, tasks, tasks * D * W * 4, x, weight, bias, history, starts, row_of, bool(silu), sites, seed, y)
     return y
 
 
@@ -58,16 +58,16 @@ def _conv(
         inputs, past, start = x[min(run, len(x) - 1)], history[row_of[t]], starts[row_of[t]]
         noise = noise_of(run, sites, seed)
         for d in range(D):
-            total, squares, index = bias[d], 0.0, t * D + d
+            total, squares = bias[d], 0.0
             for w in range(W):
                 at = t - W + 1 + w
                 tap = inputs[at, d] if at >= start else past[d, at - start + W - 1]
-                total += rounded(weight[d, w] * tap, noise, Site.CONV_TAP, index * W + w)
+                total += rounded(weight[d, w] * tap, noise, Site.CONV_TAP)
                 squares += total * total
-            total = summed(total, squares, noise, Site.CONV_SUM, index)
+            total = summed(total, squares, noise, Site.CONV_SUM)
             if silu:
-                total *= sigmoid(total, noise, Site.CONV_ACT, index)
-            y[run, t, d] = rounded(total, noise, Site.CONV_OUT, index)
+                total *= sigmoid(total, noise, Site.CONV_ACT)
+            y[run, t, d] = rounded(total, noise, Site.CONV_OUT)
 
 
 def conv_history(

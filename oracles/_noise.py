@@ -1,8 +1,10 @@
-"""Monte Carlo arithmetic for compiled code: counter-based random numbers and the perturbation of a value.
+"""Monte Carlo arithmetic for compiled code: hashed random numbers and the perturbation of a value.
 
-Every random number is a hash of (seed, run, site, group, element). It does not depend on the number of
-runs, on the thread that draws it, or on which other sites are active. `noise` is the pair (levels, key) of
-one run: levels[site] = (u, eta), all zero for the clean run 0.
+Rounding is a function: where a number comes back, its rounding error does too, and a row of equal tokens adds up
+coherently what independent draws would average away. So a draw is a hash of (seed, run, site, significand of the
+value): equal values round alike, whatever their place, sign and power of two. It does not depend on the number of
+runs, on the thread that draws it, or on which other sites are active. `noise` is the pair (levels, key) of one run:
+levels[site] = (u, eta), all zero for the clean run 0.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
 MIX_2 = np.uint64(0x94D049BB133111EB)
 BITS_27, BITS_30, BITS_31, BITS_32 = np.uint64(27), np.uint64(30), np.uint64(31), np.uint64(32)
+SIGNIFICAND = np.uint64((1 << 52) - 1)
 UNIT = 2.0**-31  # a signed 32-bit integer to [-1, 1)
 
 
@@ -43,15 +46,15 @@ def silent(noise: Any, site: Any) -> Any:
 
 
 @helper
-def stream(noise: Any, site: Any, group: Any) -> Any:
-    """Start of the random numbers of one group (a token's head, say) of one site."""
-    return _mix(_mix(noise[1] ^ (np.uint64(site + 1) * GOLDEN)) + np.uint64(group) * GOLDEN)
+def stream(noise: Any, site: Any) -> Any:
+    """Start of the random numbers of one site."""
+    return _mix(noise[1] ^ (np.uint64(site + 1) * GOLDEN))
 
 
 @helper
-def draw(start: Any, element: Any) -> Any:
-    """64 random bits for `element` of the group that starts at `start`."""
-    return _mix(start + np.uint64(element) * GOLDEN)
+def draw(start: Any, x: Any) -> Any:
+    """64 random bits for the significand of `x` at the site that starts at `start`."""
+    return _mix(start + (np.float64(x).view(np.uint64) & SIGNIFICAND) * GOLDEN)
 
 
 @helper
@@ -67,32 +70,34 @@ def low(bits: Any) -> Any:
 
 
 @helper
-def jolted(x: Any, u: Any, eta: Any, bits: Any) -> Any:
+def jolted(x: Any, u: Any, eta: Any, start: Any) -> Any:
     """x (1 + u eps) + eta eps'."""
+    bits = draw(start, x)
     return x * (1.0 + u * high(bits)) + eta * low(bits)
 
 
 @helper
-def rounded(x: Any, noise: Any, site: Any, index: Any) -> Any:
-    """Scalar `x` after the rounding of `site`; `index` names it among the scalars of that site."""
+def rounded(x: Any, noise: Any, site: Any) -> Any:
+    """Scalar `x` after the rounding of `site`."""
     if silent(noise, site):
         return x
-    return jolted(x, noise[0][site, 0], noise[0][site, 1], draw(stream(noise, site, index), 0))
+    return jolted(x, noise[0][site, 0], noise[0][site, 1], stream(noise, site))
 
 
 @helper
-def walked(x: Any, squares: Any, u: Any, eta: Any, bits: Any) -> Any:
+def walked(x: Any, squares: Any, u: Any, eta: Any, start: Any) -> Any:
     """Sum `x` after the roundings of its accumulation, modelled as a random walk.
 
     `squares` is the sum over the steps of product² + partial sum². Each step rounds its product and its
     partial sum by up to u of them, independently, so the walk's amplitude is u sqrt(squares).
     """
+    bits = draw(draw(start, x), squares)
     return x + u * sqrt(squares) * high(bits) + eta * low(bits)
 
 
 @helper
-def summed(x: Any, squares: Any, noise: Any, site: Any, index: Any) -> Any:
+def summed(x: Any, squares: Any, noise: Any, site: Any) -> Any:
     """`rounded` for a sum: see `walked`."""
     if silent(noise, site):
         return x
-    return walked(x, squares, noise[0][site, 0], noise[0][site, 1], draw(stream(noise, site, index), 0))
+    return walked(x, squares, noise[0][site, 0], noise[0][site, 1], stream(noise, site))

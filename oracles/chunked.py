@@ -29,9 +29,9 @@ from typing import Any
 
 import numpy as np
 
-from ._checks import site_levels
+from ._checks import noise_source
 from ._compiled import helper, kernel, run_tasks
-from ._noise import draw, jolted, noise_of, silent, stream, walked
+from ._noise import jolted, noise_of, silent, stream, walked
 from .sequential import delta_arguments
 from .sites import Site
 
@@ -54,17 +54,17 @@ def delta_rule_chunked(
     """Outputs and final states of the delta rule, computed `chunk` tokens at a time.
 
     Arguments and results are those of `sequential.delta_rule`, except that states inside a row are not
-    offered. Without sites both agree to about 1e-12 of a row's scale; with sites this one rounds where a
+    offered. Without sites both agree up to float64 rounding; with sites this one rounds where a
     chunk kernel rounds. Raises ValueError likewise.
     """
     if chunk < 1:
         raise ValueError(f"chunk is {chunk}, expected at least 1")
-    sites = site_levels(sites, runs)
+    sites, seed = noise_source(sites, seed, runs)
     q, k, v, g, beta, state, starts = delta_arguments(q, k, v, g, beta, state, query_start_loc, runs)
     (tokens, heads, V), K, rows = v.shape[1:], q.shape[-1], len(starts) - 1
     o, h = np.zeros((runs, tokens, heads, V)), np.zeros((runs, rows, heads, V, K))
     tasks, work = runs * rows * heads, runs * tokens * heads * (3 * K * V + 3 * chunk * (K + V))
-    run_tasks(_row, tasks, work, q, k, v, g, beta, state, starts, chunk, sites, seed, o, h)
+    run_tasks(_row, tasks, work, q, k, v, g, beta, state, starts, int(chunk), sites, seed, o, h)
     return o, h
 
 
@@ -91,103 +91,103 @@ def _row(
             o[run, t:end, head] = _chunk(
                 _copied(q[in_q, t:end, key_head]), _copied(k[in_k, t:end, key_head]),
                 _copied(v[in_v, t:end, head]), g[in_g, t:end, head], beta[in_beta, t:end, head],
-                current, noise, t * heads + head,
+                current, noise,
             )  # fmt: skip
-        _round(current, noise, Site.STORE, row * heads + head)
+        _round(current, noise, Site.STORE)
         h[run, row, head] = current.T
 
 
 @helper
-def _chunk(q: Any, k: Any, v: Any, g: Any, beta: Any, h: Any, noise: Any, group: Any) -> Any:
+def _chunk(q: Any, k: Any, v: Any, g: Any, beta: Any, h: Any, noise: Any) -> Any:
     """Output [n, V] of one chunk; `h` [K, V] is the state before it and, on return, after it."""
-    G = _cumulative(g, noise, group)
+    G = _cumulative(g, noise)
     ones, from_start, to_end = np.ones(len(G)), np.empty_like(G), np.empty_like(G)
     for i in range(len(G)):
         from_start[i], to_end[i] = exp(G[i]), exp(G[-1] - G[i])
-    _round(from_start, noise, Site.GATE_EXP, 3 * group)
-    _round(to_end, noise, Site.GATE_EXP, 3 * group + 1)
-    between = _between(G, noise, 3 * group + 2)
+    _round(from_start, noise, Site.GATE_EXP)
+    _round(to_end, noise, Site.GATE_EXP)
+    between = _between(G, noise)
     kt = _transposed(k)
-    snapshot = _round(_copied(h), noise, Site.H_SNAPSHOT, group)
+    snapshot = _round(_copied(h), noise, Site.H_SNAPSHOT)
 
-    kk = _product(k, kt, False, noise, Site.KK_DOT, group)
-    T = _inverse(_masked(kk, between, beta, 1, noise, Site.KK, group), noise, group)
-    beta_v = _round(_scaled(v, beta), noise, Site.BETA_V, group)
-    beta_k = _round(_scaled(_scaled(k, beta), from_start), noise, Site.BETA_K, group)
-    u = _round(_product(T, beta_v, True, noise, Site.U_DOT, group), noise, Site.U_CHUNK, group)
-    w = _round(_product(T, beta_k, True, noise, Site.W_DOT, group), noise, Site.W, group)
-    v_new = _plus(u, -1.0, _product(w, snapshot, False, noise, Site.WH_DOT, group))
-    tail = _round(_scaled(v_new, to_end), noise, Site.V_TAIL, group)
-    _round(v_new, noise, Site.V_NEW, group)
+    kk = _product(k, kt, False, noise, Site.KK_DOT)
+    T = _inverse(_masked(kk, between, beta, 1, noise, Site.KK), noise)
+    beta_v = _round(_scaled(v, beta), noise, Site.BETA_V)
+    beta_k = _round(_scaled(_scaled(k, beta), from_start), noise, Site.BETA_K)
+    u = _round(_product(T, beta_v, True, noise, Site.U_DOT), noise, Site.U_CHUNK)
+    w = _round(_product(T, beta_k, True, noise, Site.W_DOT), noise, Site.W)
+    v_new = _plus(u, -1.0, _product(w, snapshot, False, noise, Site.WH_DOT))
+    tail = _round(_scaled(v_new, to_end), noise, Site.V_TAIL)
+    _round(v_new, noise, Site.V_NEW)
 
-    qk = _product(q, kt, False, noise, Site.QK_DOT, group)
-    weights = _masked(qk, between, ones, 0, noise, Site.QK, group)
-    o = _scaled(_product(q, snapshot, False, noise, Site.QH_DOT, group), from_start)
-    _plus(o, 1.0, _product(weights, v_new, True, noise, Site.PV_DOT, group))
+    qk = _product(q, kt, False, noise, Site.QK_DOT)
+    weights = _masked(qk, between, ones, 0, noise, Site.QK)
+    o = _scaled(_product(q, snapshot, False, noise, Site.QH_DOT), from_start)
+    _plus(o, 1.0, _product(weights, v_new, True, noise, Site.PV_DOT))
 
     for x in range(len(h)):
         for y in range(h.shape[1]):
             h[x, y] *= from_start[-1]
-    _round(h, noise, Site.STATE_DECAY, group)
-    _plus(h, 1.0, _product(kt, tail, False, noise, Site.KV_DOT, group))
-    _round(h, noise, Site.STATE_UPDATE, group)
-    return _round(o, noise, Site.OUT, group)
+    _round(h, noise, Site.STATE_DECAY)
+    _plus(h, 1.0, _product(kt, tail, False, noise, Site.KV_DOT))
+    _round(h, noise, Site.STATE_UPDATE)
+    return _round(o, noise, Site.OUT)
 
 
 @helper
-def _cumulative(g: Any, noise: Any, group: Any) -> Any:
+def _cumulative(g: Any, noise: Any) -> Any:
     """G_i = g_1 + … + g_i."""
     G, total = np.empty_like(g), 0.0
     for i in range(len(g)):
         total += max(g[i], LEAST_GATE)
         G[i] = total
-    return _round(G, noise, Site.CUMGATE, group)
+    return _round(G, noise, Site.CUMGATE)
 
 
 @helper
-def _between(G: Any, noise: Any, group: Any) -> Any:
+def _between(G: Any, noise: Any) -> Any:
     """e^{G_i-G_j} for j ≤ i, else 0. The diagonal is 1 in every type and does not round."""
     between = np.zeros((len(G), len(G)))
     for i in range(len(G)):
         for j in range(i):
             between[i, j] = exp(G[i] - G[j])
-    _round_below(between, 1, noise, Site.GATE_EXP, group)
+    _round_below(between, 1, noise, Site.GATE_EXP)
     for i in range(len(G)):
         between[i, i] = 1.0
     return between
 
 
 @helper
-def _masked(products: Any, between: Any, factor: Any, below: Any, noise: Any, site: Any, group: Any) -> Any:
+def _masked(products: Any, between: Any, factor: Any, below: Any, noise: Any, site: Any) -> Any:
     """factor_i · products_ij · e^{G_i-G_j} for j ≤ i - below, else 0."""
     masked = np.zeros_like(products)
     for i in range(len(products)):
         for j in range(i + 1 - below):
             masked[i, j] = factor[i] * products[i, j] * between[i, j]
-    _round_below(masked, below, noise, site, group)
+    _round_below(masked, below, noise, site)
     return masked
 
 
 @helper
-def _inverse(A: Any, noise: Any, group: Any) -> Any:
+def _inverse(A: Any, noise: Any) -> Any:
     """(I + A)⁻¹ for strictly lower A by forward substitution: T_i = e_i - Σ_{l<i} A_il T_l."""
-    T, squares, start = np.zeros_like(A), np.zeros(len(A)), stream(noise, Site.INVERSE_DOT, group)
+    T, squares, start = np.zeros_like(A), np.zeros(len(A)), stream(noise, Site.INVERSE_DOT)
     for i in range(len(A)):
         _sum_rows(A, i, i, T, T[i, :i], squares, noise, Site.INVERSE_DOT, start)
         for j in range(i):
             T[i, j] = -T[i, j]
         T[i, i] = 1.0
-    _round_below(T, 1, noise, Site.INVERSE, group)
+    _round_below(T, 1, noise, Site.INVERSE)
     return T
 
 
 @helper
-def _product(a: Any, b: Any, lower: Any, noise: Any, site: Any, group: Any) -> Any:
+def _product(a: Any, b: Any, lower: Any, noise: Any, site: Any) -> Any:
     """a @ b with the roundings of its accumulation; `lower` skips what a zero above a's diagonal gives.
 
     A skipped step is also no rounding, so the first rows of a triangular product carry less noise.
     """
-    out, squares, start = np.empty((len(a), b.shape[1])), np.empty(b.shape[1]), stream(noise, site, group)
+    out, squares, start = np.empty((len(a), b.shape[1])), np.empty(b.shape[1]), stream(noise, site)
     for i in range(len(a)):
         _sum_rows(a, i, i + 1 if lower else a.shape[1], b, out[i], squares, noise, site, start)
     return out
@@ -212,7 +212,7 @@ def _sum_rows(a: Any, i: Any, steps: Any, b: Any, row: Any, squares: Any, noise:
             squares[j] += product * product + row[j] * row[j]
     u, eta = noise[0][site, 0], noise[0][site, 1]
     for j in range(len(row)):
-        row[j] = walked(row[j], squares[j], u, eta, draw(start, i * b.shape[1] + j))
+        row[j] = walked(row[j], squares[j], u, eta, start)
 
 
 @helper
@@ -253,22 +253,22 @@ def _plus(x: Any, sign: Any, y: Any) -> Any:
 
 
 @helper
-def _round(x: Any, noise: Any, site: Any, group: Any) -> Any:
+def _round(x: Any, noise: Any, site: Any) -> Any:
     """`x` after the rounding of `site`, in place."""
     if not silent(noise, site):
         flat, u, eta = x.reshape(-1), noise[0][site, 0], noise[0][site, 1]
-        start = stream(noise, site, group)
+        start = stream(noise, site)
         for i in range(len(flat)):
-            flat[i] = jolted(flat[i], u, eta, draw(start, i))
+            flat[i] = jolted(flat[i], u, eta, start)
     return x
 
 
 @helper
-def _round_below(x: Any, below: Any, noise: Any, site: Any, group: Any) -> None:
+def _round_below(x: Any, below: Any, noise: Any, site: Any) -> None:
     """Square `x` after the rounding of `site` where j ≤ i - below, in place; the rest is exact."""
     if silent(noise, site):
         return
-    u, eta, start = noise[0][site, 0], noise[0][site, 1], stream(noise, site, group)
+    u, eta, start = noise[0][site, 0], noise[0][site, 1], stream(noise, site)
     for i in range(len(x)):
         for j in range(i + 1 - below):
-            x[i, j] = jolted(x[i, j], u, eta, draw(start, i * len(x) + j))
+            x[i, j] = jolted(x[i, j], u, eta, start)

@@ -70,7 +70,14 @@ def clean() -> Draw:
 
 def evaluate(problem: Problem, draw: Draw) -> Results:
     """Run the stages of the span in order; every intermediate is kept."""
-    known: Results = {name: value[None] for name, value in problem.tensors.items()}
+    return proceed(problem, {name: value[None] for name, value in problem.tensors.items()}, draw)
+
+
+def proceed(problem: Problem, known: Results, draw: Draw) -> Results:
+    """As `evaluate`, with inputs that have an axis of runs already, 1 or `draw.runs` long.
+
+    `known` may hold a `state` [R, N, HV, V, K] that stands in for the problem's.
+    """
     made: Results = {}
     for stage in problem.span:
         made |= _STAGES[stage](problem, {**known, **made}, draw)
@@ -126,7 +133,8 @@ def _delta(problem: Problem, known: Results, draw: Draw) -> Results:
     known = {**known, **normed}
     _, _, v = _qkv(problem, known) if "conv" in known or "q" in known else (None, None, known["v"])
     assert problem.state is not None
-    inputs = (known["q_hat"], known["k_hat"], v, known["g"], known["beta"], problem.state[None])
+    state = known.get("state", problem.state[None])
+    inputs = (known["q_hat"], known["k_hat"], v, known["g"], known["beta"], state)
     if draw.algorithm is Algorithm.CHUNKED:
         o, h = chunked.delta_rule_chunked(*inputs, problem.query_start_loc, chunk=draw.chunk, **_noise(draw))
     else:

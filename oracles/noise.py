@@ -15,7 +15,7 @@ from math import log, sqrt
 import numpy as np
 
 from gdn_verify.cases.contract import DType
-from gdn_verify.oracles.compose import Algorithm, Array, Draw, Problem, clean, evaluate
+from gdn_verify.oracles.compose import Algorithm, Array, Draw, Problem, evaluate
 from gdn_verify.oracles.sites import Site, quiet_sites
 
 RUNS = 32
@@ -54,7 +54,7 @@ class Rounding:
 def _levels(sites: tuple[tuple[Site, DType, float], ...]) -> Array:
     levels = quiet_sites()
     for site, dtype, factor in sites:
-        levels[site] = dtype.unit_roundoff * factor, dtype.smallest_normal
+        levels[site] = dtype.unit_roundoff * factor, dtype.underflow
     return levels
 
 
@@ -81,17 +81,31 @@ def expect(problem: Problem, rounding: Rounding, *, runs: int = RUNS, seed: int 
     `runs` perturbed runs are made in blocks that fit memory. Raises FloatingPointError where the oracle itself is
     not finite: such a case is outside the contract, and an infinite budget would excuse anything.
     """
-    values = {name: value[0] for name, value in evaluate(problem, clean()).items()}
-    for name, value in values.items():
-        if not np.isfinite(value).all():
-            raise FloatingPointError(f"the oracle's {name} is not finite: the case leaves the contract's domain")
-    squares = {name: np.zeros(value.shape[:-1]) for name, value in rows(values).items()}
-    block = max(1, _BYTES_AT_ONCE // max(8, sum(v.nbytes for v in values.values())))
+    block = max(1, _BYTES_AT_ONCE // bytes_of_a_run(problem))
+    values: dict[str, Array] = {}
+    squares: dict[str, Array] = {}
     for start in range(0, runs, block):
-        count = min(block, runs - start)
-        noisy = evaluate(problem, rounding.draw(seed + start, count + 1))
-        _add_squares(squares, values, noisy)
+        noisy = rows(evaluate(problem, rounding.draw(seed + start, min(block, runs - start) + 1)))
+        if not values:
+            values = {name: _finite(name, value[0]) for name, value in noisy.items()}
+            squares = {name: np.zeros(value.shape[:-1]) for name, value in values.items()}
+        for name, value in noisy.items():
+            deviation = value[1:] - values[name]
+            squares[name] += np.einsum("r...n,r...n->...", deviation, deviation)
     return _budgets(values, squares, runs, dict(rounding.outputs))
+
+
+def bytes_of_a_run(problem: Problem) -> int:
+    """About the memory of one run's results."""
+    g, tokens = problem.geometry, int(problem.query_start_loc[-1])
+    states = tokens if problem.every_token else len(problem.query_start_loc) - 1
+    return 8 * max(1, 2 * tokens * (g.D + g.HV * g.V) + states * g.HV * g.V * g.K)
+
+
+def _finite(name: str, value: Array) -> Array:
+    if not np.isfinite(value).all():
+        raise FloatingPointError(f"the oracle's {name} is not finite: the case leaves the contract's domain")
+    return value
 
 
 def rows(values: Mapping[str, Array]) -> dict[str, Array]:
@@ -99,20 +113,14 @@ def rows(values: Mapping[str, Array]) -> dict[str, Array]:
     return {name: value[..., None] if name in ("g", "beta") else value for name, value in values.items()}
 
 
-def _add_squares(squares: dict[str, Array], values: Mapping[str, Array], noisy: Mapping[str, Array]) -> None:
-    for name, runs in rows(noisy).items():
-        deviation = runs[1:] - rows(values)[name]
-        squares[name] += np.einsum("r...n,r...n->...", deviation, deviation)
-
-
 def _budgets(
     values: Mapping[str, Array], squares: Mapping[str, Array], runs: int, outputs: Mapping[str, DType]
 ) -> dict[str, Expected]:
     made = {}
-    for name, value in rows(values).items():
+    for name, value in values.items():
         dtype = outputs.get(name, DType.F32)
         ulp = dtype.unit_roundoff * np.sqrt(np.square(value).sum(axis=-1))
-        floor = dtype.smallest_normal * sqrt(max(value.shape[-1], 1))
+        floor = dtype.underflow * sqrt(max(value.shape[-1], 1))
         made[name] = Expected(value, np.sqrt(squares[name] / runs + ulp**2 + floor**2))
     return made
 

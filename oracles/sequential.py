@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from ._checks import multiple, per_run, row_starts, site_levels
+from ._checks import multiple, noise_source, per_run, row_starts
 from ._compiled import helper, kernel, run_tasks
-from ._noise import draw, jolted, noise_of, rounded, silent, stream, walked
+from ._noise import jolted, noise_of, rounded, silent, stream, walked
 from .sites import Site
 
 LANES = 64  # fewer would read q and k from memory more often
@@ -48,14 +48,14 @@ def delta_rule(
 
     Raises ValueError naming the argument whose shape or dtype does not fit.
     """
-    sites = site_levels(sites, runs)
+    sites, seed = noise_source(sites, seed, runs)
     q, k, v, g, beta, state, starts = delta_arguments(q, k, v, g, beta, state, query_start_loc, runs)
     (tokens, heads, V), K, rows = v.shape[1:], q.shape[-1], len(starts) - 1
     o = np.zeros((runs, tokens, heads, V))
     h = np.zeros((runs, tokens if every_token else rows, heads, V, K))
     tasks = runs * rows * heads * (-(-V // LANES))
     work = runs * (tokens + rows) * heads * V * K
-    run_tasks(_scan, tasks, work, q, k, v, g, beta, state, starts, sites, seed, every_token, o, h)
+    run_tasks(_scan, tasks, work, q, k, v, g, beta, state, starts, sites, seed, bool(every_token), o, h)
     return o, h
 
 
@@ -112,27 +112,25 @@ def _scan(
         tile, narrow = _tile(before, lane0, lanes), np.empty((K, lanes))
         hk, u, out, squares = np.empty(lanes), np.empty(lanes), np.empty(lanes), np.empty(lanes)
         for t in range(starts[row], starts[row + 1]):
-            group = t * heads + head
             k_t, q_t, v_t = k[in_k, t, key_head], q[in_q, t, key_head], v[in_v, t, head]
-            exponent = rounded(g[in_g, t, head], noise, Site.DECAY_EXPONENT, group)
-            _decay(tile, rounded(exp(exponent), noise, Site.DECAY, group))
-            _round_tile(tile, noise, Site.STATE_DECAY, group, V, lane0)
+            exponent = rounded(g[in_g, t, head], noise, Site.DECAY_EXPONENT)
+            _decay(tile, rounded(exp(exponent), noise, Site.DECAY))
+            _round_tile(tile, noise, Site.STATE_DECAY)
 
-            operand = _snapshot(tile, narrow, noise, 2 * group, V, lane0)
-            _dot(operand, k_t, hk, squares, noise, Site.HK_DOT, group, lane0)
+            operand = _snapshot(tile, narrow, noise)
+            _dot(operand, k_t, hk, squares, noise, Site.HK_DOT)
             for lane in range(lanes):
                 u[lane] = beta[in_beta, t, head] * (v_t[lane0 + lane] - hk[lane])
-                u[lane] = rounded(u[lane], noise, Site.U, group * V + lane0 + lane)
+                u[lane] = rounded(u[lane], noise, Site.U)
             _update(tile, u, k_t)
-            _round_tile(tile, noise, Site.STATE_UPDATE, group, V, lane0)
+            _round_tile(tile, noise, Site.STATE_UPDATE)
 
-            operand = _snapshot(tile, narrow, noise, 2 * group + 1, V, lane0)
-            _dot(operand, q_t, out, squares, noise, Site.Q_DOT, group, lane0)
+            operand = _snapshot(tile, narrow, noise)
+            _dot(operand, q_t, out, squares, noise, Site.Q_DOT)
             for lane in range(lanes):
-                index = group * V + lane0 + lane
-                o[run, t, head, lane0 + lane] = rounded(out[lane], noise, Site.OUT, index)
+                o[run, t, head, lane0 + lane] = rounded(out[lane], noise, Site.OUT)
             if every_token or t == starts[row + 1] - 1:
-                _store(tile, narrow, h[run, t if every_token else row, head], noise, group, lane0)
+                _store(tile, narrow, h[run, t if every_token else row, head], noise, lane0)
 
 
 @helper
@@ -146,10 +144,10 @@ def _tile(state: Any, lane0: Any, lanes: Any) -> Any:
 
 
 @helper
-def _store(tile: Any, narrow: Any, h: Any, noise: Any, group: Any, lane0: Any) -> None:
+def _store(tile: Any, narrow: Any, h: Any, noise: Any, lane0: Any) -> None:
     """The tile, rounded to the pool's type, into h [V, K]; the tile itself goes on unrounded."""
     _copy(tile, narrow)
-    _round_tile(narrow, noise, Site.STORE, group, len(h), lane0)
+    _round_tile(narrow, noise, Site.STORE)
     for lane in range(tile.shape[1]):
         for x in range(len(tile)):
             h[lane0 + lane, x] = narrow[x, lane]
@@ -178,27 +176,27 @@ def _update(tile: Any, u: Any, k_t: Any) -> None:
 
 
 @helper
-def _round_tile(tile: Any, noise: Any, site: Any, group: Any, V: Any, lane0: Any) -> None:
+def _round_tile(tile: Any, noise: Any, site: Any) -> None:
     if silent(noise, site):
         return
-    u, eta, start = noise[0][site, 0], noise[0][site, 1], stream(noise, site, group)
+    u, eta, start = noise[0][site, 0], noise[0][site, 1], stream(noise, site)
     for x in range(len(tile)):
         for lane in range(tile.shape[1]):
-            tile[x, lane] = jolted(tile[x, lane], u, eta, draw(start, x * V + lane0 + lane))
+            tile[x, lane] = jolted(tile[x, lane], u, eta, start)
 
 
 @helper
-def _snapshot(tile: Any, narrow: Any, noise: Any, group: Any, V: Any, lane0: Any) -> Any:
+def _snapshot(tile: Any, narrow: Any, noise: Any) -> Any:
     """The tile as an operand: itself, or a rounded copy in `narrow`."""
     if silent(noise, Site.SNAPSHOT):
         return tile
     _copy(tile, narrow)
-    _round_tile(narrow, noise, Site.SNAPSHOT, group, V, lane0)
+    _round_tile(narrow, noise, Site.SNAPSHOT)
     return narrow
 
 
 @helper
-def _dot(tile: Any, vector: Any, out: Any, squares: Any, noise: Any, site: Any, group: Any, lane0: Any) -> None:
+def _dot(tile: Any, vector: Any, out: Any, squares: Any, noise: Any, site: Any) -> None:
     """out[lane] = Σ_x tile[x, lane] vector[x], with the roundings of an accumulation."""
     out[:] = 0.0
     if silent(noise, site):
@@ -213,6 +211,6 @@ def _dot(tile: Any, vector: Any, out: Any, squares: Any, noise: Any, site: Any, 
             product = tile[x, lane] * vector[x]
             out[lane] += product
             squares[lane] += product * product + out[lane] * out[lane]
-    u, eta, start = noise[0][site, 0], noise[0][site, 1], stream(noise, site, group)
+    u, eta, start = noise[0][site, 0], noise[0][site, 1], stream(noise, site)
     for lane in range(tile.shape[1]):
-        out[lane] = walked(out[lane], squares[lane], u, eta, draw(start, lane0 + lane))
+        out[lane] = walked(out[lane], squares[lane], u, eta, start)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ._activation import sigmoid, softplus
-from ._checks import floats, per_run, site_levels
+from ._checks import floats, noise_source, per_run
 from ._compiled import kernel, run_tasks
 from ._conv import causal_conv, conv_history, next_conv_state
 from ._noise import noise_of, rounded, summed
@@ -53,7 +53,7 @@ def gates(
     a, b [1|R, T, HV]; A_log, dt_bias [HV]. softplus(x) = x above the threshold. Returns the log decay g and
     β, float64 [R, T, HV]. Raises ValueError naming the argument whose shape or dtype does not fit.
     """
-    sites = site_levels(sites, runs)
+    sites, seed = noise_source(sites, seed, runs)
     a = per_run("a", a, runs, -1, -1)
     b = per_run("b", b, runs, *a.shape[1:])
     A_log, dt_bias = floats("A_log", A_log, a.shape[2]), floats("dt_bias", dt_bias, a.shape[2])
@@ -76,12 +76,11 @@ def _gates(
         in_a, in_b = min(run, len(a) - 1), min(run, len(b) - 1)
         noise = noise_of(run, sites, seed)
         for head in range(heads):
-            index = t * heads + head
-            x = rounded(a[in_a, t, head] + dt_bias[head], noise, Site.GATE_SUM, index)
-            decay = -exp(A_log[head]) * softplus(x, threshold, noise, index)
-            g[run, t, head] = rounded(decay, noise, Site.GATE, index)
-            share = beta_scale * sigmoid(b[in_b, t, head], noise, Site.BETA_SIGMOID, index)
-            beta[run, t, head] = rounded(share, noise, Site.BETA, index)
+            x = rounded(a[in_a, t, head] + dt_bias[head], noise, Site.GATE_SUM)
+            decay = -exp(A_log[head]) * softplus(x, threshold, noise)
+            g[run, t, head] = rounded(decay, noise, Site.GATE)
+            share = beta_scale * sigmoid(b[in_b, t, head], noise, Site.BETA_SIGMOID)
+            beta[run, t, head] = rounded(share, noise, Site.BETA)
 
 
 def qk_norm(
@@ -99,29 +98,29 @@ def qk_norm(
     q, k [1|R, T, H, K]. Without `normalise` they are unit vectors already: q̂ = q · scale, k̂ = k. Returns
     q̂, k̂, float64 [R, T, H, K]. Raises ValueError naming the argument whose shape or dtype does not fit.
     """
-    sites = site_levels(sites, runs)
+    sites, seed = noise_source(sites, seed, runs)
     q = per_run("q", q, runs, -1, -1, -1)
     k = per_run("k", k, runs, *q.shape[1:])
     out = np.zeros((2, runs, *q.shape[1:]))
     tasks = runs * q.shape[1] * q.shape[2]
-    for which, (x, factor) in enumerate(((q, float(scale)), (k, 1.0))):
-        options = factor, float(eps), normalise, which
-        run_tasks(_unit, tasks, 8 * out[which].size, x, *options, sites, seed, out[which])
+    for x, factor, unit in ((q, float(scale), out[0]), (k, 1.0, out[1])):
+        options = factor, float(eps), bool(normalise)
+        run_tasks(_unit, tasks, 8 * unit.size, x, *options, sites, seed, unit)
     return out[0], out[1]
 
 
 @kernel
 def _unit(
-    first: Any, last: Any, x: Any, factor: Any, eps: Any, normalise: Any, which: Any, sites: Any, seed: Any,
+    first: Any, last: Any, x: Any, factor: Any, eps: Any, normalise: Any, sites: Any, seed: Any,
     out: Any,
 ) -> None:  # fmt: skip
-    """One task: one vector of one run; `which` (0 for q, 1 for k) separates their random numbers."""
+    """One task: one vector of one run."""
     tokens, heads, K = x.shape[1:]
     for task in range(first, last):
         run, index = task // (tokens * heads), task % (tokens * heads)
         vector = x[min(run, len(x) - 1), index // heads, index % heads]
         unit = out[run, index // heads, index % heads]
-        noise, group = noise_of(run, sites, seed), 2 * index + which
+        noise = noise_of(run, sites, seed)
         if not normalise and factor == 1.0:  # nothing is computed, so nothing rounds
             unit[:] = vector
             continue
@@ -132,9 +131,9 @@ def _unit(
                 product = vector[i] * vector[i]
                 total += product
                 squares += product * product + total * total
-            length = sqrt(summed(total, squares, noise, Site.QK_SUM, group) + eps)
+            length = sqrt(summed(total, squares, noise, Site.QK_SUM) + eps)
         for i in range(K):
-            unit[i] = rounded(vector[i] / length * factor, noise, Site.QK_NORM, group * K + i)
+            unit[i] = rounded(vector[i] / length * factor, noise, Site.QK_NORM)
 
 
 def gated_norm(
@@ -154,7 +153,7 @@ def gated_norm(
     """
     if act not in ("silu", "sigmoid"):
         raise ValueError(f"act is {act!r}, expected 'silu' or 'sigmoid'")
-    sites = site_levels(sites, runs)
+    sites, seed = noise_source(sites, seed, runs)
     o = per_run("o", o, runs, -1, -1, -1)
     z = per_run("z", z, runs, *o.shape[1:])
     weight = floats("weight", weight, o.shape[3])
@@ -181,12 +180,11 @@ def _gated_norm(
             product = o[in_o, t, head, i] * o[in_o, t, head, i]
             total += product
             squares += product * product + total * total
-        mean = summed(total, squares, noise, Site.NORM_SUM, group) / V
-        scale = rounded(1.0 / sqrt(mean + eps), noise, Site.NORM_SCALE, group)
+        mean = summed(total, squares, noise, Site.NORM_SUM) / V
+        scale = rounded(1.0 / sqrt(mean + eps), noise, Site.NORM_SCALE)
         for i in range(V):
-            index = group * V + i
-            value = rounded(o[in_o, t, head, i] * scale * weight[i], noise, Site.NORM_VALUE, index)
-            gate = sigmoid(z[in_z, t, head, i], noise, Site.NORM_GATE, index)
+            value = rounded(o[in_o, t, head, i] * scale * weight[i], noise, Site.NORM_VALUE)
+            gate = sigmoid(z[in_z, t, head, i], noise, Site.NORM_GATE)
             if silu:
                 gate *= z[in_z, t, head, i]
-            out[run, t, head, i] = rounded(value * gate, noise, Site.NORM_OUT, index)
+            out[run, t, head, i] = rounded(value * gate, noise, Site.NORM_OUT)

@@ -6,7 +6,7 @@ defect would return. A case whose distance to a wrong oracle is below a few budg
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from math import exp
 from typing import Any
@@ -15,65 +15,105 @@ import numpy as np
 
 from gdn_verify.cases.contract import Span, Stage
 from gdn_verify.oracles._compiled import kernel, run_tasks
-from gdn_verify.oracles.compose import Array, Problem, Results, clean, evaluate
+from gdn_verify.oracles.compose import Array, Draw, Problem, Results, proceed
+from gdn_verify.oracles.sites import quiet_sites
+
+DELTA_INPUTS = ("q_hat", "k_hat", "v", "g", "beta")
 
 
-def from_delta(problem: Problem, known: Results) -> Problem:
-    """The rest of a problem from the delta stage on, its inputs taken from the results so far."""
-    tensors = {name: value[0] for name, value in known.items() if name in ("q_hat", "k_hat", "g", "beta")}
-    tensors |= {n: v for n, v in problem.tensors.items() if n in ("g", "beta", "z", "norm_weight")}
+def from_delta(problem: Problem, known: Mapping[str, Array]) -> Problem:
+    """The rest of a problem from the delta stage on; `known` holds the clean results of the stages before."""
+    tensors = {name: known[name] for name in ("q_hat", "k_hat")}
+    tensors |= {name: known[name] if name in known else problem.tensors[name] for name in ("g", "beta")}
+    tensors |= {n: v for n, v in problem.tensors.items() if n in ("z", "norm_weight")}
     tensors["v"] = _values(problem, known)
-    last = problem.span.last
-    return replace(problem, span=Span(Stage.DELTA, last), tensors=tensors, history=None)
+    return replace(problem, span=Span(Stage.DELTA, problem.span.last), tensors=tensors, history=None)
 
 
-def _values(problem: Problem, known: Results) -> Array:
+def _values(problem: Problem, known: Mapping[str, Array]) -> Array:
     if "conv" not in known:
         return problem.tensors["v"]
     g = problem.geometry
-    v: Array = known["conv"][0][:, 2 * g.H * g.K :]
+    v: Array = known["conv"][:, 2 * g.H * g.K :]
     return v.reshape(-1, g.HV, g.V)
 
 
-Wrong = Callable[[Problem], Results]
+Change = Callable[[Array], Array]
+"""What a defect does to one input of the delta stage."""
 
 
-def _changed(**change: Callable[[Array], Array]) -> Wrong:
-    def run(problem: Problem) -> Results:
-        return evaluate(problem.with_tensors(**{n: f(problem.tensors[n]) for n, f in change.items()}), clean())
-
-    return run
+def _next_head(x: Array) -> Array:
+    return np.roll(x, 1, axis=1)
 
 
-def _no_state(problem: Problem) -> Results:
-    assert problem.state is not None
-    return evaluate(replace(problem, state=np.zeros_like(problem.state)), clean())
-
-
-def _transposed(problem: Problem) -> Results:
+def _transposed(state: Array) -> Array:
     """The pool's memory read in the other order, as a kernel for KV reads a VK pool."""
-    assert problem.state is not None
-    N, HV, V, K = problem.state.shape
-    other = problem.state.reshape(N, HV, K, V).transpose(0, 1, 3, 2)
-    return evaluate(replace(problem, state=np.ascontiguousarray(other)), clean())
+    N, HV, V, K = state.shape
+    return state.reshape(N, HV, K, V).transpose(0, 1, 3, 2)
 
 
-def _zero_output(problem: Problem) -> Results:
-    return {"o": np.zeros((1, *problem.tensors["v"].shape))}
+STEP = 2.0**-10
 
 
-def _no_delta(problem: Problem) -> Results:
+def _a_little_less(x: Array) -> Array:
+    return x * (1.0 - STEP)
+
+
+WRONG: dict[str, dict[str, Change]] = {
+    "no decay": {"g": np.zeros_like},
+    "initial state ignored": {"state": np.zeros_like},
+    "beta = 1": {"beta": np.ones_like},
+    "other head map": {"q_hat": _next_head, "k_hat": _next_head},
+    "state transposed": {"state": _transposed},
+}
+"""Wrong oracles that are the right one on changed inputs; `wrong_results` adds two that are not."""
+
+DIRECTIONS: dict[str, dict[str, Change]] = {
+    "beta": {"beta": _a_little_less},
+    "g": {"g": _a_little_less},
+    "v": {"v": _a_little_less},
+    "k": {"k_hat": _a_little_less},
+    "q": {"q_hat": _a_little_less},
+    "initial state": {"state": _a_little_less},
+}
+"""Small systematic errors: one factor off by 2⁻¹⁰. A bias of a kernel shows as a slope along one of them."""
+
+WRONG_NAMES = ("zero output", "no delta term", *WRONG)
+
+
+def wrong_results(delta: Problem) -> tuple[dict[str, Results], dict[str, Results]]:
+    """What each wrong oracle computes, and each slightly wrong one; results without an axis of runs.
+
+    All of them are runs of one evaluation. Every row of the problem must have a token, as live rows do.
+    """
+    names = [*WRONG, *DIRECTIONS]
+    runs = _changed_runs(delta, [*WRONG.values(), *DIRECTIONS.values()])
+    made = proceed(delta, runs, Draw(quiet_sites(), runs=len(names)))
+    each = {name: {key: made[key][i] for key in made} for i, name in enumerate(names)}
+    wrong = {"zero output": {"o": np.zeros(delta.tensors["v"].shape)}, "no delta term": no_delta_term(delta)}
+    return {**wrong, **{n: each[n] for n in WRONG}}, {n: each[n] for n in DIRECTIONS}
+
+
+def _changed_runs(delta: Problem, changes: list[dict[str, Change]]) -> Results:
+    """The delta stage's inputs with an axis of runs, one a change; inputs that no change touches stay shared."""
+    assert delta.state is not None
+    right = {**delta.tensors, "state": delta.state}
+    touched = {name for change in changes for name in change}
+    runs = {name: value[None] for name, value in right.items() if name not in touched}
+    for name in touched:
+        value = right[name]
+        runs[name] = np.stack([change[name](value) if name in change else value for change in changes])
+    return runs
+
+
+def no_delta_term(problem: Problem) -> Results:
     """h ← e^g h + β v k̂ᵀ: gated linear attention, the correction by what the state holds already left out."""
     t, state, starts = problem.tensors, problem.state, problem.query_start_loc
     assert state is not None
     o, h = np.zeros(t["v"].shape), np.zeros((len(t["v"]), *state.shape[1:]))
-    args = (t["q_hat"], t["k_hat"], t["v"], t["g"], t["beta"], state, starts, o, h)
-    run_tasks(_linear_scan, state.shape[0] * state.shape[1], h.size, *(np.ascontiguousarray(a) for a in args[:7]), o, h)
-    made = {"o": o[None], "h": h[None]}
-    if problem.every_token:
-        return made
-    last = starts[1:] - 1  # every live row has a token
-    return {**made, "h": h[None, last]}
+    inputs = [np.ascontiguousarray(t[name]) for name in DELTA_INPUTS]
+    run_tasks(_linear_scan, state.shape[0] * state.shape[1], h.size, *inputs, state, starts, o, h)
+    return {"o": o, "h": h if problem.every_token else h[starts[1:] - 1]}
 
 
 @kernel
@@ -95,41 +135,3 @@ def _linear_scan(
                     total += now[i, j] * q[t, key_head, j]
                 o[t, head, i] = total
             h[t, head] = now
-
-
-def _next_head(x: Array) -> Array:
-    return np.roll(x, 1, axis=1)
-
-
-WRONG: dict[str, Wrong] = {
-    "zero output": _zero_output,
-    "no delta term": _no_delta,
-    "no decay": _changed(g=np.zeros_like),
-    "initial state ignored": _no_state,
-    "beta = 1": _changed(beta=np.ones_like),
-    "other head map": _changed(q_hat=_next_head, k_hat=_next_head),
-    "state transposed": _transposed,
-}
-"""Every live row is assumed to have a token, as live rows do."""
-
-STEP = 2.0**-10
-
-
-def _scaled(name: str) -> Wrong:
-    return _changed(**{name: lambda x: x * (1.0 - STEP)})
-
-
-def _state_scaled(problem: Problem) -> Results:
-    assert problem.state is not None
-    return evaluate(replace(problem, state=problem.state * (1.0 - STEP)), clean())
-
-
-DIRECTIONS: dict[str, Wrong] = {
-    "beta": _scaled("beta"),
-    "g": _scaled("g"),
-    "v": _scaled("v"),
-    "k": _scaled("k_hat"),
-    "q": _scaled("q_hat"),
-    "initial state": _state_scaled,
-}
-"""Small systematic errors: one factor off by 2⁻¹⁰. A bias of a kernel shows as a slope along one of them."""

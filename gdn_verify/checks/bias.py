@@ -13,11 +13,10 @@ from math import sqrt
 
 import numpy as np
 
-from gdn_verify.checks.power import results
-from gdn_verify.checks.question import Written
-from gdn_verify.oracles.compose import Array, Problem, clean, evaluate
+from gdn_verify.checks.power import Alternatives
+from gdn_verify.oracles.compose import Array
 from gdn_verify.oracles.noise import Expected
-from gdn_verify.oracles.wrong import DIRECTIONS, STEP
+from gdn_verify.oracles.wrong import STEP
 from gdn_verify.verdict import Check, Finding
 
 SIGMAS = 6.0
@@ -86,19 +85,15 @@ def _sentence(result: str, direction: str, slope: Slope) -> str:
 
 
 def project(
-    delta: Problem, expected: Mapping[str, Expected], observed: Mapping[str, Array], stored: list[Written]
+    found: Alternatives, expected: Mapping[str, Expected], observed: Mapping[str, Array]
 ) -> dict[tuple[str, str], tuple[float, float]]:
     """Per result and direction: Σ error·direction / budget² and Σ direction² / budget² of one case."""
-    right = results(lambda problem: evaluate(problem, clean()), delta, stored)
-    found = {}
-    for direction, wrong in {**DIRECTIONS, "size": None}.items():
-        moved = None if wrong is None else results(wrong, delta, stored)
-        for name, got in observed.items():
-            step = -STEP * right[name] if moved is None else moved[name] - right[name]
-            found[name, direction] = _projection(got, step, expected[name])
-    return found
-
-
-def _projection(got: Array, step: Array, expected: Expected) -> tuple[float, float]:
-    weight = 1.0 / np.square(expected.budget)[..., None]
-    return float(((got - expected.value) * step * weight).sum()), float((step * step * weight).sum())
+    sums = {}
+    for name, got in observed.items():
+        want = expected[name]
+        weight = 1.0 / np.square(want.budget)[..., None]
+        error = (got - want.value) * weight
+        steps = {direction: made[name] - want.value for direction, made in found.slightly.items() if name in made}
+        for direction, step in {**steps, "size": -STEP * want.value}.items():
+            sums[name, direction] = float((error * step).sum()), float((step * step * weight).sum())
+    return sums

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from gdn_verify.arena import MemoryFinding, Writable
 from gdn_verify.cases.contract import Conventions, PadPolicy
+from gdn_verify.cases.presentation import Poison
 from gdn_verify.checks.question import history_of, written
 from gdn_verify.feed import Feed, Pools
 from gdn_verify.oracles.stages import next_conv_state
@@ -20,9 +21,8 @@ _BITS: dict[int, type[np.generic]] = {2: np.uint16, 4: np.uint32}
 
 
 def judge(feed: Feed, conventions: Conventions, after: Pools) -> list[Finding]:
-    """All memory findings of one launch: bytes that changed, outputs left unwritten, copies that differ."""
+    """Memory findings of one launch, but for `unwritten`: bytes that changed, copies that differ, padding not zero."""
     found = [_finding("changed", item) for item in feed.arena.violations(_writable(feed, conventions))]
-    found += [_finding("unwritten", item) for name in _outputs(feed) for item in _unwritten(feed, name)]
     found += list(_conv_states(feed, after))
     found += list(_passed_through(feed))
     found += list(_pad_outputs(feed, conventions))
@@ -43,8 +43,21 @@ def _live_mask(feed: Feed) -> Tensor:
     return mask
 
 
-def _unwritten(feed: Feed, name: str) -> list[MemoryFinding]:
-    return feed.arena.unwritten(name, _live_mask(feed).to(feed.arena.device))
+def unwritten(feed: Feed, again: Callable[[Poison], Feed]) -> list[Finding]:
+    """Live output elements that were never written: they still hold the poison.
+
+    Only a NaN pattern is proof. Under a finite poison an honest 16-bit result can equal the pattern, so on suspicion
+    the launch is run `again` under NaN, and an element counts if it then holds that.
+    """
+    suspects = {name: items for name in _outputs(feed) if (items := _still_poisoned(feed, name))}
+    if suspects and feed.presentation.poison is not Poison.NAN:
+        second = again(Poison.NAN)
+        suspects = {name: _still_poisoned(second, name, also=feed.arena.still_poisoned(name)) for name in suspects}
+    return [_finding("unwritten", item) for items in suspects.values() for item in items]
+
+
+def _still_poisoned(feed: Feed, name: str, also: Tensor | None = None) -> list[MemoryFinding]:
+    return feed.arena.unwritten(name, _live_mask(feed).to(feed.arena.device), also=also)
 
 
 def _writable(feed: Feed, conventions: Conventions) -> dict[str, Writable]:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from gdn_verify.checks.question import Written
-from gdn_verify.oracles.compose import Problem, Results, clean, evaluate
+from gdn_verify.oracles.compose import Array, Problem, Results
 from gdn_verify.oracles.noise import Expected
-from gdn_verify.oracles.wrong import WRONG, Wrong, from_delta
+from gdn_verify.oracles.wrong import WRONG_NAMES, from_delta, wrong_results
 from gdn_verify.verdict import Check, Finding
 
 ENOUGH = 10.0
@@ -21,31 +21,41 @@ VACUOUS = 0.1
 """The largest share of value cases that may prove nothing, not even that the output is not zero."""
 
 
-def delta_problem(problem: Problem) -> Problem:
-    """The problem from the delta stage on, as wrong oracles take it."""
-    return from_delta(problem, evaluate(problem, clean()))
+@dataclass(frozen=True)
+class Alternatives:
+    """The delta stage's problem of one launch, and what wrong oracles make of it, h cut down to stored states."""
+
+    right: Mapping[str, Array]
+    wrong: Mapping[str, Mapping[str, Array]]
+    slightly: Mapping[str, Mapping[str, Array]]
 
 
-def powers(delta: Problem, expected: Mapping[str, Expected], stored: list[Written]) -> dict[str, float]:
+def alternatives(problem: Problem, expected: Mapping[str, Expected], stored: list[Written]) -> Alternatives:
+    """Evaluate all wrong oracles of a launch; `expected` holds the right results."""
+    right = {name: item.value[..., 0] if name in ("g", "beta") else item.value for name, item in expected.items()}
+    wrong, slightly = wrong_results(from_delta(problem, right))
+    return Alternatives(
+        right,
+        {name: _stored(made, stored) for name, made in wrong.items()},
+        {name: _stored(made, stored) for name, made in slightly.items()},
+    )
+
+
+def _stored(made: Results, stored: list[Written]) -> Results:
+    kept = {name: value for name, value in made.items() if name in ("o", "out", "h")}
+    if "h" in kept:
+        kept["h"] = kept["h"][np.array([state.index for state in stored], np.int64)]
+    return kept
+
+
+def powers(found: Alternatives, expected: Mapping[str, Expected]) -> dict[str, float]:
     """Per wrong oracle, the largest noise ratio that its results would have shown."""
-    return {name: max(distances(wrong, delta, expected, stored).values(), default=0.0) for name, wrong in WRONG.items()}
+    return {name: _distance(made, expected) for name, made in found.wrong.items()}
 
 
-def distances(
-    wrong: Wrong, delta: Problem, expected: Mapping[str, Expected], stored: list[Written]
-) -> dict[str, float]:
-    """Per result, the largest noise ratio of one wrong oracle."""
-    made = results(wrong, delta, stored)
-    shared = [name for name in made if name in expected]
-    return {name: float(expected[name].ratios(made[name]).max(initial=0.0)) for name in shared}
-
-
-def results(wrong: Wrong, delta: Problem, stored: list[Written]) -> Results:
-    """A wrong oracle's results without the run axis, h cut down to stored states."""
-    made = {name: value[0] for name, value in wrong(delta).items() if name in ("o", "out", "h")}
-    if "h" in made:
-        made["h"] = made["h"][np.array([state.index for state in stored], np.int64)]
-    return made
+def _distance(made: Mapping[str, Array], expected: Mapping[str, Expected]) -> float:
+    ratios = [expected[name].ratios(value).max(initial=0.0) for name, value in made.items() if name in expected]
+    return float(max(ratios, default=0.0))
 
 
 @dataclass
@@ -58,7 +68,7 @@ class Power:
 
     def add(self, found: Mapping[str, float]) -> None:
         """Count one value case."""
-        self.strong = self.strong or dict.fromkeys(WRONG, 0)
+        self.strong = self.strong or dict.fromkeys(WRONG_NAMES, 0)
         self.cases += 1
         self.vacuous += found["zero output"] < ENOUGH
         for name, power in found.items():
@@ -66,7 +76,7 @@ class Power:
 
     def shares(self) -> dict[str, float]:
         """Per wrong oracle, the share of cases that would have seen it."""
-        strong = self.strong or dict.fromkeys(WRONG, 0)
+        strong = self.strong or dict.fromkeys(WRONG_NAMES, 0)
         return {name: count / max(self.cases, 1) for name, count in strong.items()}
 
     def findings(self) -> list[Finding]:

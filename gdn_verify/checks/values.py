@@ -15,6 +15,10 @@ from gdn_verify.oracles.noise import RUNS, RUNS_BEFORE_ACCUSATION, Expected, Rou
 from gdn_verify.paths.base import Outputs
 from gdn_verify.verdict import Check, Finding
 
+DOUBTFUL = 2.5
+"""From this ratio on the budget is drawn again from more runs: 32 estimate one scalar's spread too loosely, and both
+an accusation and a reported worst ratio should rest on more."""
+
 _GATE_RESULTS = ("g", "beta", "q_hat", "k_hat")
 _AXES = {
     "o": ("token", "value head"),
@@ -48,7 +52,7 @@ def judge(
     observed = rows(observed)
     expected = stored_only(expect(problem, rounding, runs=RUNS), stored)
     worst = _worst(expected, observed)
-    if worst > threshold(_rows(expected, observed)):
+    if worst > DOUBTFUL:
         expected = stored_only(expect(problem, rounding, runs=RUNS_BEFORE_ACCUSATION), stored)
         worst = _worst(expected, observed)
     limit = threshold(_rows(expected, observed))

@@ -22,6 +22,7 @@ BITWISE = (np.bitwise_and, np.bitwise_or, np.bitwise_xor)
 
 
 def is_fp8(dtype: Any) -> bool:
+    """Whether the elements of a Triton type are of one of the fp8 formats."""
     return bool(dtype.scalar.is_fp8())
 
 

@@ -4,6 +4,7 @@ A short cut is taken only where the checks could not change anything: both opera
 or one is a plain number that this type holds. Everything else goes the long way round.
 """
 
+import math
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
@@ -102,9 +103,14 @@ def constant(value: Any, dtype: Any) -> Any:
     """A handle for a plain number that `dtype` holds, or None where the checks have to decide."""
     if type(value) is int and dtype in _INTEGERS:
         return _constant(value, dtype) if value in _INTEGERS[dtype] else None
-    if type(value) in (int, float) and dtype is tl.float32:
+    if dtype is tl.float32 and (type(value) is int or (type(value) is float and _is_float32(value))):
         return _constant(value, dtype)
     return None
+
+
+def _is_float32(value: float) -> bool:
+    """Whether Triton types this literal as float32; a tiny or huge one is float64 to it."""
+    return not math.isfinite(value) or value == 0 or 2**-126 <= abs(value) <= (2 - 2**-23) * 2**127
 
 
 @lru_cache(maxsize=4096, typed=True)
@@ -142,6 +148,7 @@ def _broadcast_shape(left: tuple[int, ...], right: tuple[int, ...]) -> tuple[int
 
 
 def boolean_like(kind: Any) -> Any:
+    """The type of a comparison whose operands' common type is `kind`."""
     return block_type(tl.int1, kind.shape) if type(kind) is tl.block_type else tl.int1
 
 

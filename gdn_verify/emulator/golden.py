@@ -11,6 +11,7 @@ NaN: payloads differ between devices.
 
 import argparse
 import json
+import os
 import platform
 import sys
 from collections.abc import Sequence
@@ -240,6 +241,8 @@ def _device(dry_run: bool) -> str:
 
         interpreter.install(tf32=True)
         return "cpu"
+    if os.environ.get("TRITON_INTERPRET", "0") != "0":
+        raise SystemExit("record compiles for the GPU; unset TRITON_INTERPRET")
     if not torch.cuda.is_available():
         raise SystemExit("record needs a CUDA device; --dry-run records in the interpreter instead")
     return "cuda"

@@ -7,7 +7,6 @@ a function that refuses to run. Rewired once before any kernel module is importe
 
 import ast
 import functools
-import inspect
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -55,12 +54,11 @@ def _rewire_language() -> None:
 
 def _bind_semantic(obj: Any, name: str, member: Callable[..., Any], builder: Any, scope: Any) -> None:
     semantic = stock.interpreter_semantic
-    inner = inspect.unwrap(member)  # past the check that a semantic was given
 
     @functools.wraps(member)
     def bound(*args: Any, **kwargs: Any) -> Any:
         kwargs["_semantic"] = semantic
-        return inner(*args, **kwargs)
+        return member(*args, **kwargs)
 
     if not hasattr(member, "_interpreted"):
         bound._interpreted = True  # type: ignore[attr-defined]

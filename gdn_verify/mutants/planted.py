@@ -148,19 +148,3 @@ def byte_past_the_end(path: Path) -> Run:
         return outputs
 
     return run
-
-
-PLANTED: dict[str, Callable[[Path], Run]] = {
-    plant.__name__: plant
-    for plant in (
-        wrong_head_map,
-        dropped_decay,
-        neighbour_slot,
-        unwritten_element,
-        byte_past_the_end,
-        beta_in_bfloat16,
-        beta_times_0_999,
-        state_ignored_on_second_chunk,
-    )
-}
-"""All of them, by name."""

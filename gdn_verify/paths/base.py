@@ -86,6 +86,8 @@ class Path(ABC):
     conventions: Conventions = Conventions()
     #: Substrings of which at least one must occur in the launched kernels' names; empty for torch code.
     kernels: tuple[str, ...] = ()
+    #: The share of the fixed probe set that `capabilities` must go on accepting; a drop below it fails the gate.
+    least_reach: float = 0.0
 
     @abstractmethod
     def missing(self, host: str) -> Missing | None:

@@ -33,7 +33,10 @@ class Fallback(Path):
 
     name = "fallback"
     hosts = ("cpu", "cuda", "rocm")
-    capabilities = Capabilities(span=Span(Stage.UNPACK, Stage.NORM), separate_slots=True)
+    capabilities = Capabilities(
+        span=Span(Stage.UNPACK, Stage.NORM), separate_slots=True, beta_scales=frozenset({1.0, 2.0})
+    )
+    least_reach = 0.99
     conventions = Conventions(
         pads=tuple((stage, IdRule.OUTSIDE) for stage in (Stage.CONV, Stage.DELTA)),
         illegal_ids=IllegalIds.NO_OP,

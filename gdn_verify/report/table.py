@@ -11,6 +11,8 @@ from rich.text import Text
 from gdn_verify.report.tally import Failure, Report, Row
 
 _SHOWN = 5
+_COUNTS = ("agrees", "disagrees", "refused", "crashed", "vacuous")
+"""Columns of counts; what is missing is listed below the table with its reason, not counted in it."""
 
 
 def show(report: Report, console: Console, *, verbose: bool = False) -> None:
@@ -31,29 +33,24 @@ def _verdict_style(report: Report) -> str:
 
 
 def _table(rows: Iterable[Row]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    columns = (
-        "path",
-        "host",
-        "version",
-        "kind",
-        "check",
-        "cases",
-        "agrees",
-        "disagrees",
-        "refused",
-        "missing",
-        "crashed",
-    )
-    for name in (*columns, "vacuous", "reach", "worst ratio", "seconds"):
-        table.add_column(name, justify="left" if name in columns[:5] else "right", no_wrap=True)
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1))
+    for name in ("path", "host", "version", "kind", "check"):
+        table.add_column(name, no_wrap=True)
+    for name in ("cases", *_COUNTS, "reach", "worst ratio", "seconds"):
+        table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
-        counts = (row.cases, row.agrees, row.disagrees, row.refused, row.missing, row.crashed, row.vacuous)
-        ratio = f"{row.worst_noise_ratio:.2f}" if row.check == "values" and row.agrees else ""
-        words = (row.path, row.host, row.version, row.kind, row.check, *(str(n) if n else "·" for n in counts))
-        style = "red" if row.failed else "dim" if row.missing else ""
-        table.add_row(*words, f"{row.reach:.0%}", ratio, f"{row.seconds:.1f}" if row.seconds else "", style=style)
+        if not row.missing:
+            table.add_row(*_cells(row), style="red" if row.failed else "")
     return table
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    counts = (str(getattr(row, name) or "·") for name in _COUNTS)
+    values = row.check == "values"
+    ratio = f"{row.worst_noise_ratio:.2f}" if values and row.agrees else ""
+    seconds = f"{row.seconds:.1f}" if values else ""
+    words = (row.path, row.host, row.version, row.kind, row.check, str(row.cases))
+    return (*words, *counts, f"{row.reach:.0%}" if values else "", ratio, seconds)
 
 
 def grouped(failures: Iterable[Failure]) -> list[tuple[Failure, int]]:

@@ -138,9 +138,15 @@ class Report:
         self._finished = True
         for (path, host, kind), group in self._groups.items():
             job = Job(path, host, kind)
+            if group.ready and group.ready.reach < group.ready.least_reach:
+                self._shrunk(job, group.ready)
             if group.power.cases >= MIN_POOLED:
                 self._pooled(job, Check.POWER, group.power.cases, group.power.findings())
                 self._pooled(job, Check.BIAS, group.power.cases, group.bias.findings())
+
+    def _shrunk(self, job: Job, ready: Ready) -> None:
+        text = f"accepts {ready.reach:.1%} of the probe set; it declares at least {ready.least_reach:.1%}"
+        self._pooled(job, Check.REACH, 1, [Finding(Check.REACH, "reach", text)])
 
     def _pooled(self, job: Job, check: Check, cases: int, findings: list[Finding]) -> None:
         row = self._row(job, check)

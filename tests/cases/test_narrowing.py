@@ -4,6 +4,7 @@ from dataclasses import fields, replace
 from typing import Any
 
 import pytest
+
 from gdn_verify.cases.case import Batch, Case, Row
 from gdn_verify.cases.contract import (
     Capabilities,
@@ -17,7 +18,6 @@ from gdn_verify.cases.contract import (
     IdRule,
     Options,
     Packing,
-    Padding,
     Span,
     Stage,
     StateOrder,

@@ -4,6 +4,7 @@ from collections import Counter
 from dataclasses import replace
 
 import pytest
+
 from gdn_verify.cases.contract import Capabilities, Conventions, DType, Group, IdRule, Kind, Span, Stage
 from gdn_verify.cases.reach import (
     ANY_CONVENTIONS,
@@ -26,7 +27,7 @@ EACH = 400
 @pytest.fixture(scope="module")
 def shares() -> dict[str, float]:
     """For each situation its share among the launches of the kind that shows it most often."""
-    best: dict[str, float] = Counter()
+    best: dict[str, float] = {}
     for conventions in (ANY_CONVENTIONS, ZERO):
         for kind in Kind:
             drawn = draw_cases(cases(FULL, conventions, kind, size=WIDE), EACH, 11)

@@ -1,6 +1,5 @@
 """A worker process with the interpreter installed; pytest's own process is never patched."""
 
-import importlib
 import multiprocessing
 import os
 import subprocess
@@ -10,6 +9,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import emulated
 import pytest
 
 import gdn_verify
@@ -19,17 +19,12 @@ ROOT = Path(gdn_verify.__file__).parents[1]
 RunsPython = Callable[..., subprocess.CompletedProcess[str]]
 
 
-def _call_by_name(name: str, *args: Any) -> Any:
-    module, function = name.split(":")
-    return getattr(importlib.import_module(module), function)(*args)
-
-
 @pytest.fixture(scope="session")
 def interpreted() -> Iterator[Callable[..., Any]]:
     """Call a function in the interpreter's process: a module-level one, or "module:function"."""
 
     def call(function: Callable[..., Any] | str, *args: Any) -> Any:
-        task = (_call_by_name, function) if isinstance(function, str) else (function,)
+        task = (emulated.call_by_name, function) if isinstance(function, str) else (function,)
         return pool.submit(*task, *args).result(timeout=300)
 
     spawn = multiprocessing.get_context("spawn")

@@ -126,6 +126,15 @@ def test_float16_and_bfloat16_convert_by_value(interpreted: RunsThere) -> None:
     assert_same_bits(interpreted(emulated.cast, "create_fp_trunc", brain, "fp16"), brain.half())
 
 
+def test_rounding_toward_zero(interpreted: RunsThere) -> None:
+    """When the kernel asks for it; overflow stops at the largest finite number."""
+    x = torch.tensor([1 + 1.5 * 2**-7, -1 - 1.5 * 2**-7, 3.4e38, math.inf, math.nan, 1 + 1.5 * 2**-10, -65520, 2**-25])
+    to_bf16 = bf16(1 + 2**-7, -1 - 2**-7, 3.3895e38, math.inf, math.nan, 1, -65280, 2**-25)
+    to_f16 = torch.tensor([1 + 12 * 2**-10, -1 - 12 * 2**-10, 65504, math.inf, math.nan, 1 + 2**-10, -65504, 0])
+    assert_same_bits(interpreted(emulated.expression, "toward_zero", x, x, x, BF16), to_bf16)
+    assert_same_bits(interpreted(emulated.expression, "toward_zero", x, x, x, torch.float16), to_f16.half())
+
+
 # -- arithmetic ----------------------------------------------------------------------------------------
 
 FLOAT32_REFERENCE: dict[str, Callable[..., torch.Tensor]] = {
@@ -266,6 +275,13 @@ def test_negation(interpreted: RunsThere) -> None:
     x = random_bf16(1024, seed=7)
     actual = interpreted(emulated.expression, "neg", x, x, x, BF16)
     torch.testing.assert_close(actual, -x, rtol=0, atol=0, equal_nan=True)
+
+
+def test_what_triton_does_not_compile_is_refused(interpreted: RunsThere) -> None:
+    """exp takes float32 and float64."""
+    x = bf16(1, 2)
+    with pytest.raises(Exception, match="Expected dtype"):
+        interpreted(emulated.expression, "exp_without_cast", x, x, x, BF16)
 
 
 # -- reductions and scans ------------------------------------------------------------------------------

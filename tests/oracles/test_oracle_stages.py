@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -84,7 +86,7 @@ def test_conv_matches_exact_arithmetic_per_row(W, act):
     x, weight, bias = rng.standard_normal((1, 6, D)), rng.standard_normal((D, W)), rng.standard_normal(D)
     history = rng.standard_normal((3, D, W - 1))
     y = stages.causal_conv(x, weight, bias, history, starts, act)
-    for row, (start, end) in enumerate(zip(starts, starts[1:], strict=False)):
+    for row, (start, end) in enumerate(pairwise(starts)):
         part = x[0, start:end].tolist()
         want = exact.causal_conv(part, weight.tolist(), bias.tolist(), history[row].tolist(), act)
         close(y[0, start:end], want, rtol=1e-13, atol=1e-15)

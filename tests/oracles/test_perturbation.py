@@ -89,7 +89,7 @@ def only(site: Site, u: float, eta: float = 0.0) -> np.ndarray:
 @pytest.mark.parametrize(("stage", "moved", "site"), SINGLE)
 @pytest.mark.parametrize(("u", "eta"), [(1e-4, 0.0), (0.0, 1e-4)])
 def test_a_site_alone_moves_its_outputs_and_no_others(stage, moved, site, u, eta):
-    """Run 0 stays clean; u and eta are both live, except that an exponent has no smallest normal."""
+    """Run 0 stays clean; u and eta are both live."""
     if eta and site in (Site.DECAY_EXPONENT,):
         u = 1e-4
     for clean, noisy, moves in zip(stage(quiet_sites()), stage(only(site, u, eta)), moved, strict=True):
@@ -129,6 +129,12 @@ class TestRuns:
             assert np.array_equal(first[0], other[0])
             assert not np.array_equal(first[1], other[1])
             assert not np.array_equal(first[1], first[2])
+
+    def test_any_integer_is_a_seed(self, stage):
+        """Negative and 64-bit seeds work, and compile nothing new."""
+        noise = quiet_sites() + 1e-6
+        outputs = [stage(noise, seed)[0][1].tobytes() for seed in (-1, 0, 2**63 - 2, 2**64 + 5)]
+        assert len(set(outputs)) == 4
 
     @pytest.mark.parametrize("threads", [2, 5])
     def test_threads_do_not_change_a_bit(self, stage, threads, monkeypatch):
