@@ -55,7 +55,10 @@ def lengths(c: Capabilities, longest: int) -> tuple[int, ...]:
 
 
 def prototypes(c: Capabilities, group: Group, room: Room) -> Rows:
-    """Every live row of one group that fits, simplest first; fresh and resumed prompts come up equally often."""
+    """Every live row of one group that fits, simplest first.
+
+    Resumed prompts come up thrice as often as fresh ones: a launch of fresh rows cannot show what befalls a state.
+    """
     taken = lengths(c, room.row_tokens)
     if group is Group.DECODE:
         return (Row(1, (0,)),) if 1 in taken else ()
@@ -68,7 +71,7 @@ def _prompts(c: Capabilities, tokens: int) -> Iterator[Row]:
     if c.fresh_rows:
         yield Row(tokens, (0,), fresh=True)
     if tokens > 1:  # one resumed token is a decode row
-        yield Row(tokens, (0,))
+        yield from [Row(tokens, (0,))] * 3
     if c.separate_slots and c.pool:
         yield Row(tokens, (0,), read=1)
 

@@ -55,8 +55,9 @@ class Size:
 
 
 # Triton's interpreter pays per program, N·HV·⌈V/32⌉ of them in a decode; chunk kernels pay per token block too.
-SMALL = Size(max_rows=3, max_row_tokens=17, max_tokens=24, max_value_heads=4, max_dim=64, max_slots=32)
-PREFILL_SMALL = Size(max_rows=4, max_row_tokens=130, max_tokens=260, max_value_heads=4, max_dim=64, max_slots=32)
+TINY = Size(max_rows=2, max_row_tokens=5, max_tokens=8, max_value_heads=3, max_dim=32, max_slots=16)
+SMALL = Size(max_rows=3, max_row_tokens=17, max_tokens=24, max_value_heads=6, max_dim=64, max_slots=32)
+PREFILL_SMALL = Size(max_rows=4, max_row_tokens=130, max_tokens=260, max_value_heads=6, max_dim=64, max_slots=32)
 # Compiled code, on a CPU or a GPU.
 WIDE = Size(max_rows=40, max_row_tokens=300, max_tokens=640, max_value_heads=16, max_dim=256, max_slots=96)
 
@@ -154,10 +155,11 @@ class _Tables:
 
 
 def _heads(c: Capabilities, size: Size) -> tuple[tuple[int, int], ...]:
-    """Pairs (H, ratio), fewest value heads first."""
+    """Pairs (H, ratio), fewest value heads first; several key heads thrice, as one cannot show a wrong head map."""
     pairs = sorted(product(HEADS, RATIOS), key=lambda pair: (pair[0] * pair[1], pair[0]))
     taken = within(pairs, lambda pair: pair[1] in c.ratios, "ratio of heads")
-    return tuple(p for p in taken if p[0] * p[1] <= size.max_value_heads) or taken[:1]
+    small = tuple(p for p in taken if p[0] * p[1] <= size.max_value_heads) or taken[:1]
+    return (*small, *[p for p in small if p[0] > 1] * 2)
 
 
 def _dims(c: Capabilities, size: Size) -> tuple[tuple[int, tuple[int, ...]], ...]:
@@ -199,7 +201,7 @@ def _options(c: Capabilities) -> dict[str, tuple[Any, ...]]:
     out: dict[str, tuple[Any, ...]] = {}
     if gated and c.scales:
         # A scale of 0 hides everything but the state, so it is rare.
-        out["scale"] = (*(None,) * 6, 1.0, 1.0, 0.125, 2.0, 0.0)
+        out["scale"] = (*(None,) * 14, 1.0, 1.0, 1.0, 0.125, 0.125, 2.0, 2.0, 0.0)
     if gated:
         out["beta_scale"] = within((1.0, 2.0), c.beta_scales.__contains__, "beta_scale")
     if conv:

@@ -121,8 +121,14 @@ def _values(draw: Draw, span: Span, shape: Shape) -> Values:
 
 @cache
 def _recipes(enum: type[StrEnum]) -> tuple[StrEnum, ...]:
-    """Each member once, the normal one as often as half of all."""
-    return (*enum, *[member for member in enum if member.name == "NORMAL"] * (len(enum) // 2))
+    """Each member once, the normal one more often than all others: most cases must be able to tell a wrong kernel.
+
+    Zeros in v or z hide an output, so they are rarer still.
+    """
+    return (
+        *enum,
+        *[member for member in enum if member.name == "NORMAL"] * (2 * len(enum) if enum is Fill else len(enum)),
+    )
 
 
 def _feed(draw: Draw, conventions: Conventions, case: Case, layout: Presentation) -> Presentation:

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 from gdn_verify import gate as gates
 from gdn_verify.cases.codec import CaseFileError, dumps, load
@@ -38,7 +39,7 @@ Json = Annotated[File | None, typer.Option("--json", help="Write the report to t
 
 
 def _refuse(message: str) -> typer.Exit:
-    Console(stderr=True).print(f"[red]gdn-verify: {message}[/red]", highlight=False, soft_wrap=True)
+    Console(stderr=True).print(Text(f"gdn-verify: {message}", style="red"), soft_wrap=True)
     return typer.Exit(USAGE)
 
 
@@ -136,16 +137,20 @@ def check(
     _finish(report, json_file, verbose=True)
 
 
+def _line(text: str) -> Text:
+    """Plain text: an extra in a line of pip, as in `gdn-verify[fla]`, would be taken for markup and vanish."""
+    return Text(text)
+
+
 @app.command()
 def paths() -> None:
     """List every path, what it takes, and where it can run on this machine."""
     console = Console()
     for path in registered().values():
         kinds = ", ".join(path.capabilities.kinds)
-        console.print(f"[bold]{path.name}[/bold]  {path.capabilities.span}  ({kinds})", highlight=False)
+        console.print(Text.assemble((path.name, "bold"), f"  {path.capabilities.span}  ({kinds})"), soft_wrap=True)
         for host in path.hosts:
-            seen = probe(host, path.name)
-            console.print(f"    {host:<12} {seen}", highlight=False)
+            console.print(_line(f"    {host:<12} {probe(host, path.name)}"), soft_wrap=True)
 
 
 @app.command()
@@ -155,12 +160,12 @@ def doctor() -> None:
     console.print(f"Python {sys.version.split()[0]} at {sys.executable}", highlight=False)
     runnable = 0
     for host in HOSTS:
-        console.print(f"[bold]{host}[/bold]: {probe(host)}", highlight=False)
+        console.print(Text.assemble((host, "bold"), f": {probe(host)}"), soft_wrap=True)
         for path in registered().values():
             if host in path.hosts:
                 seen = probe(host, path.name)
                 runnable += seen.runs
-                console.print(f"    {path.name:<24} {seen}", highlight=False)
+                console.print(_line(f"    {path.name:<24} {seen}"), soft_wrap=True)
     if not runnable:
         raise typer.Exit(RED)
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import wait
 
 from gdn_verify.cases.contract import Kind
@@ -15,7 +15,7 @@ from gdn_verify.hosts.worker import Worker, WorkerDiedError
 from gdn_verify.paths import Path
 from gdn_verify.profiles import Profile
 from gdn_verify.report.tally import Report
-from gdn_verify.service import Absent, Begun, Broken, Done, Ended, Job, Ready
+from gdn_verify.service import Absent, Begun, Broken, Ended, Job, Ready, Unloadable
 
 SERVICE = "gdn_verify.service:serve"
 Progress = Callable[[Job, int], None]
@@ -61,7 +61,15 @@ class _Seat:
     job: Job | None = None
     begun: Begun | None = None
     heard: float = 0.0
+    jobs: int = 0
+    ready: bool = False
     started: bool = False
+
+    def take(self, job: Job) -> None:
+        """Hand the worker a job; raises WorkerDiedError if it is gone."""
+        self.job, self.begun, self.ready = job, None, False
+        self.heard, self.jobs = time.monotonic(), self.jobs + 1
+        self.worker.send(job)
 
     def deadline(self, profile: Profile) -> float:
         """When its silence becomes a hang."""
@@ -73,21 +81,19 @@ def run(
 ) -> Report:
     """Run `jobs` and report. A worker that dies or hangs costs one case; the rest of its job goes on in a new one.
 
-    Raises SuiteError where the suite, not a path, is at fault.
+    A path that does not load, or that has killed `profile.deaths` workers with one kind of launch, is given up, and
+    the report says so. Raises SuiteError where the suite, not a path, is at fault.
     """
-    report, queue = Report(), deque(_by_host(jobs))
-    seats: list[_Seat] = []
-    absent: set[tuple[str, str]] = set()
+    going = _Run(profile, deque(_by_host(jobs)), workers or os.cpu_count() or 1, progress)
     try:
-        while queue or any(seat.job for seat in seats):
-            _fill(seats, queue, workers or os.cpu_count() or 1, report, absent)
-            for seat in _ready(seats, profile):
-                _listen(seat, queue, report, profile, absent, progress)
-            seats = [seat for seat in seats if seat.job or queue]
+        while going.goes_on:
+            going.fill()
+            for seat in going.ready():
+                going.listen(seat)
     finally:
-        for seat in seats:
+        for seat in going.seats:
             seat.worker.close()
-    return report
+    return going.report
 
 
 def _by_host(jobs: Iterable[Job]) -> list[Job]:
@@ -96,89 +102,131 @@ def _by_host(jobs: Iterable[Job]) -> list[Job]:
     return sorted(jobs, key=lambda job: (order.get(job.host, 4), job.kind in (Kind.DECODE, Kind.SPEC), job.path))
 
 
-def _fill(seats: list[_Seat], queue: deque[Job], limit: int, report: Report, absent: set[tuple[str, str]]) -> None:
-    """Give every idle seat a job, of its own host if there is one, and open seats up to `limit`."""
-    while queue and (len(seats) < limit or any(seat.job is None for seat in seats)):
-        job = queue.popleft()
-        if (job.path, job.host) in absent:
-            report.count_absent(job)
-            continue
-        seat = _seat_for(job, seats, limit)
-        seat.job, seat.begun, seat.heard = job, None, time.monotonic()
-        seat.worker.send(job)
+@dataclass
+class _Run:
+    """A run under way: what waits, who works, and which paths are out of it."""
 
+    profile: Profile
+    queue: deque[Job]
+    limit: int
+    progress: Progress | None
+    report: Report = field(default_factory=Report)
+    seats: list[_Seat] = field(default_factory=list)
+    absent: set[tuple[str, str]] = field(default_factory=set)
+    unloadable: set[tuple[str, str]] = field(default_factory=set)
+    deaths: Counter[tuple[str, str, Kind]] = field(default_factory=Counter)
 
-def _seat_for(job: Job, seats: list[_Seat], limit: int) -> _Seat:
-    for seat in seats:
-        if seat.job is None and seat.host == job.host:
-            return seat
-    if len(seats) >= limit:
-        idle = next(seat for seat in seats if seat.job is None)
-        idle.worker.close()
-        seats.remove(idle)
-    seat = _Seat(Worker(HOSTS[job.host], SERVICE), job.host)
-    seats.append(seat)
-    return seat
+    @property
+    def goes_on(self) -> bool:
+        return bool(self.queue) or any(seat.job for seat in self.seats)
 
+    def fill(self) -> None:
+        """Give every idle seat a job, of its own host if there is one, and open seats up to the limit."""
+        while self.queue and (len(self.seats) < self.limit or any(seat.job is None for seat in self.seats)):
+            job = self.queue.popleft()
+            if not self._is_out(job):
+                seat = self._seat_for(job)
+                try:
+                    seat.take(job)
+                except WorkerDiedError as death:
+                    self._bury(seat, str(death))
 
-def _ready(seats: list[_Seat], profile: Profile) -> list[_Seat]:
-    """Seats with something to say, or whose time is up."""
-    busy = [seat for seat in seats if seat.job]
-    talking = wait([seat.worker.fileno() for seat in busy], timeout=1.0)
-    now = time.monotonic()
-    return [seat for seat in busy if seat.worker.fileno() in talking or now > seat.deadline(profile)]
+    def _is_out(self, job: Job) -> bool:
+        """Whether nothing of this job can run, which the report then knows."""
+        if (job.path, job.host) in self.absent:
+            self.report.count_absent(job)
+            return True
+        if (job.path, job.host) in self.unloadable:
+            self.report.add_lost(job, f"{_left(job)} cases not run: the path does not load")
+            return True
+        if (deaths := self.deaths[job.path, job.host, job.kind]) >= self.profile.deaths:
+            self.report.add_lost(job, f"{_left(job)} cases not run: {deaths} cases before them ended a worker")
+            return True
+        return False
 
+    def _seat_for(self, job: Job) -> _Seat:
+        for seat in self.seats:
+            if seat.job is None and seat.host == job.host:
+                return seat
+        if len(self.seats) >= self.limit:
+            self._dismiss(next(seat for seat in self.seats if seat.job is None))
+        seat = _Seat(Worker(HOSTS[job.host], SERVICE), job.host)
+        self.seats.append(seat)
+        return seat
 
-def _listen(
-    seat: _Seat,
-    queue: deque[Job],
-    report: Report,
-    profile: Profile,
-    absent: set[tuple[str, str]],
-    progress: Progress | None,
-) -> None:
-    """Take one message from a seat, or bury its worker."""
-    assert seat.job is not None
-    job = seat.job
-    try:
-        message = seat.worker.receive(timeout=max(0.0, seat.deadline(profile) - time.monotonic()))
-    except WorkerDiedError as death:
-        _bury(seat, queue, report, str(death))
-        return
-    seat.heard = time.monotonic()
-    if isinstance(message, Broken):
-        raise SuiteError(f"{job.path} on {job.host}, {job.kind}: the suite failed\n{message.traceback}")
-    if isinstance(message, Ready):
-        report.open(job, message)
-    elif isinstance(message, Absent):
-        absent.add((job.path, job.host))
-        report.add_absent(job, message.reason)
-        seat.job = None
-    elif isinstance(message, Begun):
-        seat.begun = message
-    elif isinstance(message, Ended):
+    def _dismiss(self, seat: _Seat) -> None:
+        seat.worker.close()
+        self.seats.remove(seat)
+
+    def ready(self) -> list[_Seat]:
+        """Seats with something to say, or whose time is up."""
+        busy = [seat for seat in self.seats if seat.job]
+        talking = wait([seat.worker.fileno() for seat in busy], timeout=1.0) if busy else []
+        now = time.monotonic()
+        return [seat for seat in busy if seat.worker.fileno() in talking or now > seat.deadline(self.profile)]
+
+    def listen(self, seat: _Seat) -> None:
+        """Take one message from a seat, or bury its worker."""
+        try:
+            message = seat.worker.receive(timeout=max(0.0, seat.deadline(self.profile) - time.monotonic()))
+        except WorkerDiedError as death:
+            self._bury(seat, str(death))
+            return
+        seat.heard = time.monotonic()
+        assert seat.job is not None
+        self._heed(seat, seat.job, message)
+
+    def _heed(self, seat: _Seat, job: Job, message: object) -> None:
+        if isinstance(message, Broken):
+            raise SuiteError(f"{job.path} on {job.host}, {job.kind}: the suite failed\n{message.traceback}")
+        if isinstance(message, Ready):
+            seat.ready = True
+            self.report.open(job, message)
+        elif isinstance(message, Begun):
+            seat.begun = message
+        elif isinstance(message, Ended):
+            self._count(seat, job, message)
+        else:
+            self._close(job, message)
+            seat.job = None
+
+    def _count(self, seat: _Seat, job: Job, message: Ended) -> None:
         assert seat.begun is not None
         seat.started = True
-        report.add(job, seat.begun.file, message.result)
-        if progress:
-            progress(job, 1)
-    elif isinstance(message, Done):
-        seat.job = None
+        self.report.add(job, seat.begun.file, message.result)
+        if self.progress:
+            self.progress(job, 1)
+
+    def _close(self, job: Job, message: object) -> None:
+        """The last word on a job: done, or not to be done here."""
+        if isinstance(message, Absent):
+            self.absent.add((job.path, job.host))
+            self.report.add_absent(job, message.reason)
+        elif isinstance(message, Unloadable):
+            self._refuse_to_load(job, message.reason)
+
+    def _refuse_to_load(self, job: Job, reason: str) -> None:
+        self.unloadable.add((job.path, job.host))
+        self.report.add_crash(job, "", f"the path does not load: {reason}")
+
+    def _bury(self, seat: _Seat, death: str) -> None:
+        """A worker died: its case has crashed, the rest of its job is run by another."""
+        job, begun = seat.job, seat.begun
+        assert job is not None
+        self._dismiss(seat)
+        if begun is not None:
+            self.report.add_crash(job, begun.file, death)
+            self.deaths[job.path, job.host, job.kind] += 1
+            if _left(left := replace(job, skip=begun.index + 1)):
+                self.queue.appendleft(left)
+        elif seat.jobs > 1:
+            self.queue.appendleft(job)  # whatever ran in this worker before may have killed it: judged in a new one
+        elif seat.ready:
+            self.report.add_crash(job, "", f"before its first case: {death}")
+        else:
+            self._refuse_to_load(job, death)
 
 
-def _bury(seat: _Seat, queue: deque[Job], report: Report, death: str) -> None:
-    """A worker died: its case has crashed, the rest of its job is run by another."""
-    job, begun = seat.job, seat.begun
-    assert job is not None
-    seat.worker.close()
-    if begun is None:
-        report.add_crash(job, "", f"before its first case: {death}")
-        seat.job = None
-    else:
-        report.add_crash(job, begun.file, death)
-        left = replace(job, skip=begun.index + 1)
-        seat.job = None
-        if left.skip < (len(job.files) or job.count):
-            queue.appendleft(left)
-    seat.worker = Worker(HOSTS[seat.host], SERVICE)
-    seat.started, seat.begun = False, None
+def _left(job: Job) -> int:
+    """Cases of a job that have not run."""
+    return (len(job.files) or job.count) - job.skip

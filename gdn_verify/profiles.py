@@ -13,7 +13,8 @@ class Profile:
 
     The interpreter runs a program at a time on the processor, so it has numbers of its own. `shapes` bounds the
     geometries of a Triton path on a GPU, each of which is compiled. `deadline` is the longest silence, in seconds,
-    before a worker counts as hung; the first case of a worker may take `patience`, for imports and compilers.
+    before a worker counts as hung; the first case of a worker may take `patience`, for imports and compilers. After
+    `deaths` cases that ended their worker, the rest of a path's cases of that kind is given up.
     """
 
     name: str
@@ -26,6 +27,7 @@ class Profile:
     shard: int = 100
     deadline: float = 60.0
     patience: float = 600.0
+    deaths: int = 5
 
     def cases(self, host: str, kind: Kind) -> int:
         """How many cases of one kind run on one host."""

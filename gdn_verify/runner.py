@@ -129,5 +129,5 @@ def _judge_values(
             result.worst_ratio = max(result.worst_ratio, part.worst_ratio)
     if Stage.DELTA in path.capabilities.span:
         found = power.alternatives(problem, judged.expected, stored)
-        result.powers.append(power.powers(found, judged.expected))
+        result.powers.append(power.powers(found, judged.expected, seen))
         result.projections.append(bias.project(found, judged.expected, seen))

@@ -18,13 +18,13 @@ from gdn_verify.cases.codec import CaseFile, dumps, loads
 from gdn_verify.cases.contract import Kind
 from gdn_verify.cases.presentation import Presentation
 from gdn_verify.cases.reach import reach
-from gdn_verify.cases.shapes import PREFILL_SMALL, SMALL, WIDE, draw_cases, shape_pool
+from gdn_verify.cases.shapes import PREFILL_SMALL, SMALL, TINY, WIDE, draw_cases, shape_pool
 from gdn_verify.cases.strategies import cases
 from gdn_verify.hosts import Host
 from gdn_verify.paths import Path, find
 from gdn_verify.runner import CaseResult, Run, run_case
 
-SIZES = {"small": SMALL, "prefill": PREFILL_SMALL, "wide": WIDE}
+SIZES = {"tiny": TINY, "small": SMALL, "prefill": PREFILL_SMALL, "wide": WIDE}
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,13 @@ class Ready:
 @dataclass(frozen=True)
 class Absent:
     """The job cannot run here: why, and what would change it."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Unloadable:
+    """The path should run here, but its implementation does not import: what it raised."""
 
     reason: str
 
@@ -124,7 +131,11 @@ def _answer(job: Job, host: Host, loaded: _Loaded) -> Iterator[object]:
         yield Absent(reason)
         return
     if path.name not in loaded.versions:
-        loaded.versions[path.name] = path.load(host.name)
+        try:
+            loaded.versions[path.name] = path.load(host.name)
+        except Exception:
+            yield Unloadable(traceback.format_exc(limit=-4).strip())
+            return
     share = reach(path.capabilities, path.conventions)
     yield Ready(loaded.versions[path.name], host.describe(), share, path.least_reach)
     plant = planter(job.plant)

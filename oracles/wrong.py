@@ -90,7 +90,8 @@ def wrong_results(delta: Problem) -> tuple[dict[str, Results], dict[str, Results
     runs = _changed_runs(delta, [*WRONG.values(), *DIRECTIONS.values()])
     made = proceed(delta, runs, Draw(quiet_sites(), runs=len(names)))
     each = {name: {key: made[key][i] for key in made} for i, name in enumerate(names)}
-    wrong = {"zero output": {"o": np.zeros(delta.tensors["v"].shape)}, "no delta term": no_delta_term(delta)}
+    zero = np.zeros(delta.tensors["v"].shape)
+    wrong = {"zero output": {"o": zero, "out": zero}, "no delta term": no_delta_term(delta)}
     return {**wrong, **{n: each[n] for n in WRONG}}, {n: each[n] for n in DIRECTIONS}
 
 

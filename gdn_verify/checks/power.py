@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,13 +48,14 @@ def _stored(made: Results, stored: list[Written]) -> Results:
     return kept
 
 
-def powers(found: Alternatives, expected: Mapping[str, Expected]) -> dict[str, float]:
-    """Per wrong oracle, the largest noise ratio that its results would have shown."""
-    return {name: _distance(made, expected) for name, made in found.wrong.items()}
+def powers(found: Alternatives, expected: Mapping[str, Expected], observed: Iterable[str]) -> dict[str, float]:
+    """Per wrong oracle, the largest noise ratio that its results would have shown in what the path gives back."""
+    names = tuple(observed)
+    return {wrong: _distance(made, expected, names) for wrong, made in found.wrong.items()}
 
 
-def _distance(made: Mapping[str, Array], expected: Mapping[str, Expected]) -> float:
-    ratios = [expected[name].ratios(value).max(initial=0.0) for name, value in made.items() if name in expected]
+def _distance(made: Mapping[str, Array], expected: Mapping[str, Expected], names: tuple[str, ...]) -> float:
+    ratios = [expected[name].ratios(made[name]).max(initial=0.0) for name in names if name in made]
     return float(max(ratios, default=0.0))
 
 

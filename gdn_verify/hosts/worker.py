@@ -21,6 +21,8 @@ from typing import Any
 from gdn_verify.hosts import HOSTS, Host
 
 _SOURCE = str(Path(__file__).resolve().parents[2])
+_DYING = 30.0
+"""Seconds between a worker's broken pipe and its end: a core dump takes a while."""
 
 
 class WorkerDiedError(Exception):
@@ -59,8 +61,9 @@ class Worker:
                 return self._pipe.recv()
         except (EOFError, OSError):
             raise self._death() from None
+        words = self._last_words()
         self.close()
-        raise WorkerDiedError(f"no answer for {timeout:g} s (hang){self._last_words()}")
+        raise WorkerDiedError(f"no answer for {timeout:.0f} s (hang){words}")
 
     def fileno(self) -> int:
         """The pipe's descriptor, so that several workers can be waited for at once."""
@@ -72,9 +75,13 @@ class Worker:
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         self._pipe.close()
+        self._log.close()
 
     def _death(self) -> WorkerDiedError:
-        code = self._process.wait(timeout=30)
+        try:
+            code = self._process.wait(timeout=_DYING)
+        except subprocess.TimeoutExpired:
+            return WorkerDiedError(f"the worker closed its pipe and lives on{self._last_words()}")
         how = signal.Signals(-code).name if code < 0 else f"exit status {code}"
         return WorkerDiedError(f"the worker died: {how}{self._last_words()}")
 

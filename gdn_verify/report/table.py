@@ -20,6 +20,8 @@ def show(report: Report, console: Console, *, verbose: bool = False) -> None:
     console.print(_table(report.rows))
     for (path, host), reason in report.absent.items():
         console.print(Text(f"missing: {path} on {host}: {reason}", style="yellow"))
+    for (path, host, kind), reason in report.refusals.items():
+        console.print(Text(f"refused: {path} on {host}, {kind}: {reason}", style="yellow"))
     groups = grouped(report.failures)
     for failure, count in groups if verbose else groups[:_SHOWN]:
         _show_failure(failure, count, console)

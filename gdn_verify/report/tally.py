@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -73,12 +74,16 @@ Key = tuple[str, str, Kind]
 
 
 class Report:
-    """The outcome of a run; `finish` before reading `rows`, `failures` and `ok`."""
+    """The outcome of a run; `finish` before reading `rows`, `failures` and `ok`.
+
+    `absent` says why a path cannot run on a host, `refusals` why a path refused its first refused case of a kind.
+    """
 
     def __init__(self) -> None:
         self._groups: dict[Key, _Group] = {}
         self.failures: list[Failure] = []
         self.absent: dict[tuple[str, str], str] = {}
+        self.refusals: dict[Key, str] = {}
         self._finished = False
 
     def _group(self, job: Job) -> _Group:
@@ -105,6 +110,8 @@ class Report:
         values = self._row(job, Check.VALUES)
         values.worst_noise_ratio = max(values.worst_noise_ratio, result.worst_ratio)
         values.seconds += result.seconds
+        if result.refused:
+            self.refusals.setdefault((job.path, job.host, job.kind), result.refused)
         group = self._group(job)
         for powers in result.powers:
             group.power.add(powers)
@@ -119,6 +126,10 @@ class Report:
         row.crashed += 1
         finding = Finding(Check.VALUES, "crashed", death)
         self.failures.append(Failure(job.path, job.host, job.kind, finding, file))
+
+    def add_lost(self, job: Job, reason: str) -> None:
+        """Cases that will not run, because their path is given up."""
+        self.failures.append(Failure(job.path, job.host, job.kind, Finding(Check.VALUES, "given up", reason), ""))
 
     def add_absent(self, job: Job, reason: str) -> None:
         """A path cannot run on a host here."""
@@ -174,9 +185,12 @@ class Report:
         """The report as data; `schema` is raised when a key changes its meaning."""
         return {
             "schema": SCHEMA,
-            "rows": [asdict(row) for row in self.rows],
+            "rows": [{**asdict(row), "worst_noise_ratio": _number(row.worst_noise_ratio)} for row in self.rows],
             "devices": sorted({g.ready.device for g in self._groups.values() if g.ready}),
             "absent": [{"path": p, "host": h, "reason": why} for (p, h), why in self.absent.items()],
+            "refusals": [
+                {"path": p, "host": h, "kind": k.value, "reason": why} for (p, h, k), why in self.refusals.items()
+            ],
             "failures": [_plain(failure) for failure in self.failures],
             "power": [
                 {"path": p, "host": h, "kind": k.value, "shares": shares} for (p, h, k), shares in self.power_shares()
@@ -193,6 +207,11 @@ def _plain(failure: Failure) -> dict[str, Any]:
         "check": finding.check.value,
         "finding": finding.kind,
         "message": finding.message,
-        "noise_ratio": finding.ratio,
+        "noise_ratio": _number(finding.ratio),
         "case": failure.file,
     }
+
+
+def _number(ratio: float) -> float:
+    """JSON has no infinity, which is the ratio of a row that is not finite."""
+    return min(ratio, sys.float_info.max)

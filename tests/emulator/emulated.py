@@ -96,6 +96,8 @@ def _expressions(x_ptr, y_ptr, z_ptr, out_ptr, which: tl.constexpr, N: tl.conste
         result = tl.cumsum(x, 0, reverse=True)
     elif which == "scan":
         result = tl.associative_scan(x, 0, _multiply)
+    elif which == "sum_scan":
+        result = tl.associative_scan(x, 0, tl.standard._sum_combine)
     elif which == "sum":
         result = tl.sum(x, 0) + tl.zeros([N], x.dtype)
     elif which == "max":

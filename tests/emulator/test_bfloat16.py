@@ -1,5 +1,6 @@
 """Contract: every operation of the interpreter is right for bfloat16, or raises."""
 
+import itertools
 import math
 from collections.abc import Callable
 from fractions import Fraction
@@ -227,6 +228,13 @@ def test_fma_rounds_once(interpreted: RunsThere, dtype: torch.dtype, mantissa: i
     assert all(Fraction(a) == e for a, e, ok in pairs if ok)
 
 
+def test_float32_fma_is_not_rounded_to_float64_first(interpreted: RunsThere) -> None:
+    """The exact value lies 2^-56 below a tie of float32, nearer than float64 can tell."""
+    x, y, z = 2**-12 * (1 + 2**-16), 2**-12 * (1 - 2**-16), 1 + 2**-23
+    tensors = [torch.tensor([value]) for value in (x, y, z)]
+    assert interpreted(emulated.build, "create_fma", tensors).item() == 1 + 2**-23
+
+
 def test_float64_fma_rounds_once(interpreted: RunsThere) -> None:
     """The product's low half survives a cancellation."""
     x = torch.tensor([1 + 2.0**-30, math.inf, 0.0], dtype=torch.float64)
@@ -293,11 +301,8 @@ def rounded_tree_sum(x: torch.Tensor) -> torch.Tensor:
     return x
 
 
-def rounded_product_scan(x: torch.Tensor) -> torch.Tensor:
-    products = [x[0]]
-    for value in x[1:]:
-        products.append(products[-1] * value)
-    return torch.stack(products)
+def rounded_scan(x: torch.Tensor, combine: Callable[..., torch.Tensor]) -> torch.Tensor:
+    return torch.stack(list(itertools.accumulate(x, combine)))
 
 
 def test_sum_rounds_every_step(interpreted: RunsThere) -> None:
@@ -325,9 +330,15 @@ def test_cumsum_runs_in_float32(interpreted: RunsThere, which: str) -> None:
 def test_custom_combinations_round_every_step(interpreted: RunsThere, which: str) -> None:
     """A user's combine function works on bfloat16 values."""
     x = (1 + torch.rand(16, generator=torch.Generator().manual_seed(2)) / 4).to(BF16)
-    products = rounded_product_scan(x)
+    products = rounded_scan(x, torch.mul)
     expected = products if which == "scan" else products[-1].expand(16)
     assert torch.equal(interpreted(emulated.expression, which, x, x, x, BF16), expected)
+
+
+def test_scan_of_sums_rounds_every_step(interpreted: RunsThere) -> None:
+    """Triton's own combine function has a short cut in the interpreter; it must not add bit patterns."""
+    x = torch.randn(16, generator=torch.Generator().manual_seed(5)).to(BF16)
+    assert torch.equal(interpreted(emulated.expression, "sum_scan", x, x, x, BF16), rounded_scan(x, torch.add))
 
 
 # -- dot -----------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ INSTALL = """
 from gdn_verify.emulator import interpreter
 interpreter.install({})
 """
-UNINSTALLED_DRIVER = """
+PRETENDED_VERSION = """
 import importlib.metadata as metadata
 real = metadata.version
 metadata.version = lambda name: "{}" if name == "triton" else real(name)
@@ -55,7 +55,7 @@ def test_triton_imported_before_is_refused(python: RunsPython) -> None:
 @pytest.mark.parametrize("version", ["3.5.1", "3.9.0", "4.0.0"])
 def test_unsupported_version_is_refused(python: RunsPython, version: str) -> None:
     """The error names the version found and a way out."""
-    result = python(UNINSTALLED_DRIVER.format(version) + INSTALL.format(""))
+    result = python(PRETENDED_VERSION.format(version) + INSTALL.format(""))
     assert f"triton {version} is not supported" in result.stderr
     assert "pip install 'triton==3.7.1'" in result.stderr
 
