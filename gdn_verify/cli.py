@@ -18,7 +18,7 @@ from gdn_verify.cases.codec import CaseFileError, dumps, load
 from gdn_verify.cases.contract import Kind
 from gdn_verify.hosts import HOSTS
 from gdn_verify.mutants import PLANTED, PLANTED_IN
-from gdn_verify.paths import Path, UnknownPathError, find, registered
+from gdn_verify.paths import BrokenPluginError, Path, UnknownPathError, find, registered
 from gdn_verify.probe import probe
 from gdn_verify.profiles import PROFILES
 from gdn_verify.report.table import show
@@ -45,8 +45,8 @@ def _refuse(message: str) -> typer.Exit:
 
 def _paths(names: str) -> list[Path]:
     try:
-        return [find(name.strip()) for name in names.split(",")] if names else list(registered().values())
-    except UnknownPathError as error:
+        return [find(name.strip()) for name in names.split(",")] if names else [*registered().values()]
+    except (UnknownPathError, BrokenPluginError) as error:
         raise _refuse(str(error)) from None
 
 
@@ -99,6 +99,11 @@ def _console() -> Console:
     return console if console.is_terminal else Console(width=160)
 
 
+def _plain_console() -> Console:
+    """For lines to copy: markup would swallow the extra of `pip install 'gdn-verify[fla]'`, wrapping would break it."""
+    return Console(markup=False, highlight=False, soft_wrap=True)
+
+
 def _finish(report: Report, json_file: File | None, verbose: bool, require: Iterable[str] = ()) -> None:
     report.finish()
     show(report, _console(), verbose=verbose)
@@ -137,35 +142,30 @@ def check(
     _finish(report, json_file, verbose=True)
 
 
-def _line(text: str) -> Text:
-    """Plain text: an extra in a line of pip, as in `gdn-verify[fla]`, would be taken for markup and vanish."""
-    return Text(text)
-
-
 @app.command()
 def paths() -> None:
     """List every path, what it takes, and where it can run on this machine."""
-    console = Console()
-    for path in registered().values():
+    console = _plain_console()
+    for path in _paths(""):
         kinds = ", ".join(path.capabilities.kinds)
-        console.print(Text.assemble((path.name, "bold"), f"  {path.capabilities.span}  ({kinds})"), soft_wrap=True)
+        console.print(Text.assemble((path.name, "bold"), f"  {path.capabilities.span}  ({kinds})"))
         for host in path.hosts:
-            console.print(_line(f"    {host:<12} {probe(host, path.name)}"), soft_wrap=True)
+            console.print(f"    {host:<12} {probe(host, path.name)}")
 
 
 @app.command()
 def doctor() -> None:
     """Say what this machine can run, why not the rest, and what to install."""
-    console = Console()
-    console.print(f"Python {sys.version.split()[0]} at {sys.executable}", highlight=False)
-    runnable = 0
+    console = _plain_console()
+    console.print(f"Python {sys.version.split()[0]} at {sys.executable}")
+    runnable, known = 0, _paths("")
     for host in HOSTS:
-        console.print(Text.assemble((host, "bold"), f": {probe(host)}"), soft_wrap=True)
-        for path in registered().values():
+        console.print(Text.assemble((host, "bold"), f": {probe(host)}"))
+        for path in known:
             if host in path.hosts:
                 seen = probe(host, path.name)
                 runnable += seen.runs
-                console.print(_line(f"    {path.name:<24} {seen}"), soft_wrap=True)
+                console.print(f"    {path.name:<24} {seen}")
     if not runnable:
         raise typer.Exit(RED)
 

@@ -11,7 +11,7 @@ its card does not stay green. Nothing heavy is imported before a gate test is co
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from typing import TYPE_CHECKING
 
 import pytest
@@ -50,15 +50,19 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def _targets(config: pytest.Config) -> list[tuple[str, str, str]]:
     from gdn_verify import hosts as host_registry
-    from gdn_verify.paths import find, registered
+    from gdn_verify.paths import UnknownPathError, find, registered
+    from gdn_verify.profiles import PROFILES
 
     known = host_registry.HOSTS
-    names = [n for n in config.getoption(PATHS).split(",") if n] or list(registered())
-    hosts = [h for h in config.getoption(HOSTS).split(",") if h] or list(known)
-    for host in (*hosts, *_required(config)):
-        if host not in known:
-            raise pytest.UsageError(f"no host is called {host!r}; known are {', '.join(known)}")
-    paths = [find(name) for name in names]
+    _known("profile", [config.getoption(PROFILE)], PROFILES)
+    hosts = _words(config, HOSTS) or list(known)
+    _known("host", [*hosts, *_words(config, REQUIRE)], known)
+    if unseen := set(_words(config, REQUIRE)) - set(hosts):
+        raise pytest.UsageError(f"{REQUIRE} names {', '.join(sorted(unseen))}, which {HOSTS} leaves out")
+    try:
+        paths = [find(name) for name in _words(config, PATHS) or registered()]
+    except UnknownPathError as error:
+        raise pytest.UsageError(str(error)) from None
     return [
         (path.name, host, kind.value)
         for path in paths
@@ -68,8 +72,14 @@ def _targets(config: pytest.Config) -> list[tuple[str, str, str]]:
     ]
 
 
-def _required(config: pytest.Config) -> list[str]:
-    return [host for host in config.getoption(REQUIRE).split(",") if host]
+def _known(what: str, words: Iterable[str], known: Collection[str]) -> None:
+    for word in words:
+        if word not in known:
+            raise pytest.UsageError(f"no {what} is called {word!r}; known are {', '.join(known)}")
+
+
+def _words(config: pytest.Config, option: str) -> list[str]:
+    return [word.strip() for word in config.getoption(option).split(",") if word.strip()]
 
 
 @pytest.fixture
@@ -86,7 +96,7 @@ def gdn_gate(request: pytest.FixtureRequest) -> Callable[[tuple[str, str, str]],
         report = gate.run(_jobs(target, profile.name), profile, workers=1)
         report.finish()
         for (path, host), reason in report.absent.items():
-            if host in _required(request.config):
+            if host in _words(request.config, REQUIRE):
                 pytest.fail(f"{path} on {host} was required: {reason}", pytrace=False)
             pytest.skip(f"missing: {path} on {host}: {reason}")
         if not report.ok:

@@ -5,11 +5,14 @@ coherently what independent draws would average away. So a draw is a hash of (se
 value): equal values round alike, whatever their place, sign and power of two. It does not depend on the number of
 runs, on the thread that draws it, or on which other sites are active. `noise` is the pair (levels, key) of one run:
 levels[site] = (u, eta), all zero for the clean run 0.
+
+A state that a weak decay moves by an ulp a token is rounded the same way token after token: its values count as
+equal while they stay within DRIFT roundoffs (`jolted_slowly`).
 """
 
 from __future__ import annotations
 
-from math import sqrt
+from math import log2, sqrt
 from typing import Any
 
 import numpy as np
@@ -22,6 +25,8 @@ MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
 MIX_2 = np.uint64(0x94D049BB133111EB)
 BITS_27, BITS_30, BITS_31, BITS_32 = np.uint64(27), np.uint64(30), np.uint64(31), np.uint64(32)
 SIGNIFICAND = np.uint64((1 << 52) - 1)
+DRIFT = 8  # as a power of two
+LEAST = 8  # bits that always count, or a narrow type would round all values alike
 UNIT = 2.0**-31  # a signed 32-bit integer to [-1, 1)
 
 
@@ -73,6 +78,20 @@ def low(bits: Any) -> Any:
 def jolted(x: Any, u: Any, eta: Any, start: Any) -> Any:
     """x (1 + u eps) + eta eps'."""
     bits = draw(start, x)
+    return x * (1.0 + u * high(bits)) + eta * low(bits)
+
+
+@helper
+def steady_bits(u: Any) -> Any:
+    """The leading bits of a significand that tell values more than about 2^DRIFT u apart."""
+    kept = 52 if u == 0.0 else min(max(int(-log2(u)) - DRIFT, LEAST), 52)
+    return SIGNIFICAND ^ ((np.uint64(1) << np.uint64(52 - kept)) - np.uint64(1))
+
+
+@helper
+def jolted_slowly(x: Any, u: Any, eta: Any, start: Any, steady: Any) -> Any:
+    """`jolted` with one draw for all values that agree in their `steady_bits`."""
+    bits = _mix(start + (np.float64(x).view(np.uint64) & steady) * GOLDEN)
     return x * (1.0 + u * high(bits)) + eta * low(bits)
 
 

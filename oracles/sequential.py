@@ -14,7 +14,7 @@ import numpy as np
 
 from ._checks import multiple, noise_source, per_run, row_starts
 from ._compiled import helper, kernel, run_tasks
-from ._noise import jolted, noise_of, rounded, silent, stream, walked
+from ._noise import SIGNIFICAND, jolted_slowly, noise_of, rounded, silent, steady_bits, stream, walked
 from .sites import Site
 
 LANES = 64  # fewer would read q and k from memory more often
@@ -115,7 +115,7 @@ def _scan(
             k_t, q_t, v_t = k[in_k, t, key_head], q[in_q, t, key_head], v[in_v, t, head]
             exponent = rounded(g[in_g, t, head], noise, Site.DECAY_EXPONENT)
             _decay(tile, rounded(exp(exponent), noise, Site.DECAY))
-            _round_tile(tile, noise, Site.STATE_DECAY)
+            _round_tile(tile, noise, Site.STATE_DECAY, True)
 
             operand = _snapshot(tile, narrow, noise)
             _dot(operand, k_t, hk, squares, noise, Site.HK_DOT)
@@ -123,7 +123,7 @@ def _scan(
                 u[lane] = beta[in_beta, t, head] * (v_t[lane0 + lane] - hk[lane])
                 u[lane] = rounded(u[lane], noise, Site.U)
             _update(tile, u, k_t)
-            _round_tile(tile, noise, Site.STATE_UPDATE)
+            _round_tile(tile, noise, Site.STATE_UPDATE, True)
 
             operand = _snapshot(tile, narrow, noise)
             _dot(operand, q_t, out, squares, noise, Site.Q_DOT)
@@ -147,7 +147,7 @@ def _tile(state: Any, lane0: Any, lanes: Any) -> Any:
 def _store(tile: Any, narrow: Any, h: Any, noise: Any, lane0: Any) -> None:
     """The tile, rounded to the pool's type, into h [V, K]; the tile itself goes on unrounded."""
     _copy(tile, narrow)
-    _round_tile(narrow, noise, Site.STORE)
+    _round_tile(narrow, noise, Site.STORE, False)
     for lane in range(tile.shape[1]):
         for x in range(len(tile)):
             h[lane0 + lane, x] = narrow[x, lane]
@@ -176,13 +176,15 @@ def _update(tile: Any, u: Any, k_t: Any) -> None:
 
 
 @helper
-def _round_tile(tile: Any, noise: Any, site: Any) -> None:
+def _round_tile(tile: Any, noise: Any, site: Any, drifts: Any) -> None:
+    """The tile after the rounding of `site`, in place; `drifts` where a value comes back a little changed."""
     if silent(noise, site):
         return
     u, eta, start = noise[0][site, 0], noise[0][site, 1], stream(noise, site)
+    steady = steady_bits(u) if drifts else SIGNIFICAND
     for x in range(len(tile)):
         for lane in range(tile.shape[1]):
-            tile[x, lane] = jolted(tile[x, lane], u, eta, start)
+            tile[x, lane] = jolted_slowly(tile[x, lane], u, eta, start, steady)
 
 
 @helper
@@ -191,7 +193,7 @@ def _snapshot(tile: Any, narrow: Any, noise: Any) -> Any:
     if silent(noise, Site.SNAPSHOT):
         return tile
     _copy(tile, narrow)
-    _round_tile(narrow, noise, Site.SNAPSHOT)
+    _round_tile(narrow, noise, Site.SNAPSHOT, False)
     return narrow
 
 

@@ -5,6 +5,6 @@ arguments that returns an iterable of `Path`.
 """
 
 from gdn_verify.paths.base import Launch, Missing, Outputs, Path
-from gdn_verify.paths.registry import UnknownPathError, find, registered
+from gdn_verify.paths.registry import BrokenPluginError, UnknownPathError, find, registered
 
-__all__ = ["Launch", "Missing", "Outputs", "Path", "UnknownPathError", "find", "registered"]
+__all__ = ["BrokenPluginError", "Launch", "Missing", "Outputs", "Path", "UnknownPathError", "find", "registered"]

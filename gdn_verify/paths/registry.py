@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cache
 from importlib.metadata import entry_points
 
@@ -15,6 +15,10 @@ class UnknownPathError(LookupError):
     """No path has this name; the message lists those that exist."""
 
 
+class BrokenPluginError(ImportError):
+    """Another package's entry point raises; the message names it."""
+
+
 def _own() -> Iterable[Path]:
     from gdn_verify.paths import fallback, fla, transformers
 
@@ -23,14 +27,24 @@ def _own() -> Iterable[Path]:
 
 @cache
 def registered() -> dict[str, Path]:
-    """Every path by name, this project's own first. Raises ValueError where two share a name."""
+    """Every path by name, this project's own first. Raises BrokenPluginError, and ValueError for a name used twice."""
     found: dict[str, Path] = {}
-    theirs = [path for entry in entry_points(group=GROUP) for path in entry.load()()]
-    for path in (*_own(), *theirs):
+    for path in (*_own(), *_theirs()):
         if path.name in found:
             raise ValueError(f"two paths are called {path.name!r}: {found[path.name]!r} and {path!r}")
         found[path.name] = path
     return found
+
+
+def _theirs() -> Iterator[Path]:
+    for entry in entry_points(group=GROUP):
+        try:
+            yield from entry.load()()
+        except Exception as error:
+            words = (
+                f"entry point {entry.name!r} = {entry.value!r} of group {GROUP} raised {type(error).__name__}: {error}"
+            )
+            raise BrokenPluginError(words) from error
 
 
 def find(name: str) -> Path:
