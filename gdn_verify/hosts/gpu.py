@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from gdn_verify.hosts.autotune import pin_autotuning
 from gdn_verify.hosts.base import SINGLE_THREAD, Host
 
 
@@ -20,6 +21,12 @@ class Gpu(Host):
         if not built:
             return f"torch {torch.__version__} is not built for {self.name}"
         return None if torch.cuda.is_available() else f"no {self.name} device is visible"
+
+    def prepare(self) -> None:
+        from importlib.util import find_spec
+
+        if find_spec("triton"):
+            pin_autotuning()
 
     def describe(self) -> str:
         import torch
@@ -48,6 +55,5 @@ class Gpu(Host):
             knobs.runtime.launch_enter_hook = before
 
 
-# A Triton autotune sweep is a profile of its own: here one configuration is enough, and the first found is kept.
 CUDA = Gpu(name="cuda", device="cuda", environment={**SINGLE_THREAD, "TRITON_INTERPRET": "0"})
 ROCM = Gpu(name="rocm", device="cuda", environment={**SINGLE_THREAD, "TRITON_INTERPRET": "0"})
