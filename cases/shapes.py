@@ -59,7 +59,9 @@ TINY = Size(max_rows=2, max_row_tokens=5, max_tokens=8, max_value_heads=3, max_d
 SMALL = Size(max_rows=3, max_row_tokens=17, max_tokens=24, max_value_heads=6, max_dim=64, max_slots=32)
 PREFILL_SMALL = Size(max_rows=4, max_row_tokens=130, max_tokens=260, max_value_heads=6, max_dim=64, max_slots=32)
 # Compiled code, on a CPU or a GPU.
-WIDE = Size(max_rows=40, max_row_tokens=300, max_tokens=640, max_value_heads=16, max_dim=256, max_slots=96)
+WIDE = Size(
+    max_rows=40, max_row_tokens=300, max_tokens=640, max_value_heads=16, max_dim=256, max_slots=96, max_work=2**23
+)  # at 33 runs of the oracle a launch is judged in about a second
 
 
 @dataclass(frozen=True)
@@ -201,7 +203,7 @@ def _options(c: Capabilities) -> dict[str, tuple[Any, ...]]:
     out: dict[str, tuple[Any, ...]] = {}
     if gated and c.scales:
         # A scale of 0 hides everything but the state, so it is rare.
-        out["scale"] = (*(None,) * 14, 1.0, 1.0, 1.0, 0.125, 0.125, 2.0, 2.0, 0.0)
+        out["scale"] = (*(None,) * 20, *(1.0, 0.125, 2.0) * 4, 0.0)
     if gated:
         out["beta_scale"] = within((1.0, 2.0), c.beta_scales.__contains__, "beta_scale")
     if conv:

@@ -114,6 +114,8 @@ def _values(draw: Draw, span: Span, shape: Shape) -> Values:
         "z": (Fill, Stage.NORM in span or span.first is Stage.UNPACK),
     }
     drawn: dict[str, Any] = {name: pick(draw, _recipes(enum)) for name, (enum, sees) in seen.items() if sees}
+    if drawn.get("z") is Fill.ZEROS:  # it would hide the whole output
+        drawn["z"] = Fill.ONES
     if shape.dtypes.activation is DType.F16 and Vectors.HUGE in (drawn.get("q"), drawn.get("k")):
         drawn["conv"] = Taps.MEAN if drawn.get("conv") is Taps.NORMAL else drawn.get("conv", Taps.IDENTITY)
     return Values(seed=pick(draw, range(1024)), **drawn)

@@ -15,7 +15,7 @@ from gdn_verify.hosts.worker import Worker, WorkerDiedError
 from gdn_verify.paths import Path
 from gdn_verify.profiles import Profile
 from gdn_verify.report.tally import Report
-from gdn_verify.service import Absent, Begun, Broken, Ended, Job, Ready, Unloadable
+from gdn_verify.service import Absent, Begun, Broken, Ended, Job, Launching, Ready, Unloadable
 
 SERVICE = "gdn_verify.service:serve"
 Progress = Callable[[Job, int], None]
@@ -64,16 +64,21 @@ class _Seat:
     jobs: int = 0
     ready: bool = False
     started: bool = False
+    launching: bool = False
 
     def take(self, job: Job) -> None:
         """Hand the worker a job; raises WorkerDiedError if it is gone."""
-        self.job, self.begun, self.ready = job, None, False
+        self.job, self.begun, self.ready, self.launching = job, None, False, False
         self.heard, self.jobs = time.monotonic(), self.jobs + 1
         self.worker.send(job)
 
+    def patience(self, profile: Profile) -> float:
+        """Seconds of silence that become a hang: short within a path's launch, unless it is the worker's first."""
+        return profile.deadline if self.started and self.launching else profile.patience
+
     def deadline(self, profile: Profile) -> float:
         """When its silence becomes a hang."""
-        return self.heard + (profile.deadline if self.started else profile.patience)
+        return self.heard + self.patience(profile)
 
 
 def run(
@@ -168,7 +173,8 @@ class _Run:
     def listen(self, seat: _Seat) -> None:
         """Take one message from a seat, or bury its worker."""
         try:
-            message = seat.worker.receive(timeout=max(0.0, seat.deadline(self.profile) - time.monotonic()))
+            silence = time.monotonic() - seat.heard
+            message = seat.worker.receive(timeout=seat.patience(self.profile) - silence, silence=silence)
         except WorkerDiedError as death:
             self._bury(seat, str(death))
             return
@@ -183,7 +189,9 @@ class _Run:
             seat.ready = True
             self.report.open(job, message)
         elif isinstance(message, Begun):
-            seat.begun = message
+            seat.begun, seat.launching = message, False
+        elif isinstance(message, Launching):
+            seat.launching = message.entered
         elif isinstance(message, Ended):
             self._count(seat, job, message)
         else:

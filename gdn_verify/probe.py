@@ -27,12 +27,18 @@ class Probe:
 
 
 def answer(host: Host, pipe: Connection) -> None:
-    """The worker's side: one answer for the host, then one for each path on it."""
+    """The worker's side: the host for "", else the path of that name on it, until the parent closes the pipe."""
+    while True:
+        try:
+            name = pipe.recv()
+        except EOFError:
+            return
+        pipe.send(_probe_path(name, host) if name else _probe_host(host))
+
+
+def _probe_host(host: Host) -> Probe:
     reason = host.missing()
-    pipe.send(("", Probe(False, reason) if reason else Probe(True, host.describe())))
-    for path in registered().values():
-        if host.name in path.hosts:
-            pipe.send((path.name, _probe_path(path.name, host)))
+    return Probe(False, reason) if reason else Probe(True, host.describe())
 
 
 def _probe_path(name: str, host: Host) -> Probe:
@@ -47,16 +53,24 @@ def _probe_path(name: str, host: Host) -> Probe:
 
 @cache
 def _answers(host: str) -> dict[str, Probe]:
-    count = 1 + sum(host in path.hosts for path in registered().values())
+    names = ["", *(path.name for path in registered().values() if host in path.hosts)]
     found: dict[str, Probe] = {}
-    try:
-        with Worker(HOSTS[host], TARGET) as worker:
-            for _ in range(count):
-                name, seen = worker.receive(PATIENCE)
-                found[name] = seen
-    except WorkerDiedError as death:
-        found.setdefault("", Probe(False, str(death)))
-        return {**dict.fromkeys(registered(), Probe(False, str(death))), **found}
+    while waiting := [name for name in names if name not in found]:
+        found |= _ask(host, waiting)
+    return found
+
+
+def _ask(host: str, names: list[str]) -> dict[str, Probe]:
+    """One worker's answers, up to the path whose import ends it; where the host itself does, nothing runs there."""
+    found: dict[str, Probe] = {}
+    with Worker(HOSTS[host], TARGET) as worker:
+        for name in names:
+            try:
+                worker.send(name)
+                found[name] = worker.receive(PATIENCE)
+            except WorkerDiedError as death:
+                dead = Probe(False, str(death))
+                return {**found, name: dead} if name else dict.fromkeys(names, dead)
     return found
 
 

@@ -50,18 +50,24 @@ class CaseResult:
 
 
 def run_case(
-    case: Case, presentation: Presentation, path: Path, host: Host, *, plant: Callable[[Path], Run] | None = None
+    case: Case,
+    presentation: Presentation,
+    path: Path,
+    host: Host,
+    *,
+    plant: Callable[[Path], Run] | None = None,
+    launching: Callable[[bool], None] = lambda entered: None,
 ) -> CaseResult:
     """Run all batches of `case` on `path`, and judge each.
 
-    `plant` turns the path into a defective copy, for tests of the suite itself. What the path raises on a case that it
-    declares to take is a finding.
+    `plant` turns the path into a defective copy, for tests of the suite itself. `launching` is told when the path's
+    own code is entered and left. What the path raises on a case that it declares to take is a finding.
     """
     reason = refuses(path.capabilities, path.conventions, case, presentation) or path.refuses(case, presentation)
     if reason:
         return CaseResult(refused=reason)
     result, started = CaseResult(), time.perf_counter()
-    run = path.run if plant is None else plant(path)
+    run = _announced(path.run if plant is None else plant(path), host, launching)
     rounding = path.rounding(case, host.name)
     pools = initial_pools(case, path, presentation)
     for number in range(len(case.batches)):
@@ -73,29 +79,40 @@ def run_case(
     return result
 
 
+def _announced(run: Run, host: Host, launching: Callable[[bool], None]) -> Run:
+    """`run` until the device has finished, between two words to whoever waits."""
+
+    def launch(what: Launch) -> Outputs:
+        launching(True)
+        outputs = run(what)
+        host.synchronize()
+        launching(False)
+        return outputs
+
+    return launch
+
+
 def _run_batch(fed: Feed, path: Path, host: Host, run: Run, rounding: Rounding, result: CaseResult) -> Pools:
     try:
         with host.launches() as kernels:
             outputs = run(fed.launch)
-            host.synchronize()
     except Exception as error:
         result.findings.append(_raised(error))
         return fed.before
     after = pools_after(fed)
     result.findings += list(_attest(path, host, fed, kernels))
     result.findings += memory.judge(fed, path.conventions, after)
-    result.findings += memory.unwritten(fed, lambda poison: _again(fed, path, host, run, poison))
+    result.findings += memory.unwritten(fed, lambda poison: _again(fed, path, host.device, run, poison))
     if len(fed.live_tokens):
         _judge_values(fed, path, outputs, after, rounding, result)
     return after if path.capabilities.pool else fed.before
 
 
-def _again(fed: Feed, path: Path, host: Host, run: Run, poison: Poison) -> Feed:
+def _again(fed: Feed, path: Path, device: str, run: Run, poison: Poison) -> Feed:
     """The same launch from the same pools, in an arena of another poison."""
     shown = replace(fed.presentation, poison=poison)
-    second = feed(fed.case, fed.number, path, shown, fed.before, host.device)
+    second = feed(fed.case, fed.number, path, shown, fed.before, device)
     run(second.launch)
-    host.synchronize()
     return second
 
 

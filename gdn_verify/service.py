@@ -81,6 +81,13 @@ class Begun:
 
 
 @dataclass(frozen=True)
+class Launching:
+    """The path's own code is entered, or left again. Only silence within it is the path's."""
+
+    entered: bool
+
+
+@dataclass(frozen=True)
 class Ended:
     """A case has run."""
 
@@ -118,14 +125,14 @@ def serve(host: Host, pipe: Connection) -> None:
         except EOFError:
             return
         try:
-            for event in _answer(job, host, loaded):
+            for event in _answer(job, host, loaded, pipe.send):
                 pipe.send(event)
         except Exception:
             # Not the path's doing (`run_case` holds what a path raises): the suite itself is wrong, and says so.
             pipe.send(Broken(traceback.format_exc()))
 
 
-def _answer(job: Job, host: Host, loaded: _Loaded) -> Iterator[object]:
+def _answer(job: Job, host: Host, loaded: _Loaded, tell: Callable[[object], None]) -> Iterator[object]:
     path = find(job.path)
     if reason := absence(path, host):
         yield Absent(reason)
@@ -144,7 +151,10 @@ def _answer(job: Job, host: Host, loaded: _Loaded) -> Iterator[object]:
         if index < job.skip:
             continue
         yield Begun(index, dumps(CaseFile(case, presentation, notes=f"{job.path} on {job.host}, {job.kind}")))
-        yield Ended(index, run_case(case, presentation, path, host, plant=plant))
+        result = run_case(
+            case, presentation, path, host, plant=plant, launching=lambda entered: tell(Launching(entered))
+        )
+        yield Ended(index, result)
     yield Done(len(drawn))
 
 

@@ -98,8 +98,9 @@ CHUNKED: _Sites = {
     Site.STATE_DECAY: (F32, 2),
     Site.STATE_UPDATE: (F32, 1),
 }
-TF32 = 2.0**13
-"""Factor from float32's roundoff to that of TF32 operands (11 bits of significand)."""
+TF32 = 2.0**14
+"""Factor from float32's roundoff to the 2⁻¹⁰ that TF32 operands lose: 11 bits of significand, the rest cut off and not
+rounded on sm_90 (golden vectors `dot_tf32_left`, `dot_tf32_right`)."""
 
 
 def chunked_float32(dtypes: DTypes, *, chunk: int = 64, store: DType | None = None) -> Rounding:

@@ -100,8 +100,10 @@ def _exact_arithmetic() -> list[Group]:
 def _approximations() -> list[Group]:
     """The bounds follow from CUDA's documented errors, plus numpy's own half unit to one unit.
 
-    exp is exp2(x·log2 e): half a unit of the product's last place grows to |x|·2^-24 relative, 40 units
-    at |x| = 80. 1 + exp and sigmoid see that of |x| <= 16, about 11 units of exp.
+    exp is exp2(x·log2 e). For |x| up to 88.7 the product is below 128 and off by 2^-18 (half its spacing) and
+    another 128 · 1.3e-8 (log2 e rounded to float32), together 3.8e-6 of the result: 64 units in the last
+    place where they are smallest, 2^-24, and 2 more each of ex2.approx and of numpy. 1 + exp and sigmoid see
+    that of |x| <= 16, about 11 units of exp.
     """
     wide = _fill([*_AWKWARD, 80, -80, 88.7, -87.3, 1e-8, -1e-8, 0.5, -0.5], F32, seed=9, low=-80, high=80)
     medium = _fill([*_AWKWARD, 1e-8, -1e-8, 16, -16], F32, seed=10, low=-16, high=16)
@@ -110,7 +112,7 @@ def _approximations() -> list[Group]:
     near_one = _fill([1.0, 1 + 2.0**-23, 1 - 2.0**-24, 2.0, 0.5, 1e-30, 1e30], F32, seed=13, low=0.9, high=1.1)
     x, y = _many_scales(F32, 14, exponent=20), _many_scales(F32, 15, exponent=20)
     return [
-        Group("exp", "exp", (wide,), F32, bound=48),
+        Group("exp", "exp", (wide,), F32, bound=68),
         Group("exp2", "exp2", (powers,), F32, bound=4),
         Group("log", "log", (positive,), F32, bound=4),
         Group("log_near_one", "log", (near_one,), F32, bound=4),

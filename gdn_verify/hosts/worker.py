@@ -54,16 +54,19 @@ class Worker:
         except OSError:
             raise self._death() from None
 
-    def receive(self, timeout: float) -> Any:
-        """The worker's next message; raises WorkerDiedError if it dies, or after `timeout` seconds of silence."""
+    def receive(self, timeout: float, silence: float = 0.0) -> Any:
+        """The worker's next message; raises WorkerDiedError if it dies, or stays silent for another `timeout` seconds.
+
+        `silence` is how long it had been silent before, for the message.
+        """
         try:
-            if self._pipe.poll(timeout):
+            if self._pipe.poll(max(timeout, 0.0)):
                 return self._pipe.recv()
         except (EOFError, OSError):
             raise self._death() from None
         words = self._last_words()
         self.close()
-        raise WorkerDiedError(f"no answer for {timeout:.0f} s (hang){words}")
+        raise WorkerDiedError(f"no answer for {timeout + silence:.0f} s (hang){words}")
 
     def fileno(self) -> int:
         """The pipe's descriptor, so that several workers can be waited for at once."""

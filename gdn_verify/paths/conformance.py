@@ -32,6 +32,7 @@ from gdn_verify.hosts import HOSTS, Host
 from gdn_verify.hosts.worker import Worker
 from gdn_verify.oracles.noise import Rounding
 from gdn_verify.paths.base import Missing, Path
+from gdn_verify.paths.registry import GROUP, registered
 
 HEAVY = ("torch", "triton")
 """What a path must not import before `load`: listing paths, and a user's own tests, would pay for it."""
@@ -92,7 +93,8 @@ def _capabilities(c: Capabilities) -> None:
     require(0 <= c.max_spec <= 7, "capabilities.max_spec", c.max_spec, "lies in 0…7")
     require(c.min_tokens >= 0, "capabilities.min_tokens", c.min_tokens, "is no negative number")
     if c.max_tokens is not None:
-        require(c.max_tokens >= max(c.min_tokens, 1), "capabilities.max_tokens", c.max_tokens, "is at least min_tokens and 1")
+        least = max(c.min_tokens, 1)
+        require(c.max_tokens >= least, "capabilities.max_tokens", c.max_tokens, f"is at least {least}, as min_tokens")
     require(len(c.kinds) > 0, "capabilities.kinds", c.kinds, "holds at least one launch kind")
 
 
@@ -146,27 +148,31 @@ def results(span: Span) -> tuple[str, ...]:
 
 
 def early_imports(path: Path) -> tuple[str, ...]:
-    """The heavy packages that defining `path` and asking what is missing import, seen in a process of its own."""
+    """The heavy packages that defining `path` and asking what is missing import, seen in a process of its own.
+
+    Raises ContractError where that process does not find the path by name.
+    """
     with Worker(HOSTS["cpu"], f"{__name__}:answer") as worker:
         worker.send((type(path).__module__, path.name))
-        found: tuple[str, ...] = worker.receive(PATIENCE)
-        return found
+        found: tuple[str, ...] | None = worker.receive(PATIENCE)
+    require(found is not None, "path.name", path.name, f"is registered through the entry-point group {GROUP}")
+    assert found is not None
+    return found
 
 
 def answer(host: Host, pipe: Connection) -> None:
     """The worker's side of `early_imports`: the path's module alone first, so that the blame is its own."""
     module, name = pipe.recv()
     importlib.import_module(module)
-    early = _heavy_modules()
-    if not early:
-        from gdn_verify.paths.registry import find
-
-        path = find(name)
-        before = _heavy_modules()
-        for there in path.hosts:
-            path.missing(there)
-        early = tuple(package for package in _heavy_modules() if package not in before)
-    pipe.send(early)
+    alone = _heavy_modules()
+    path = registered().get(name)
+    together = _heavy_modules()
+    if path is None:
+        pipe.send(None)
+        return
+    for there in path.hosts:
+        path.missing(there)
+    pipe.send((*alone, *(package for package in _heavy_modules() if package not in together)))
 
 
 def _heavy_modules() -> tuple[str, ...]:

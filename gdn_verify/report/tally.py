@@ -9,7 +9,7 @@ from typing import Any
 
 from gdn_verify.cases.contract import Kind
 from gdn_verify.checks.bias import Bias
-from gdn_verify.checks.power import Power
+from gdn_verify.checks.power import VACUOUS, Power
 from gdn_verify.runner import CaseResult
 from gdn_verify.service import Job, Ready
 from gdn_verify.verdict import Check, Finding, Outcome
@@ -151,9 +151,17 @@ class Report:
             job = Job(path, host, kind)
             if group.ready and group.ready.reach < group.ready.least_reach:
                 self._shrunk(job, group.ready)
+            self._judge_vacuity(job, group.rows.get(Check.VALUES))
             if group.power.cases >= MIN_POOLED:
                 self._pooled(job, Check.POWER, group.power.cases, group.power.findings())
                 self._pooled(job, Check.BIAS, group.power.cases, group.bias.findings())
+
+    def _judge_vacuity(self, job: Job, values: Row | None) -> None:
+        """Launches without a live row prove nothing about values: too many are red."""
+        launched = values.agrees + values.disagrees + values.vacuous if values else 0
+        if values and launched >= MIN_POOLED and values.vacuous > VACUOUS * launched:
+            text = f"{values.vacuous} of {launched} cases prove nothing about values; at most {VACUOUS:.0%} may"
+            self._pooled(job, Check.POWER, launched, [Finding(Check.POWER, "empty", text)])
 
     def _shrunk(self, job: Job, ready: Ready) -> None:
         text = f"accepts {ready.reach:.1%} of the probe set; it declares at least {ready.least_reach:.1%}"
@@ -173,8 +181,8 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing disagreed or crashed, and something ran."""
-        ran = any(row.agrees for row in self.rows)
+        """Whether nothing disagreed or crashed, and some values agreed."""
+        ran = any(row.agrees for row in self.rows if row.check == Check.VALUES)
         return ran and not any(row.failed for row in self.rows)
 
     def power_shares(self) -> Iterator[tuple[Key, dict[str, float]]]:

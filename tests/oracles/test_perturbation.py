@@ -101,8 +101,7 @@ def test_a_site_alone_moves_its_outputs_and_no_others(stage, moved, site, u, eta
 def test_the_noise_is_proportional_to_u(stage, moved, site):
     """Ten times the roundoff moves the outputs ten times as far, over many runs (a moved value draws anew)."""
     small, large = (
-        np.sqrt(np.mean([np.square(x[1:] - x[:1]).sum() for x in stage(only(site, u), runs=513)]))
-        for u in (1e-7, 1e-6)
+        np.sqrt(np.mean([np.square(x[1:] - x[:1]).sum() for x in stage(only(site, u), runs=513)])) for u in (1e-7, 1e-6)
     )
     assert large > 0.0
     assert 8.0 < large / small < 12.5
