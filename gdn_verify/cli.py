@@ -135,10 +135,14 @@ def check(
         _words(name, chosen.hosts, f"host of {path}")
     jobs = [Job(chosen.name, name, case_file.case.kind, files=(dumps(case_file),)) for name in hosts]
     report = Report()
+    reasons: dict[tuple[str, str], str] = {}
     for job in jobs:
         report = gates.run([job], PROFILES["gate"], workers=1)
+        reasons |= report.absent
         if not report.absent:
             break
+    else:
+        report.absent |= reasons  # nothing runs it, and the remedy may be that of any host
     _finish(report, json_file, verbose=True)
 
 

@@ -31,11 +31,12 @@ Trouble = Callable[[Launch], None]
 class Fake(Path):
     """The delta rule on dense float32 states, decode only, with trouble at some head dimensions."""
 
-    hosts = ("cpu",)
+    hosts: tuple[str, ...] = ("cpu",)
     capabilities = Capabilities(
         span=Span(Stage.DELTA, Stage.DELTA),
         groups=frozenset({Group.DECODE}),
         pool=False,
+        min_tokens=1,  # so that tokens are rows
         paddings=frozenset(),
         activations=F32,
         states=F32,
@@ -59,7 +60,7 @@ class Fake(Path):
         g, state = launch.geometry, launch["initial_state"].clone()
         q, k = (_unit(launch[name]).repeat_interleave(g.ratio, dim=1) for name in ("q", "k"))
         q = q * launch.options.q_scale(g)
-        state *= torch.exp(launch["g"])[..., None, None]  # one token a row: tokens are rows
+        state *= torch.exp(launch["g"])[..., None, None]
         u = launch["beta"][..., None] * (launch["v"] - torch.einsum("nhvk,nhk->nhv", state, k))
         state += u[..., None] * k[..., None, :]
         launch["out"].copy_(torch.einsum("nhvk,nhk->nhv", state, q))
@@ -83,6 +84,10 @@ class Unloadable(Fake):
 
 class Uninstalled(Fake):
     """Not installed here."""
+
+    def __init__(self, name: str, hosts: tuple[str, ...] = ("cpu",)) -> None:
+        super().__init__(name)
+        self.hosts = hosts
 
     def missing(self, host: str) -> Missing | None:
         return Missing("libfake is not installed", "pip install 'libfake[gpu]'")
@@ -153,6 +158,7 @@ def paths() -> Iterable[Path]:
         Unloadable("fake-broken-import", _broken_import),
         Unloadable("fake-fatal-import", _fatal_import),
         Uninstalled("fake-missing"),
+        Uninstalled("fake-missing-everywhere", hosts=("cpu", "cuda", "rocm")),
         Opaque(),
     )
 

@@ -68,6 +68,7 @@ class _Group:
     rows: dict[Check, Row] = field(default_factory=dict)
     bias: Bias = field(default_factory=Bias)
     power: Power = field(default_factory=Power)
+    worst: tuple[float, str] = (0.0, "")
 
 
 Key = tuple[str, str, Kind]
@@ -113,6 +114,7 @@ class Report:
         if result.refused:
             self.refusals.setdefault((job.path, job.host, job.kind), result.refused)
         group = self._group(job)
+        group.worst = max(group.worst, (result.worst_ratio, file), key=lambda found: found[0])
         for powers in result.powers:
             group.power.add(powers)
         for projections in result.projections if not result.findings else ():
@@ -202,6 +204,10 @@ class Report:
             "failures": [_plain(failure) for failure in self.failures],
             "power": [
                 {"path": p, "host": h, "kind": k.value, "shares": shares} for (p, h, k), shares in self.power_shares()
+            ],
+            "worst": [
+                {"path": p, "host": h, "kind": k.value, "ratio": _number(group.worst[0]), "case": group.worst[1]}
+                for (p, h, k), group in self._groups.items()
             ],
         }
 

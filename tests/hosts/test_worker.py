@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +12,7 @@ import pytest
 from gdn_verify.hosts import HOSTS, worker
 from gdn_verify.hosts.worker import Worker, WorkerDiedError
 
+Start = Callable[..., Worker]
 PATIENCE = 120.0
 """For the start of a process on a busy machine; no test waits for it."""
 
@@ -23,7 +24,7 @@ def _targets(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def start() -> Iterator[object]:
+def start() -> Iterator[Start]:
     """Start a worker on a target; all are ended with the test."""
     started: list[Worker] = []
 
@@ -36,7 +37,7 @@ def start() -> Iterator[object]:
         one.close()
 
 
-def test_the_environment_is_set_before_anything_is_imported(start) -> None:
+def test_the_environment_is_set_before_anything_is_imported(start: Start) -> None:
     """A module that reads the environment on import sees the host's; the parent's own is untouched."""
     before = dict(os.environ)
     name, seen, _ = start("environment").receive(PATIENCE)
@@ -44,7 +45,7 @@ def test_the_environment_is_set_before_anything_is_imported(start) -> None:
     assert dict(os.environ) == before
 
 
-def test_the_host_is_prepared_before_the_target_is_imported(start) -> None:
+def test_the_host_is_prepared_before_the_target_is_imported(start: Start) -> None:
     """Kernels imported with the target meet an interpreter that is already mended."""
     pytest.importorskip("triton")
     name, seen, prepared = start("environment", "interpreter").receive(PATIENCE)
@@ -52,7 +53,7 @@ def test_the_host_is_prepared_before_the_target_is_imported(start) -> None:
     assert "TRITON_INTERPRET" not in os.environ
 
 
-def test_messages_go_both_ways(start) -> None:
+def test_messages_go_both_ways(start: Start) -> None:
     """What is sent comes back, in order."""
     echo = start("echo")
     for message in ("a case", {"K": 64}):
@@ -61,25 +62,25 @@ def test_messages_go_both_ways(start) -> None:
 
 
 @pytest.mark.parametrize(("target", "words"), [("killed", "SIGKILL"), ("leave", "exit status 5")])
-def test_a_dead_worker_says_how_it_died(start, target: str, words: str) -> None:
+def test_a_dead_worker_says_how_it_died(start: Start, target: str, words: str) -> None:
     """By which signal, or with which status."""
     with pytest.raises(WorkerDiedError, match=words):
         start(target).receive(PATIENCE)
 
 
-def test_a_dead_workers_last_words_are_told(start) -> None:
+def test_a_dead_workers_last_words_are_told(start: Start) -> None:
     """What it printed before it died stands in the error."""
     with pytest.raises(WorkerDiedError, match="about to die"):
         start("killed").receive(PATIENCE)
 
 
-def test_a_target_that_does_not_import_is_a_death(start) -> None:
+def test_a_target_that_does_not_import_is_a_death(start: Start) -> None:
     """The traceback is among the last words."""
     with pytest.raises(WorkerDiedError, match="no_such_target"):
         start("no_such_target").receive(PATIENCE)
 
 
-def test_silence_is_a_hang_and_ends_the_worker_and_its_children(start) -> None:
+def test_silence_is_a_hang_and_ends_the_worker_and_its_children(start: Start) -> None:
     """After the timeout nothing that the worker started is left."""
     silent = start("silent")
     child = silent.receive(PATIENCE)
@@ -97,14 +98,14 @@ def _ends(pid: int) -> bool:
     return False
 
 
-def test_a_worker_that_closes_its_pipe_is_as_good_as_dead(start, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_that_closes_its_pipe_is_as_good_as_dead(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is not waited for."""
     monkeypatch.setattr(worker, "_DYING", 0.2)
     with pytest.raises(WorkerDiedError, match="closed its pipe"):
         start("mute").receive(PATIENCE)
 
 
-def test_sending_to_a_dead_worker_is_a_death(start) -> None:
+def test_sending_to_a_dead_worker_is_a_death(start: Start) -> None:
     """The sender learns of it as a receiver does."""
     gone = start("leave")
     with pytest.raises(WorkerDiedError):
@@ -113,7 +114,7 @@ def test_sending_to_a_dead_worker_is_a_death(start) -> None:
         gone.send("a job")
 
 
-def test_closing_twice_is_closing_once(start) -> None:
+def test_closing_twice_is_closing_once(start: Start) -> None:
     """A worker may be ended by whoever comes first."""
     echo = start("echo")
     echo.close()

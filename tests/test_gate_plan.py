@@ -1,0 +1,158 @@
+"""The plan of a run: which jobs, how many cases, in shards; and who is blamed when a worker dies between jobs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from gdn_verify import gate
+from gdn_verify.cases.contract import Kind
+from gdn_verify.hosts import HOSTS, Host
+from gdn_verify.hosts.worker import WorkerDiedError
+from gdn_verify.oracles.wrong import WRONG_NAMES
+from gdn_verify.paths import find
+from gdn_verify.profiles import PROFILES, Profile
+from gdn_verify.report.tally import Report
+from gdn_verify.runner import CaseResult
+from gdn_verify.service import Begun, Done, Ended, Job, Ready
+
+PROFILE = Profile("test", short=250, long=30, interpreted_short=120, interpreted_long=10, seed=7)
+
+
+def _plan(path: str, hosts: tuple[str, ...] = tuple(HOSTS), kinds: tuple[Kind, ...] = tuple(Kind)) -> list[Job]:
+    return gate.plan([find(path)], hosts, kinds, PROFILE)
+
+
+@pytest.mark.parametrize(
+    ("host", "kind", "sizes"),
+    [
+        ("cuda", Kind.DECODE, [100, 100, 50]),
+        ("cuda", Kind.PREFILL, [30]),
+        ("interpreter", Kind.DECODE, [100, 20]),
+        ("interpreter", Kind.MIXED, [10]),
+    ],
+)
+def test_cases_are_cut_into_shards(host: str, kind: Kind, sizes: list[int]) -> None:
+    """As many as the profile says, each shard with a seed of its own."""
+    jobs = _plan("fla-chunk", (host,), (kind,))
+    assert [job.count for job in jobs] == sizes
+    assert [job.seed for job in jobs] == [7 + number for number in range(len(jobs))]
+
+
+def test_a_plan_holds_what_a_path_declares() -> None:
+    """Its hosts, its kinds, no others."""
+    jobs = _plan("fla-recurrent", ("interpreter", "cpu"))
+    assert {job.host for job in jobs} == {"interpreter"}
+    assert {job.kind for job in jobs} == {Kind.DECODE, Kind.PREFILL, Kind.MIXED}
+
+
+@pytest.mark.parametrize(
+    ("path", "host", "bounded"),
+    [("fla-chunk", "cuda", True), ("fla-chunk", "interpreter", False), ("fallback", "cuda", False)],
+)
+def test_compile_keys_are_bounded_where_kernels_are_compiled(path: str, host: str, bounded: bool) -> None:
+    """A Triton path on a card gets a pool of shapes; elsewhere geometries are free."""
+    assert {job.shapes for job in _plan(path, (host,))} == {PROFILE.shapes if bounded else None}
+
+
+def test_a_defect_goes_with_every_job() -> None:
+    """No shard of a planted run is healthy."""
+    jobs = gate.plan([find("fallback")], ["cpu"], Kind, PROFILE, "module:defect")
+    assert {job.plant for job in jobs} == {"module:defect"}
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_every_profile_runs_enough_for_bias_and_power(name: str) -> None:
+    """Short launches are pooled, and a pool of too few is not judged."""
+    assert PROFILES[name].name == name
+    assert min(PROFILES[name].cases(host, Kind.DECODE) for host in HOSTS) >= 40
+
+
+Script = list[object]
+DIES = WorkerDiedError("the worker died: SIGSEGV")
+JOBS = tuple(Job(name, "cpu", Kind.DECODE, count=1) for name in ("first", "second"))
+
+
+def _well() -> Script:
+    """What a worker says of a job of one case."""
+    result = CaseResult(powers=[dict.fromkeys(WRONG_NAMES, 100.0)])
+    return [Ready("1.0", "a processor", 1.0), Begun(0, "{}"), Ended(0, result), Done(1)]
+
+
+class _Scripted:
+    """A worker that says what it is told to, job by job; an exception in the script is its death."""
+
+    def __init__(self, jobs: list[Script]) -> None:
+        self._jobs, self._says = jobs, iter(())  # type: Any, Iterator[object]
+        self._reader, self._writer = os.pipe()
+        os.write(self._writer, b"always ready")
+
+    def send(self, job: Job) -> None:
+        script = self._jobs.pop(0)
+        if not script:
+            raise DIES
+        self._says = iter(script)
+
+    def receive(self, timeout: float, silence: float | None = None) -> object:
+        message = next(self._says)
+        if isinstance(message, Exception):
+            raise message
+        return message
+
+    def fileno(self) -> int:
+        return self._reader
+
+    def close(self) -> None:
+        os.close(self._reader)
+        os.close(self._writer)
+
+
+@pytest.fixture
+def scripted(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Report]:
+    """Run JOBS in one seat; each list is a worker, in order of their start. All of them must be used."""
+
+    def run(*workers: list[Script]) -> Report:
+        waiting = list(workers)
+
+        def start(host: Host, target: str) -> _Scripted:
+            return _Scripted(waiting.pop(0))
+
+        monkeypatch.setattr(gate, "Worker", start)
+        report = gate.run(JOBS, replace(PROFILE, deaths=2), workers=1)
+        assert not waiting
+        report.finish()
+        return report
+
+    return run
+
+
+def _verdicts(report: Report) -> dict[str, tuple[int, int]]:
+    return {row.path: (row.agrees, row.crashed) for row in report.rows if row.check == "values"}
+
+
+def test_a_worker_serves_job_after_job(scripted: Callable[..., Report]) -> None:
+    """One start, two jobs."""
+    assert _verdicts(scripted([_well(), _well()])) == {"first": (1, 0), "second": (1, 0)}
+
+
+@pytest.mark.parametrize("death", [[], [DIES], [Ready("1.0", "a processor", 1.0), DIES]], ids=["idle", "load", "draw"])
+def test_what_a_job_left_behind_is_not_blamed_on_the_next(scripted: Callable[..., Report], death: Script) -> None:
+    """A used worker that dies before the next job's first case: that job is judged in a new one."""
+    assert _verdicts(scripted([_well(), death], [_well()])) == {"first": (1, 0), "second": (1, 0)}
+
+
+def test_a_new_worker_that_dies_before_the_first_case_is_the_paths_doing(scripted: Callable[..., Report]) -> None:
+    """Once, and the next path goes on."""
+    report = scripted([[DIES]], [_well()])
+    assert _verdicts(report) == {"first": (0, 1), "second": (1, 0)}
+    assert "does not load: the worker died: SIGSEGV" in report.failures[0].finding.message
+
+
+def test_a_death_between_cases_is_told_with_the_last_case(scripted: Callable[..., Report]) -> None:
+    """Memory ruined by one case may end the worker a little later: that case was fine, and is the suspect."""
+    report = scripted([[*_well()[:-1], DIES]], [_well()])
+    assert _verdicts(report) == {"first": (1, 1), "second": (1, 0)}
+    assert report.failures[0].file == "{}"
