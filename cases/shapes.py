@@ -57,7 +57,9 @@ class Size:
 # Triton's interpreter pays per program, N·HV·⌈V/32⌉ of them in a decode; chunk kernels pay per token block too.
 TINY = Size(max_rows=2, max_row_tokens=5, max_tokens=8, max_value_heads=3, max_dim=32, max_slots=16)
 SMALL = Size(max_rows=3, max_row_tokens=17, max_tokens=24, max_value_heads=6, max_dim=64, max_slots=32)
-PREFILL_SMALL = Size(max_rows=4, max_row_tokens=130, max_tokens=260, max_value_heads=6, max_dim=64, max_slots=32)
+PREFILL_SMALL = Size(
+    max_rows=4, max_row_tokens=130, max_tokens=260, max_value_heads=6, max_dim=64, max_slots=32, max_work=2**22
+)
 # Compiled code, on a CPU or a GPU.
 WIDE = Size(
     max_rows=40, max_row_tokens=300, max_tokens=640, max_value_heads=16, max_dim=256, max_slots=96, max_work=2**23

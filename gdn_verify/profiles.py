@@ -13,8 +13,9 @@ class Profile:
 
     The interpreter runs a program at a time on the processor, so it has numbers of its own. `shapes` bounds the
     geometries of a Triton path on a GPU, each of which is compiled. `deadline` is the longest silence, in seconds,
-    before a worker counts as hung; the first case of a worker may take `patience`, for imports and compilers. After
-    `deaths` cases that ended their worker, the rest of a path's cases of that kind is given up.
+    before a worker counts as hung; the first case of a worker may take `patience`, for imports and compilers, as may
+    the suite's own work after a launch. After `deaths` cases that ended their worker, the rest of a path's cases of
+    that kind is given up.
     """
 
     name: str
@@ -41,7 +42,7 @@ PROFILES = {
     profile.name: profile
     for profile in (
         Profile("quick", short=60, long=30, interpreted_short=60, interpreted_long=12),
-        Profile("gate", short=400, long=150, interpreted_short=400, interpreted_long=60),
+        Profile("gate", short=400, long=150, interpreted_short=400, interpreted_long=100),
         Profile("nightly", short=6000, long=1000, interpreted_short=6000, interpreted_long=500, shard=250),
     )
 }

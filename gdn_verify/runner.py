@@ -27,12 +27,14 @@ Projections = dict[tuple[str, str], tuple[float, float]]
 class CaseResult:
     """What one case on one path came to.
 
-    `powers` is empty where the values proved nothing, as for a launch without live rows; `projections` are what the
-    bias check pools.
+    `judged` counts the launches whose values were compared: none of a launch without live rows. `raised` tells that
+    the path's own code raised, so that memory was not looked at. `powers` and `projections` are pooled over a run.
     """
 
     findings: list[Finding] = field(default_factory=list)
     refused: str = ""
+    raised: bool = False
+    judged: int = 0
     worst_ratio: float = 0.0
     powers: list[dict[str, float]] = field(default_factory=list)
     projections: list[Projections] = field(default_factory=list)
@@ -44,7 +46,7 @@ class CaseResult:
             return Outcome.REFUSED
         if any(finding.check is check for finding in self.findings):
             return Outcome.DISAGREES
-        if check is Check.VALUES and not self.powers:
+        if self.raised or (check is Check.VALUES and not self.judged):
             return Outcome.VACUOUS
         return Outcome.AGREES
 
@@ -84,9 +86,11 @@ def _announced(run: Run, host: Host, launching: Callable[[bool], None]) -> Run:
 
     def launch(what: Launch) -> Outputs:
         launching(True)
-        outputs = run(what)
-        host.synchronize()
-        launching(False)
+        try:
+            outputs = run(what)
+            host.synchronize()
+        finally:
+            launching(False)
         return outputs
 
     return launch
@@ -96,13 +100,15 @@ def _run_batch(fed: Feed, path: Path, host: Host, run: Run, rounding: Rounding, 
     try:
         with host.launches() as kernels:
             outputs = run(fed.launch)
+        after = pools_after(fed)
+        unwritten = memory.unwritten(fed, lambda poison: _again(fed, path, host.device, run, poison))
     except Exception as error:
         result.findings.append(_raised(error))
+        result.raised = True
         return fed.before
-    after = pools_after(fed)
     result.findings += list(_attest(path, host, fed, kernels))
     result.findings += memory.judge(fed, path.conventions, after)
-    result.findings += memory.unwritten(fed, lambda poison: _again(fed, path, host.device, run, poison))
+    result.findings += unwritten
     if len(fed.live_tokens):
         _judge_values(fed, path, outputs, after, rounding, result)
     return after if path.capabilities.pool else fed.before
@@ -137,6 +143,7 @@ def _judge_values(
     stored = written(fed, problem.every_token)
     seen = observed(fed, outputs, after.ssm, problem.every_token)
     judged = values.judge(problem, rounding, stored, seen)
+    result.judged += 1
     result.findings += judged.findings
     result.worst_ratio = max(result.worst_ratio, judged.worst_ratio)
     if outputs.stages:

@@ -78,7 +78,7 @@ JOBS = tuple(Job(name, "cpu", Kind.DECODE, count=1) for name in ("first", "secon
 
 def _well() -> Script:
     """What a worker says of a job of one case."""
-    result = CaseResult(powers=[dict.fromkeys(WRONG_NAMES, 100.0)])
+    result = CaseResult(judged=1, powers=[dict.fromkeys(WRONG_NAMES, 100.0)])
     return [Ready("1.0", "a processor", 1.0), Begun(0, "{}"), Ended(0, result), Done(1)]
 
 

@@ -18,7 +18,7 @@ DECODE = Job("mine", "cpu", Kind.DECODE, count=2)
 ELSEWHERE = Job("mine", "cuda", Kind.DECODE, count=2)
 WRONG = Finding(Check.VALUES, "o", "o[token 0, value head 1, element 3]: expected 1, got 2", 99.0)
 STRAY = Finding(Check.MEMORY, "changed ssm_pool", "slot 3 changed")
-GOOD = CaseResult(powers=[{"zero output": 100.0}], worst_ratio=1.25, seconds=0.5)
+GOOD = CaseResult(judged=1, powers=[{"zero output": 100.0}], worst_ratio=1.25, seconds=0.5)
 
 
 def _failure(finding: Finding = WRONG, file: str = "{}", path: str = "mine") -> Failure:
@@ -39,8 +39,8 @@ def report() -> Report:
     report = Report()
     report.open(DECODE, Ready("1.0", "a processor", 0.25))
     report.add_absent(ELSEWHERE, "no card (pip install 'mine[gpu]')")
-    report.add(DECODE, '{"schema": 1, "long": true}', CaseResult(powers=GOOD.powers, findings=[WRONG], seconds=0.25))
-    report.add(DECODE, '{"schema": 1}', CaseResult(powers=GOOD.powers, findings=[WRONG], seconds=0.25))
+    for file in ('{"schema": 1, "long": true}', '{"schema": 1}'):
+        report.add(DECODE, file, CaseResult(judged=1, powers=GOOD.powers, findings=[WRONG], seconds=0.25))
     report.add(DECODE, "{}", GOOD)
     return report
 
@@ -49,6 +49,8 @@ SNAPSHOT = """\
 path  host  version  kind    check   cases  agrees  disagrees  refused  crashed  vacuous  reach  worst ratio  seconds
 mine  cpu   1.0      decode  values      3       1          2        ·        ·        ·    25%         1.25      1.0
 mine  cpu   1.0      decode  memory      3       3          ·        ·        ·        ·
+mine  cpu   1.0      decode  power       3       ·          ·        ·        ·        3
+mine  cpu   1.0      decode  bias        3       ·          ·        ·        ·        3
 missing: mine on cuda: no card (pip install 'mine[gpu]')
 
 mine on cpu, decode: values/o: o[token 0, value head 1, element 3]: expected 1, got 2
@@ -70,7 +72,7 @@ def test_a_green_report() -> None:
     report.add(DECODE, "{}", GOOD)
     text = _shown(report)
     assert text.splitlines()[-1] == "the gate is green"
-    assert len(text.splitlines()) == 4
+    assert len(text.splitlines()) == 6
 
 
 def test_a_refusal_is_shown_with_its_reason() -> None:
@@ -105,7 +107,7 @@ def test_many_kinds_of_failure_are_cut_short(report: Report) -> None:
     """Five are shown, and how to see the rest; all with `verbose`."""
     findings = [Finding(Check.VALUES, f"kind {n}", f"finding {n}") for n in range(8)]
     for finding in findings:
-        report.add(DECODE, "{}", CaseResult(powers=GOOD.powers, findings=[finding]))
+        report.add(DECODE, "{}", CaseResult(judged=1, powers=GOOD.powers, findings=[finding]))
     assert "… and 4 more kinds of failure (--verbose, or --json, shows all)" in _shown(report)
     assert "finding 7" not in _shown(report)
     assert "finding 7" in _shown(report, verbose=True)

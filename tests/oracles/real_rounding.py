@@ -1,0 +1,156 @@
+"""Kernels in numpy that round for real, to nearest and ties to even, where `oracles.rounding` says that a kernel does.
+
+Arithmetic is float32, and `cast` takes an intermediate to a storage type and back. Unlike the oracle's perturbed
+runs nothing here is random: this is what a right kernel's numbers look like.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+
+import numpy as np
+import torch
+
+from gdn_verify.cases.contract import Activation, DType, DTypes, Stage
+from gdn_verify.feed import TORCH
+from gdn_verify.oracles.compose import Array, Problem
+
+F = np.float32
+Real = dict[str, np.ndarray]
+
+
+def cast(x: np.ndarray, dtype: DType) -> np.ndarray:
+    """`x` rounded to `dtype`, as float32."""
+    return torch.from_numpy(np.ascontiguousarray(x, F)).to(TORCH[dtype]).float().numpy()
+
+
+def sequential(problem: Problem, dtypes: DTypes, store: DType) -> dict[str, Array]:
+    """The span token by token in float32; conv, o, out and stored states are rounded to their types."""
+    known: Real = {name: value.astype(F) for name, value in problem.tensors.items()}
+    if Stage.CONV in problem.span:
+        known |= _conv(problem, known, dtypes.activation)
+    if Stage.GATES in problem.span:
+        known |= _gates(problem, known)
+    known |= unit_vectors(problem, known)
+    o, h = _scan(problem, known)
+    known |= {"o": cast(o, dtypes.activation), "h": cast(h, store)}
+    if Stage.NORM in problem.span:
+        known["out"] = cast(_norm(problem, known), dtypes.activation)
+    return doubles(known)
+
+
+def doubles(known: Real) -> dict[str, Array]:
+    """Results as the checks take them."""
+    return {name: value.astype(np.float64) for name, value in known.items()}
+
+
+def _conv(problem: Problem, known: Real, dtype: DType) -> Real:
+    g, x, weight = problem.geometry, known["x"], known["conv_weight"]
+    assert problem.history is not None
+    y = np.empty_like(x)
+    for row, (start, end) in enumerate(pairwise(problem.query_start_loc)):
+        seen = np.concatenate([problem.history[row].T.astype(F), x[start:end]])
+        total = np.zeros_like(x[start:end]) + known.get("conv_bias", F(0))
+        for w in range(g.W):
+            total = total + weight[:, w] * seen[w : w + end - start]
+        y[start:end] = total
+    y = cast(_silu(y) if problem.options.conv_activation is Activation.SILU else y, dtype)
+    q, k, v = np.split(y, (g.H * g.K, 2 * g.H * g.K), axis=1)
+    heads = {"q": q.reshape(-1, g.H, g.K), "k": k.reshape(-1, g.H, g.K), "v": v.reshape(-1, g.HV, g.V)}
+    return {"conv": y, **heads}
+
+
+def _sigmoid(x: np.ndarray) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        return F(1) / (F(1) + np.exp(-x))
+
+
+def _silu(x: np.ndarray) -> np.ndarray:
+    return x * _sigmoid(x)
+
+
+def _gates(problem: Problem, known: Real) -> Real:
+    x = known["a"] + known["dt_bias"]
+    with np.errstate(over="ignore"):
+        softplus = np.where(x > 20, x, np.log(F(1) + np.exp(x)))
+    beta = F(problem.options.beta_scale) * _sigmoid(known["b"])
+    return {"g": -np.exp(known["A_log"]) * softplus, "beta": beta}
+
+
+def unit_vectors(problem: Problem, known: Real) -> Real:
+    """q̂ and k̂ in float32."""
+    scale = F(problem.options.q_scale(problem.geometry))
+    return {"q_hat": _unit(known["q"]) * scale, "k_hat": _unit(known["k"])}
+
+
+def _unit(x: np.ndarray) -> np.ndarray:
+    return x / np.sqrt(np.square(x).sum(axis=-1, keepdims=True) + F(1e-6))
+
+
+def _scan(problem: Problem, known: Real) -> tuple[np.ndarray, np.ndarray]:
+    q, k = (known[name].repeat(problem.geometry.ratio, axis=1) for name in ("q_hat", "k_hat"))
+    v, beta, decay = known["v"], known["beta"], np.exp(known["g"])
+    assert problem.state is not None
+    o, states = np.empty_like(v), np.empty((*v.shape, k.shape[-1]), F)
+    for row, (start, end) in enumerate(pairwise(problem.query_start_loc)):
+        h = problem.state[row].astype(F)
+        for t in range(start, end):
+            h = h * decay[t, :, None, None]
+            u = beta[t, :, None] * (v[t] - (h * k[t, :, None]).sum(axis=-1))
+            h = h + u[..., None] * k[t, :, None]
+            o[t], states[t] = (h * q[t, :, None]).sum(axis=-1), h
+    return o, states if problem.every_token else states[problem.query_start_loc[1:] - 1]
+
+
+def _norm(problem: Problem, known: Real) -> np.ndarray:
+    o, z = known["o"], known["z"]
+    mean = np.square(o).sum(axis=-1, keepdims=True) / F(o.shape[-1])
+    value = o * (F(1) / np.sqrt(mean + F(problem.options.norm_eps))) * known["norm_weight"]
+    return value * (_silu(z) if problem.options.norm_activation is Activation.SILU else _sigmoid(z))
+
+
+def chunked(problem: Problem, dtypes: DTypes, operand: DType, size: int = 64) -> dict[str, Array]:
+    """The delta stage in chunks: sums in float32, operands of products rounded to `operand`, states kept in float32."""
+    known: Real = {name: value.astype(F) for name, value in problem.tensors.items()}
+    known |= {name: cast(value, operand) for name, value in unit_vectors(problem, known).items()}
+    g = problem.geometry
+    assert problem.state is not None
+    o, h = np.empty_like(known["v"]), problem.state.astype(F).transpose(0, 1, 3, 2).copy()
+    for row, head, tokens in _chunks(problem, size):
+        q, k = known["q_hat"][tokens, head // g.ratio], known["k_hat"][tokens, head // g.ratio]
+        parts = (known[name][tokens, head] for name in ("v", "g", "beta"))
+        o[tokens, head], h[row, head] = _chunk(q, k, *parts, h[row, head], operand)
+    known |= {"o": cast(o, dtypes.activation), "h": h.transpose(0, 1, 3, 2)}
+    return doubles(known)
+
+
+def _chunks(problem: Problem, size: int) -> Iterator[tuple[int, int, slice]]:
+    for row, (start, end) in enumerate(pairwise(problem.query_start_loc)):
+        for first in range(start, end, size):
+            for head in range(problem.geometry.HV):
+                yield row, head, slice(first, min(first + size, end))
+
+
+def _chunk(
+    q: np.ndarray, k: np.ndarray, v: np.ndarray, g: np.ndarray, beta: np.ndarray, h: np.ndarray, operand: DType
+) -> tuple[np.ndarray, np.ndarray]:
+    """Output [n, V] and next state [K, V] of one chunk; names as in `oracles.chunked`."""
+    G = np.cumsum(g, dtype=F)
+    between = np.tril(np.exp(np.minimum(G[:, None] - G, 0)))
+    from_start, to_end = np.exp(G)[:, None], np.exp(G[-1] - G)[:, None]
+    T = cast(_inverse(np.tril(beta[:, None] * (k @ k.T) * between, -1)), operand)
+    u = cast(T @ cast(v * beta[:, None], operand), operand)
+    w = cast(T @ cast(k * beta[:, None] * from_start, operand), operand)
+    snapshot = cast(h, operand)
+    v_new = u - w @ snapshot
+    weights = cast((q @ k.T) * between, operand)
+    o = (q @ snapshot) * from_start + weights @ cast(v_new, operand)
+    return o, h * from_start[-1] + k.T @ cast(v_new * to_end, operand)
+
+
+def _inverse(A: np.ndarray) -> np.ndarray:
+    T = np.eye(len(A), dtype=F)
+    for i in range(1, len(A)):
+        T[i, :i] = -(A[i, :i] @ T[:i, :i])
+    return T
