@@ -71,6 +71,7 @@ class _Group:
     bias: Bias = field(default_factory=Bias)
     power: Power = field(default_factory=Power)
     worst: tuple[float, str] = (0.0, "")
+    shapes: int = 0
 
 
 Key = tuple[str, str, Kind]
@@ -101,7 +102,8 @@ class Report:
 
     def open(self, job: Job, ready: Ready) -> None:
         """A job's path is loaded."""
-        self._group(job).ready = ready
+        group = self._group(job)
+        group.ready, group.shapes = ready, job.shapes or 0
 
     def add(self, job: Job, file: str, result: CaseResult) -> None:
         """Count one case."""
@@ -192,6 +194,14 @@ class Report:
         ran = any(row.agrees for row in self.rows if row.check == Check.VALUES)
         return ran and not any(row.failed for row in self.rows)
 
+    @property
+    def compile_keys(self) -> int:
+        """Shapes that kernels were compiled for on GPUs: one bounded pool for each Triton path."""
+        pools: dict[tuple[str, str], int] = {}
+        for (path, host, _), group in self._groups.items():
+            pools[path, host] = max(pools.get((path, host), 0), group.shapes)
+        return sum(pools.values())
+
     def power_shares(self) -> Iterator[tuple[Key, dict[str, float]]]:
         """Per path, host and kind: the share of cases that would have seen each wrong oracle."""
         return ((key, group.power.shares()) for key, group in self._groups.items() if group.power.cases)
@@ -202,6 +212,7 @@ class Report:
             "schema": SCHEMA,
             "rows": [{**asdict(row), "worst_noise_ratio": _number(row.worst_noise_ratio)} for row in self.rows],
             "devices": sorted({g.ready.device for g in self._groups.values() if g.ready}),
+            "compile_keys": self.compile_keys,
             "absent": [{"path": p, "host": h, "reason": why} for (p, h), why in self.absent.items()],
             "refusals": [
                 {"path": p, "host": h, "kind": k.value, "reason": why} for (p, h, k), why in self.refusals.items()

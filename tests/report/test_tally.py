@@ -162,6 +162,7 @@ def test_the_report_as_data(report: Report) -> None:
 
 def test_an_infinite_ratio_is_still_json(report: Report) -> None:
     """A row that is not finite has an infinite ratio, for which JSON has no word."""
-    report.add(JOB, "{}", CaseResult(judged=1, powers=[SEEN], worst_ratio=inf, findings=[Finding(Check.VALUES, "o", "nan", inf)]))
+    infinite = Finding(Check.VALUES, "o", "nan", inf)
+    report.add(JOB, "{}", CaseResult(judged=1, powers=[SEEN], worst_ratio=inf, findings=[infinite]))
     body = json.loads(json.dumps(report.as_json(), allow_nan=False))
     assert body["rows"][0]["worst_noise_ratio"] > 1e300
