@@ -47,6 +47,8 @@ class Row:
         require(self.tokens <= width, "row.tokens", self.tokens, f"a spec row has at most {width} tokens")
         require(not self.fresh, "row.fresh", True, "a spec row continues a sequence")
         require(self.read is None, "row.read", self.read, "a spec row reads from its table")
+        homeless = self.slots[0] is None and self.slots[accepted - 1] is not None
+        require(not homeless, "row.slots", self.slots, "the conv state lives in column 0, which a live draft must name")
 
     @property
     def spec(self) -> bool:
@@ -55,7 +57,7 @@ class Row:
 
     @property
     def read_slot(self) -> int | None:
-        """The slot read, None for a padded row."""
+        """The slot read, None for a padded row; a fresh row's is not looked at."""
         if self.slots[0] is None and not self.spec:
             return None
         if self.read is not None:
@@ -70,7 +72,7 @@ class Row:
     @property
     def padded(self) -> bool:
         """Whether the row is no sequence at all."""
-        return self.read_slot is None or self.conv_slot is None
+        return self.read_slot is None
 
     @property
     def live(self) -> bool:

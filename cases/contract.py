@@ -191,13 +191,18 @@ class Geometry:
 
 @dataclass(frozen=True)
 class DTypes:
-    """Storage types: activations (q, k, v, z, a, b, o), ssm pool, conv pool, gates (g, β), parameters."""
+    """Storage types: activations (q, k, v, z, a, b, o), pools, gates (g, β), parameters, weights.
+
+    `params` are those of the gates, A_log and dt_bias, which engines keep in float32; `weights` are conv_weight,
+    conv_bias and norm_weight.
+    """
 
     activation: DType = DType.F32
     state: DType = DType.F32
     conv_state: DType = DType.F32
     gates: DType = DType.F32
     params: DType = DType.F32
+    weights: DType = DType.F32
 
 
 class Activation(StrEnum):
@@ -292,7 +297,8 @@ class Conventions:
     """How a path reads the parts of the contract that projects settle differently.
 
     `pads` gives, per stage, the ids that mark a padded row; only ids on which all stages agree are ever
-    generated. `pad_outputs` gives, per output, what a padded row's part of it holds afterwards.
+    generated. `pad_outputs` gives, per output, what a padded row's part of it holds afterwards. `illegal_ids` and
+    `batch_invariant` are recorded; no check asks for them yet.
     """
 
     pads: tuple[tuple[Stage, IdRule], ...] = ()
@@ -374,6 +380,7 @@ class Capabilities:
     conv_states: frozenset[DType] = _ALL_DTYPES
     gates: frozenset[DType] = _ALL_DTYPES
     params: frozenset[DType] = _ALL_DTYPES
+    weights: frozenset[DType] = _ALL_DTYPES
     uniform_dtypes: bool = False
     state_orders: frozenset[StateOrder] = frozenset(StateOrder)
     conv_layouts: frozenset[ConvLayout] = frozenset(ConvLayout)

@@ -45,7 +45,8 @@ def stored(span: Span) -> tuple[str, ...]:
         "state": Stage.DELTA in span,
         "conv_state": Stage.CONV in span,
         "gates": span.first is Stage.DELTA or span.last is Stage.GATES,  # elsewhere g and β stay inside
-        "params": any(stage in span for stage in (Stage.CONV, Stage.GATES, Stage.NORM)),
+        "params": Stage.GATES in span,
+        "weights": Stage.CONV in span or Stage.NORM in span,
     }
     return tuple(name for name, relevant in seen.items() if relevant)
 
@@ -189,5 +190,7 @@ def _layout(c: Capabilities, fed: Presentation) -> Iterator[str]:
         yield f"presentation.slot_pad={fed.slot_pad}: no strides between slots"
     if fed.row_pad and not c.strided:
         yield f"presentation.row_pad={fed.row_pad}: no strides between tokens"
+    if fed.table_pad and not (c.strided and c.pool):
+        yield f"presentation.table_pad={fed.table_pad}: no strides between a table's rows"
     if fed.misalign and not c.misaligned:
         yield f"presentation.misalign={fed.misalign}: aligned buffers only"

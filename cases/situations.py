@@ -98,7 +98,9 @@ OF_CASE: dict[str, _OfCase] = {
     "scale = 0": lambda c, _: c.options.scale == 0.0,
     "bf16 state": lambda c, _: c.dtypes.state is DType.BF16,
     "f16 activations": lambda c, _: c.dtypes.activation is DType.F16,
-    "params of another dtype than activations": lambda c, _: c.dtypes.params is not c.dtypes.activation,
+    "weights of another dtype than activations": lambda c, _: c.dtypes.weights is not c.dtypes.activation,
+    "gate parameters of another dtype than weights": lambda c, _: c.dtypes.params is not c.dtypes.weights,
+    "production geometry": lambda c, _: (c.geometry.K, c.geometry.V) == (128, 128) and c.geometry.ratio == 2,
     "beta up to 2": lambda c, _: c.options.beta_scale == 2.0,
     "tiny-norm keys": lambda c, _: c.values.k is Vectors.TINY,
     "tiny-norm queries": lambda c, _: c.values.q is Vectors.TINY,
@@ -106,6 +108,7 @@ OF_CASE: dict[str, _OfCase] = {
     "asymmetric state": lambda c, _: c.values.state is States.ASYMMETRIC,
     "strided pool": lambda _, p: p.slot_pad > 0,
     "strided inputs": lambda _, p: p.row_pad > 0,
+    "strided table": lambda c, p: p.table_pad > 0 and any(len(batch.rows) > 1 for batch in c.batches),
     "misaligned buffers": lambda _, p: p.misalign > 0,
     "int64 indices": lambda _, p: p.index_type is IndexType.I64,
     "KV state": lambda _, p: p.state_order is StateOrder.KV,
@@ -145,6 +148,11 @@ OF_BATCH: dict[str, _OfBatch] = {
     "row of length 0 at the start": lambda _, p, b: _empty_at(b, "start"),
     "row of length 0 in the middle": lambda _, p, b: _empty_at(b, "middle"),
     "row of length 0 at the end": lambda _, p, b: _empty_at(b, "end"),
+    "row of length 0 without initial state": lambda _, p, b: any(row.fresh and not row.tokens for row in b.rows),
+    "padded row without initial state": lambda _, p, b: any(row.fresh and row.padded for row in b.rows),
+    "padded row that names a slot": lambda _, p, b: any(row.padded and set(row.slots) != {None} for row in b.rows),
+    "sentinel in a draft's read column, which is column 0": lambda _, p, b: any(_reads_nothing(r, 0) for r in b.rows),
+    "sentinel in a draft's read column, which is another": lambda _, p, b: any(_reads_nothing(r, 1) for r in b.rows),
     "two rows of several tokens": lambda _, p, b: sum(row.tokens > 1 for row in _live(b)) > 1,
     "several rows with chunk tails": lambda _, p, b: _tails(b) > 1,
     "prefill beside decode rows": lambda _, p, b: {Group.PREFILL, Group.DECODE} <= _groups(b),
@@ -160,6 +168,11 @@ OF_BATCH: dict[str, _OfBatch] = {
     ),
     "HV/H = 3 and 16 tokens": lambda c, p, b: c.geometry.ratio == 3 and b.tokens >= 16,
 }
+
+
+def _reads_nothing(row: Row, least: int) -> bool:
+    """Whether the row is a draft with a table, but for the column that it reads: column 0, or one from `least` on."""
+    return row.padded and set(row.slots) != {None} and (row.slots[0] is None) is (least == 0)
 
 
 def _plain(batch: Batch) -> list[Row]:
@@ -182,6 +195,7 @@ OF_ROW: dict[str, _OfRow] = {
     "row shorter than the conv width, with history": lambda c, r: not r.fresh and 1 < r.tokens < c.geometry.W,
     "prefill row with C > W-1": lambda c, r: r.group is Group.PREFILL and c.geometry.num_spec > 0,
     "separate read and write slots": lambda _, r: r.read is not None,
+    "fresh row with a slot to read from": lambda _, r: r.fresh and r.read is not None,
     "separate slots and fewer tokens than the conv width": lambda c, r: r.read is not None and r.tokens < c.geometry.W,
     "accepted > 1": lambda _, r: (r.accepted or 1) > 1,
     "accepted = S and L < S": lambda c, r: r.spec and r.accepted == c.geometry.S > r.tokens,
@@ -189,6 +203,7 @@ OF_ROW: dict[str, _OfRow] = {
     "draft of several tokens": lambda _, r: r.spec and r.tokens > 1,
     "draft with K != V": lambda c, r: r.spec and c.geometry.K != c.geometry.V,
     "sentinel among a draft's columns": lambda _, r: r.spec and None in r.slots,
+    "sentinel for a draft's state, not the last": lambda _, r: r.spec and None in r.slots[: r.tokens - 1],
     "low-precision activations over a chunk": lambda c, r: r.tokens >= CHUNK and c.dtypes.activation is not DType.F32,
     "bf16 state and a single chunk": lambda c, r: 1 < r.tokens <= CHUNK and c.dtypes.state is DType.BF16,
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path as File
 from typing import Annotated
 
@@ -32,8 +33,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-RED, USAGE = 1, 2
-"""Exit statuses: 0 the gate is green, 1 it is red, 2 the command could not be understood."""
+RED, USAGE, BROKEN = 1, 2, 3
+"""Exit statuses: 0 the gate is green, 1 it is red, 2 the command could not be understood, 3 the suite itself failed."""
 
 Json = Annotated[File | None, typer.Option("--json", help="Write the report to this file as JSON.", metavar="FILE")]
 
@@ -65,7 +66,8 @@ def gate(
     paths: Annotated[str, typer.Option(help="Paths to judge, separated by commas; all by default.")] = "",
     kinds: Annotated[str, typer.Option(help="Launch kinds: decode, prefill, spec, mixed; all by default.")] = "",
     hosts: Annotated[str, typer.Option(help="Hosts: cpu, interpreter, cuda, rocm; all by default.")] = "",
-    require: Annotated[str, typer.Option(help="Fail if nothing could run on these hosts.")] = "",
+    require: Annotated[str, typer.Option(help="Hosts on which every chosen path must run.")] = "",
+    seed: Annotated[int, typer.Option(help="Another set of cases than the profile's; 0 for the profile's.", min=0)] = 0,
     workers: Annotated[int, typer.Option(help="Worker processes; 0 for one a core.", min=0)] = 0,
     json_file: Json = None,
     verbose: Annotated[bool, typer.Option(help="Show every kind of failure.")] = False,
@@ -73,6 +75,7 @@ def gate(
 ) -> None:
     """Judge every available path on every host over generated cases; exit 1 if any disagrees or crashes."""
     chosen = PROFILES[_words(profile, PROFILES, "profile")[0]]
+    chosen = replace(chosen, seed=seed or chosen.seed)
     wanted = _words(hosts, HOSTS, "host")
     defect = f"{PLANTED_IN}:{_words(plant, PLANTED, 'defect')[0]}" if plant else None
     jobs = gates.plan(_paths(paths), wanted, map(Kind, _words(kinds, Kind, "kind")), chosen, defect)
@@ -109,12 +112,20 @@ def _finish(report: Report, json_file: File | None, verbose: bool, require: Iter
     show(report, _console(), verbose=verbose)
     if json_file:
         json_file.write_text(json.dumps(report.as_json(), indent=1) + "\n", encoding="utf-8")
-    for host in require:
-        if not any(row.host == host and row.agrees for row in report.rows):
-            Console().print(f"[bold red]host {host} was required, and nothing ran on it[/bold red]")
-            raise typer.Exit(RED)
+    if report.broken:
+        raise typer.Exit(BROKEN)
+    if unmet := [line for host in require for line in _unmet(report, host)]:
+        _plain_console().print("\n".join(unmet), style="bold red")
+        raise typer.Exit(RED)
     if not report.ok:
         raise typer.Exit(RED)
+
+
+def _unmet(report: Report, host: str) -> list[str]:
+    """What a required host owes: every path that names it must have run there."""
+    missing = [f"required: {path} on {host}: {why}" for (path, there), why in report.absent.items() if there == host]
+    ran = any(row.host == host and row.check == "values" and row.agrees for row in report.rows)
+    return missing if missing or ran else [f"required: nothing ran on {host}"]
 
 
 @app.command()

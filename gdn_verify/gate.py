@@ -18,11 +18,8 @@ from gdn_verify.report.tally import Report
 from gdn_verify.service import Absent, Begun, Broken, Ended, Job, Launching, Ready, Unloadable
 
 SERVICE = "gdn_verify.service:serve"
+GPUS = ("cuda", "rocm")
 Progress = Callable[[Job, int], None]
-
-
-class SuiteError(RuntimeError):
-    """The suite itself failed in a worker; the message holds the worker's traceback."""
 
 
 def plan(
@@ -43,7 +40,7 @@ def plan(
 
 def _shards(path: Path, host: str, kind: Kind, profile: Profile, plant: str | None) -> Iterator[Job]:
     total = profile.cases(host, kind)
-    on_gpu = host in ("cuda", "rocm")
+    on_gpu = host in GPUS
     size = ("wide" if on_gpu else "small") if kind in (Kind.DECODE, Kind.SPEC) else ("wide" if on_gpu else "prefill")
     shapes = profile.shapes if on_gpu and path.kernels else None
     for number, start in enumerate(range(0, total, profile.shard)):
@@ -65,6 +62,7 @@ class _Seat:
     ready: bool = False
     started: bool = False
     launching: bool = False
+    between: bool = True
 
     def take(self, job: Job) -> None:
         """Hand the worker a job; raises WorkerDiedError if it is gone."""
@@ -74,7 +72,8 @@ class _Seat:
 
     def patience(self, profile: Profile) -> float:
         """Seconds of silence that become a hang: short within a path's launch, unless it is the worker's first."""
-        return profile.deadline if self.started and self.launching else profile.patience
+        compiles = self.host in GPUS  # any launch may be the first of its compile key
+        return profile.deadline if self.started and self.launching and not compiles else profile.patience
 
     def deadline(self, profile: Profile) -> float:
         """When its silence becomes a hang."""
@@ -87,9 +86,9 @@ def run(
     """Run `jobs` and report. A worker that dies or hangs costs one case; the rest of its job goes on in a new one.
 
     A path that does not load, or that has killed `profile.deaths` workers with one kind of launch, is given up, and
-    the report says so. Raises SuiteError where the suite, not a path, is at fault.
+    the report says so, as it does where the suite, not a path, is at fault.
     """
-    going = _Run(profile, deque(_by_host(jobs)), workers or os.cpu_count() or 1, progress)
+    going = _Run(profile, deque(_by_host(jobs)), workers or len(os.sched_getaffinity(0)), progress)
     try:
         while going.goes_on:
             going.fill()
@@ -120,6 +119,7 @@ class _Run:
     absent: set[tuple[str, str]] = field(default_factory=set)
     unloadable: set[tuple[str, str]] = field(default_factory=set)
     deaths: Counter[tuple[str, str, Kind]] = field(default_factory=Counter)
+    opened: int = 0
 
     @property
     def goes_on(self) -> bool:
@@ -155,7 +155,8 @@ class _Run:
                 return seat
         if len(self.seats) >= self.limit:
             self._dismiss(next(seat for seat in self.seats if seat.job is None))
-        seat = _Seat(Worker(HOSTS[job.host], SERVICE), job.host)
+        number, self.opened = self.opened, self.opened + 1
+        seat = _Seat(Worker(HOSTS[job.host], SERVICE, number), job.host)
         self.seats.append(seat)
         return seat
 
@@ -183,13 +184,11 @@ class _Run:
         self._heed(seat, seat.job, message)
 
     def _heed(self, seat: _Seat, job: Job, message: object) -> None:
-        if isinstance(message, Broken):
-            raise SuiteError(f"{job.path} on {job.host}, {job.kind}: the suite failed\n{message.traceback}")
         if isinstance(message, Ready):
             seat.ready = True
             self.report.open(job, message)
         elif isinstance(message, Begun):
-            seat.begun, seat.launching = message, False
+            seat.begun, seat.launching, seat.between = message, False, False
         elif isinstance(message, Launching):
             seat.launching = message.entered
         elif isinstance(message, Ended):
@@ -202,8 +201,17 @@ class _Run:
         assert seat.begun is not None
         seat.started = True
         self.report.add(job, seat.begun.file, message.result)
+        seat.between = True
         if self.progress:
             self.progress(job, 1)
+        if message.result.raised and seat.host in GPUS:
+            self._retire(seat, job, message.index)
+
+    def _retire(self, seat: _Seat, job: Job, index: int) -> None:
+        """After an error a device may be unusable for its process: the rest of the job is run by another."""
+        self._dismiss(seat)
+        if _left(left := replace(job, skip=index + 1)):
+            self.queue.appendleft(left)
 
     def _close(self, job: Job, message: object) -> None:
         """The last word on a job: done, or not to be done here."""
@@ -212,6 +220,8 @@ class _Run:
             self.report.add_absent(job, message.reason)
         elif isinstance(message, Unloadable):
             self._refuse_to_load(job, message.reason)
+        elif isinstance(message, Broken):
+            self.report.add_broken(job, message.traceback)
 
     def _refuse_to_load(self, job: Job, reason: str) -> None:
         self.unloadable.add((job.path, job.host))
@@ -223,7 +233,8 @@ class _Run:
         assert job is not None
         self._dismiss(seat)
         if begun is not None:
-            self.report.add_crash(job, begun.file, death)
+            after = "after this case had ended: " if seat.between else ""
+            self.report.add_crash(job, begun.file, after + death)
             self.deaths[job.path, job.host, job.kind] += 1
             if _left(left := replace(job, skip=begun.index + 1)):
                 self.queue.appendleft(left)

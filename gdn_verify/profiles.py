@@ -42,7 +42,7 @@ PROFILES = {
     profile.name: profile
     for profile in (
         Profile("quick", short=60, long=30, interpreted_short=60, interpreted_long=12),
-        Profile("gate", short=400, long=150, interpreted_short=400, interpreted_long=100),
+        Profile("gate", short=400, long=150, interpreted_short=400, interpreted_long=120),
         Profile("nightly", short=6000, long=1000, interpreted_short=6000, interpreted_long=500, shard=250),
     )
 }

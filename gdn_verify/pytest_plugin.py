@@ -100,8 +100,8 @@ def gdn_gate(request: pytest.FixtureRequest) -> Callable[[tuple[str, str, str]],
                 pytest.fail(f"{path} on {host} was required: {reason}", pytrace=False)
             pytest.skip(f"missing: {path} on {host}: {reason}")
         if not report.ok:
-            text = "\n\n".join(describe(failure, count) for failure, count in grouped(report.failures))
-            pytest.fail(text or "nothing ran", pytrace=False)
+            found = [describe(failure, count) for failure, count in grouped(report.failures)]
+            pytest.fail("\n\n".join([*report.broken, *found]) or "nothing ran", pytrace=False)
 
     return judge
 

@@ -12,7 +12,7 @@ from gdn_verify.cases.contract import Stage
 from gdn_verify.cases.narrow import refuses
 from gdn_verify.cases.presentation import Poison, Presentation
 from gdn_verify.checks import bias, memory, power, values
-from gdn_verify.checks.question import ask, observed, written
+from gdn_verify.checks.question import ask, malformed, observed, written
 from gdn_verify.feed import Feed, Pools, feed, initial_pools, pools_after
 from gdn_verify.hosts import Host
 from gdn_verify.oracles.noise import Rounding
@@ -65,12 +65,15 @@ def run_case(
     `plant` turns the path into a defective copy, for tests of the suite itself. `launching` is told when the path's
     own code is entered and left. What the path raises on a case that it declares to take is a finding.
     """
-    reason = refuses(path.capabilities, path.conventions, case, presentation) or path.refuses(case, presentation)
+    result, started = CaseResult(), time.perf_counter()
+    try:
+        reason = refuses(path.capabilities, path.conventions, case, presentation) or path.refuses(case, presentation)
+        rounding = path.rounding(case, host.name)
+    except Exception as error:
+        return CaseResult(findings=[_raised(error)], raised=True)
     if reason:
         return CaseResult(refused=reason)
-    result, started = CaseResult(), time.perf_counter()
     run = _announced(path.run if plant is None else plant(path), host, launching)
-    rounding = path.rounding(case, host.name)
     pools = initial_pools(case, path, presentation)
     for number in range(len(case.batches)):
         fed = feed(case, number, path, presentation, pools, host.device)
@@ -100,6 +103,8 @@ def _run_batch(fed: Feed, path: Path, host: Host, run: Run, rounding: Rounding, 
     try:
         with host.launches() as kernels:
             outputs = run(fed.launch)
+        if not isinstance(outputs, Outputs):
+            raise TypeError(f"run returned {type(outputs).__name__}; give back Outputs")
         after = pools_after(fed)
         unwritten = memory.unwritten(fed, lambda poison: _again(fed, path, host.device, run, poison))
     except Exception as error:
@@ -107,7 +112,7 @@ def _run_batch(fed: Feed, path: Path, host: Host, run: Run, rounding: Rounding, 
         result.raised = True
         return fed.before
     result.findings += list(_attest(path, host, fed, kernels))
-    result.findings += memory.judge(fed, path.conventions, after)
+    result.findings += memory.judge(fed, path.conventions, after, outputs.final_state)
     result.findings += unwritten
     if len(fed.live_tokens):
         _judge_values(fed, path, outputs, after, rounding, result)
@@ -128,17 +133,22 @@ def _raised(error: Exception) -> Finding:
 
 
 def _attest(path: Path, host: Host, fed: Feed, kernels: list[str]) -> Iterator[Finding]:
-    """A path that did not run its kernels is never green."""
-    if not path.kernels or host.name == "cpu" or not len(fed.live_tokens):
+    """A path that did not run its kernels, all of them, is never green."""
+    if host.name == "cpu" or not len(fed.live_tokens):
         return
-    if not any(wanted in name for wanted in path.kernels for name in kernels):
-        message = f"none of {path.kernels} was launched; launched were {sorted(set(kernels)) or 'no kernels'}"
+    lacking = [wanted for wanted in path.kernels if not any(wanted in name for name in kernels)]
+    if lacking:
+        message = f"{', '.join(lacking)} not launched; launched were {', '.join(sorted(set(kernels))) or 'no kernels'}"
         yield Finding(Check.VALUES, "attestation", message)
 
 
 def _judge_values(
     fed: Feed, path: Path, outputs: Outputs, after: Pools, rounding: Rounding, result: CaseResult
 ) -> None:
+    wrong = list(malformed(fed, outputs, path.capabilities.span))
+    result.findings += wrong
+    if wrong:
+        return
     problem = ask(fed, path.capabilities.span)
     stored = written(fed, problem.every_token)
     seen = observed(fed, outputs, after.ssm, problem.every_token)
@@ -148,6 +158,8 @@ def _judge_values(
     result.worst_ratio = max(result.worst_ratio, judged.worst_ratio)
     if outputs.stages:
         for name, question, got in values.stage_questions(fed, problem, outputs, seen):
+            if not question.finite:
+                continue  # the stage before it is found guilty; from such an edge nothing follows
             part = values.judge(question, rounding, stored, got, where=f"stage {name}: ")
             result.findings += part.findings
             result.worst_ratio = max(result.worst_ratio, part.worst_ratio)

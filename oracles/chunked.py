@@ -31,7 +31,7 @@ import numpy as np
 
 from ._checks import noise_source
 from ._compiled import helper, kernel, run_tasks
-from ._noise import jolted, noise_of, silent, stream, walked
+from ._noise import jolted, noise_of, rounded, silent, stream, walked
 from .sequential import delta_arguments
 from .sites import Site
 
@@ -103,7 +103,7 @@ def _chunk(q: Any, k: Any, v: Any, g: Any, beta: Any, h: Any, noise: Any) -> Any
     G = _cumulative(g, noise)
     ones, from_start, to_end = np.ones(len(G)), np.empty_like(G), np.empty_like(G)
     for i in range(len(G)):
-        from_start[i], to_end[i] = exp(G[i]), exp(G[-1] - G[i])
+        from_start[i], to_end[i] = _decay(G[i], noise), _decay(G[-1] - G[i], noise)
     _round(from_start, noise, Site.GATE_EXP)
     _round(to_end, noise, Site.GATE_EXP)
     between = _between(G, noise)
@@ -136,12 +136,18 @@ def _chunk(q: Any, k: Any, v: Any, g: Any, beta: Any, h: Any, noise: Any) -> Any
 
 @helper
 def _cumulative(g: Any, noise: Any) -> Any:
-    """G_i = g_1 + … + g_i."""
+    """G_i = g_1 + … + g_i: partial sums carry their roundings on, and each G_i is rounded once more for its exponent."""
     G, total = np.empty_like(g), 0.0
     for i in range(len(g)):
-        total += max(g[i], LEAST_GATE)
+        total = rounded(total + max(g[i], LEAST_GATE), noise, Site.CUMGATE)
         G[i] = total
     return _round(G, noise, Site.CUMGATE)
+
+
+@helper
+def _decay(exponent: Any, noise: Any) -> Any:
+    """exp of a difference that rounds, each by itself: decays need not multiply up as those of one G do."""
+    return exp(rounded(exponent, noise, Site.DECAY_EXPONENT))
 
 
 @helper
@@ -150,7 +156,7 @@ def _between(G: Any, noise: Any) -> Any:
     between = np.zeros((len(G), len(G)))
     for i in range(len(G)):
         for j in range(i):
-            between[i, j] = exp(G[i] - G[j])
+            between[i, j] = _decay(G[i] - G[j], noise)
     _round_below(between, 1, noise, Site.GATE_EXP)
     for i in range(len(G)):
         between[i, i] = 1.0

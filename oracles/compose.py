@@ -42,6 +42,11 @@ class Problem:
     history: Array | None = None
     every_token: bool = False
 
+    @property
+    def finite(self) -> bool:
+        """Whether every input is a finite number."""
+        return all(bool(np.isfinite(value).all()) for value in self.tensors.values())
+
     def with_tensors(self, **changed: Array) -> Problem:
         """The same problem with some inputs replaced."""
         return replace(self, tensors={**self.tensors, **changed})

@@ -69,7 +69,12 @@ class Expected:
     budget: Array
 
     def ratios(self, observed: Array) -> Array:
-        """The noise ratio of each row, [...]; infinite where an observed row is not finite."""
+        """The noise ratio of each row, [...]; infinite where an observed row is not finite.
+
+        Raises ValueError for another shape: nothing is broadcast.
+        """
+        if observed.shape != self.value.shape:
+            raise ValueError(f"observed has shape {observed.shape}, expected {self.value.shape}")
         with np.errstate(invalid="ignore", over="ignore"):
             error = np.sqrt(np.square(observed - self.value).sum(axis=-1))
         return np.where(np.isfinite(error), error / self.budget, np.inf)
@@ -78,8 +83,8 @@ class Expected:
 def expect(problem: Problem, rounding: Rounding, *, runs: int = RUNS, seed: int = 1) -> dict[str, Expected]:
     """The clean result and the budget of everything the span computes.
 
-    `runs` perturbed runs are made in blocks that fit memory. Raises FloatingPointError where the oracle itself is
-    not finite: such a case is outside the contract, and an infinite budget would excuse anything.
+    `runs` perturbed runs are made in blocks that fit memory. Raises FloatingPointError where the oracle itself or a
+    budget is not finite: such a case is outside the contract, and an infinite budget would excuse anything.
     """
     block = max(1, _BYTES_AT_ONCE // bytes_of_a_run(problem))
     values: dict[str, Array] = {}
@@ -121,7 +126,8 @@ def _budgets(
         dtype = outputs.get(name, DType.F32)
         ulp = dtype.unit_roundoff * np.sqrt(np.square(value).sum(axis=-1))
         floor = dtype.underflow * sqrt(max(value.shape[-1], 1))
-        made[name] = Expected(value, np.sqrt(squares[name] / runs + ulp**2 + floor**2))
+        budget = np.sqrt(squares[name] / runs + ulp**2 + floor**2)
+        made[name] = Expected(value, _finite(f"budget of {name}", budget))
     return made
 
 

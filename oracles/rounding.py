@@ -75,7 +75,8 @@ def declare(
 
 
 CHUNKED: _Sites = {
-    Site.CUMGATE: (F32, 2),
+    Site.CUMGATE: (F32, 1),
+    Site.DECAY_EXPONENT: (F32, 2),  # the difference G_i - G_j, and its scaling for exp2
     Site.GATE_EXP: (F32, 2),
     Site.KK_DOT: (F32, 1),
     Site.KK: (F32, 2),

@@ -52,6 +52,8 @@ class Site(IntEnum):
     """Elements of q̂ and k̂; without a norm only q · scale, and nothing where the factor is 1."""
 
     # delta rule, both algorithms
+    DECAY_EXPONENT = auto()
+    """Argument x of a decay's exp, g or G_i - G_j, as a difference and as scaled for exp2: |x| u absolute."""
     STATE_DECAY = auto()
     """Every element of h · decay, per token or per chunk."""
     STATE_UPDATE = auto()
@@ -62,8 +64,6 @@ class Site(IntEnum):
     """State written to the pool: the final one, or every token's. What follows reads the unrounded one."""
 
     # delta rule, token by token
-    DECAY_EXPONENT = auto()
-    """Argument of exp(g), as scaled for exp2: |g| u absolute in the exponent."""
     DECAY = auto()
     """exp(g)."""
     SNAPSHOT = auto()
@@ -77,7 +77,7 @@ class Site(IntEnum):
 
     # delta rule, in chunks
     CUMGATE = auto()
-    """Cumulative gate G: |G| u absolute inside exp(G_i - G_j)."""
+    """Cumulative gate G: each partial sum, carried on to the next, and G_i once more as an exponent (|G| u absolute)."""
     GATE_EXP = auto()
     """exp(G_i - G_j) below the diagonal, exp(G_i) and exp(G_last - G_i)."""
     KK_DOT = auto()

@@ -117,7 +117,7 @@ def scripted(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Report]:
     def run(*workers: list[Script]) -> Report:
         waiting = list(workers)
 
-        def start(host: Host, target: str) -> _Scripted:
+        def start(host: Host, target: str, number: int) -> _Scripted:
             return _Scripted(waiting.pop(0))
 
         monkeypatch.setattr(gate, "Worker", start)

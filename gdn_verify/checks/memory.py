@@ -20,10 +20,11 @@ from gdn_verify.verdict import Check, Finding
 _BITS: dict[int, type[np.generic]] = {2: np.uint16, 4: np.uint32}
 
 
-def judge(feed: Feed, conventions: Conventions, after: Pools) -> list[Finding]:
+def judge(feed: Feed, conventions: Conventions, after: Pools, final_state: Tensor | None = None) -> list[Finding]:
     """Memory findings of one launch, but for `unwritten`: bytes that changed, copies that differ, padding not zero."""
     found = [_finding("changed", item) for item in feed.arena.violations(_writable(feed, conventions))]
     found += list(_conv_states(feed, after))
+    found += list(_idle_states(feed, final_state))
     found += list(_passed_through(feed))
     found += list(_pad_outputs(feed, conventions))
     return found
@@ -104,6 +105,17 @@ def _conv_states(feed: Feed, after: Pools) -> Iterator[Finding]:
         x = feed.rounded["x"][starts[number] : starts[number + 1]].to(before.dtype)
         want = next_conv_state(_bits(old), _bits(x), feed.case.geometry.W, True, row.accepted)
         yield from _different("conv state", f"row {number}, slot {slot}", want, _bits(after.conv[slot]))
+
+
+def _idle_states(feed: Feed, final_state: Tensor | None) -> Iterator[Finding]:
+    """A dense row without tokens gets back the state that it gave."""
+    idle = [number for number, row in enumerate(feed.batch.rows) if row.tokens == 0]
+    if final_state is None or not idle or len(final_state) != len(feed.batch.rows):
+        return
+    want, got = feed.launch["initial_state"][idle].double().cpu(), final_state[idle].double().cpu()
+    if not torch.equal(want, got):
+        row = idle[int((want != got).flatten(1).any(dim=1).nonzero()[0])]
+        yield Finding(Check.MEMORY, "state of an idle row", f"row {row} has no token, and its final state has changed")
 
 
 def _passed_through(feed: Feed) -> Iterator[Finding]:

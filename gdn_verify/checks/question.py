@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,7 @@ from gdn_verify.feed import PARAMETERS, Feed, dense_states
 from gdn_verify.oracles.compose import Array, Problem
 from gdn_verify.oracles.noise import Expected
 from gdn_verify.paths.base import Outputs
+from gdn_verify.verdict import Check, Finding
 
 
 def double(tensor: Tensor) -> Array:
@@ -86,6 +87,42 @@ def _histories(feed: Feed, live: list[Row]) -> Array:
     g = feed.case.geometry
     found = [double(history_of(feed, row)) for row in live]
     return np.stack(found) if found else np.zeros((0, g.D, g.W - 1))
+
+
+def malformed(feed: Feed, outputs: Outputs, span: Span) -> Iterator[Finding]:
+    """Results that are missing, unknown or of another shape, said before anything is compared: nothing is broadcast."""
+    wanted = _result_shapes(feed)
+    given = {name: tuple(value.shape) for name, value in outputs.stages.items()}
+    o = outputs.o
+    given["result"] = tuple(o.reshape(-1, *o.shape[-2:]).shape) if o.ndim > 3 else tuple(o.shape)
+    if outputs.final_state is not None:
+        given["final_state"] = tuple(outputs.final_state.shape)
+    elif Stage.DELTA in span and "initial_state" in feed.launch.tensors:
+        yield Finding(Check.VALUES, "final_state is missing", "a path that takes dense states gives new ones back")
+    yield from _misplaced(feed, outputs)
+    for name, shape in given.items():
+        if shape != wanted.get(name):
+            message = f"{name} has shape {shape}, expected {wanted.get(name, 'no such result')}"
+            yield Finding(Check.VALUES, f"{name} has a wrong shape", message)
+
+
+def _misplaced(feed: Feed, outputs: Outputs) -> Iterator[Finding]:
+    """Results elsewhere than where an engine would look for them."""
+    out = feed.launch["out"]
+    if outputs.o.data_ptr() != out.data_ptr() or outputs.o.dtype != out.dtype:
+        yield Finding(Check.VALUES, "result is not in out", "Outputs.o is not launch['out']: fill it and give it back")
+    if outputs.final_state is not None and "ssm_pool" in feed.launch.tensors:
+        message = "a path that takes a pool updates it in place; final_state is for dense states"
+        yield Finding(Check.VALUES, "final_state beside a pool", message)
+
+
+def _result_shapes(feed: Feed) -> dict[str, tuple[int, ...]]:
+    g, batch = feed.case.geometry, feed.batch
+    tokens = batch.tokens + batch.pad_tokens
+    values, keys, heads = (tokens, g.HV, g.V), (tokens, g.H, g.K), (tokens, g.HV)
+    state = (g.V, g.K) if feed.presentation.state_order is StateOrder.VK else (g.K, g.V)
+    stages = {"conv": (tokens, g.D), "g": heads, "beta": heads, "q_hat": keys, "k_hat": keys, "o": values}
+    return {**stages, "result": values, "final_state": (len(batch.rows), g.HV, *state)}
 
 
 def observed(feed: Feed, outputs: Outputs, after: Tensor | None, every_token: bool) -> dict[str, Array]:

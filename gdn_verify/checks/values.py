@@ -15,9 +15,9 @@ from gdn_verify.oracles.noise import RUNS, RUNS_BEFORE_ACCUSATION, Expected, Rou
 from gdn_verify.paths.base import Outputs
 from gdn_verify.verdict import Check, Finding
 
-DOUBTFUL = 2.5
-"""From this ratio on the budget is drawn again from more runs: 32 estimate one scalar's spread too loosely, and both
-an accusation and a reported worst ratio should rest on more."""
+DOUBTFUL = 0.45
+"""From this share of the threshold on (a ratio of about 3) the budget is drawn again from more runs: 32 estimate one
+scalar's spread too loosely, and both an accusation and a reported worst ratio should rest on more."""
 
 _GATE_RESULTS = ("g", "beta", "q_hat", "k_hat")
 _AXES = {
@@ -46,13 +46,14 @@ def judge(
 ) -> Judged:
     """Compare `observed` results with the oracle of `problem`; every result observed is judged.
 
-    A result of the oracle that the path does not give back is not judged, one that it gives beyond the oracle's is
-    a KeyError: nothing is dropped silently. Before an accusation the budget is drawn again from more runs.
+    A result of the oracle that the path does not give back is not judged (`question.malformed` asks for those that it
+    owes); one that it gives beyond the oracle's is a KeyError, one of another shape a ValueError: nothing is dropped
+    or broadcast silently. Before an accusation the budget is drawn again from more runs.
     """
     observed = rows(observed)
     expected = stored_only(expect(problem, rounding, runs=RUNS), stored)
     worst = _worst(expected, observed)
-    if worst > DOUBTFUL:
+    if worst > DOUBTFUL * threshold(_rows(expected, observed)):
         expected = stored_only(expect(problem, rounding, runs=RUNS_BEFORE_ACCUSATION), stored)
         worst = _worst(expected, observed)
     limit = threshold(_rows(expected, observed))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any
 
 from gdn_verify.hosts.autotune import pin_autotuning
 from gdn_verify.hosts.base import SINGLE_THREAD, Host
@@ -23,8 +25,6 @@ class Gpu(Host):
         return None if torch.cuda.is_available() else f"no {self.name} device is visible"
 
     def prepare(self) -> None:
-        from importlib.util import find_spec
-
         if find_spec("triton"):
             pin_autotuning()
 
@@ -40,12 +40,14 @@ class Gpu(Host):
 
     @contextmanager
     def launches(self) -> Iterator[list[str]]:
+        names: list[str] = []
+        if not find_spec("triton"):
+            yield names
+            return
         from triton import knobs
 
-        names: list[str] = []
-
-        def note(metadata: object) -> None:
-            names.append(str(metadata.get()["name"]))  # type: ignore[attr-defined]
+        def note(metadata: Any) -> None:
+            names.append(str(metadata.get()["name"]))
 
         before = knobs.runtime.launch_enter_hook
         knobs.runtime.launch_enter_hook = note

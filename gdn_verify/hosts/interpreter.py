@@ -15,7 +15,7 @@ class Interpreter(Host):
     """Triton's interpreter with bf16, loops, libdevice and the driver set right."""
 
     def missing(self) -> str | None:
-        return None if find_spec("triton") else "triton is not installed (pip install 'gdn-verify[triton]')"
+        return None if find_spec("triton") else "triton is not installed (pip install 'gdn-verify[interpreter]')"
 
     def prepare(self) -> None:
         from gdn_verify.emulator import interpreter

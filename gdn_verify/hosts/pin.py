@@ -6,13 +6,22 @@ import os
 from pathlib import Path
 
 
-def pin_device(number: int) -> None:
-    """Make one of this machine's GPUs the only visible one, unless somebody has chosen already.
+def device_for(number: int) -> dict[str, str]:
+    """The environment that shows worker `number` one of this machine's GPUs, round robin; empty with one or none.
 
-    Devices are counted by their nodes, since asking the driver would already attach this process to one.
+    Devices are counted by their nodes, since asking the driver would already attach this process to one. A choice
+    that somebody has made in the environment stands.
     """
     nvidia = sorted(Path("/dev").glob("nvidia[0-9]*"))
     amd = sorted(Path("/dev/dri").glob("renderD*")) if Path("/dev/kfd").exists() else []
-    for variable, devices in (("CUDA_VISIBLE_DEVICES", nvidia), ("HIP_VISIBLE_DEVICES", amd)):
-        if len(devices) > 1:
-            os.environ.setdefault(variable, str(number % len(devices)))
+    found = {"CUDA_VISIBLE_DEVICES": nvidia, "HIP_VISIBLE_DEVICES": amd}
+    return {
+        variable: str(number % len(devices))
+        for variable, devices in found.items()
+        if len(devices) > 1 and variable not in os.environ
+    }
+
+
+def pin_device(number: int) -> None:
+    """Show this process, and those it starts, one GPU. Call it before anything touches a device."""
+    os.environ.update(device_for(number))

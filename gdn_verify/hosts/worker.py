@@ -13,12 +13,14 @@ import signal
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 from gdn_verify.hosts import HOSTS, Host
+from gdn_verify.hosts.pin import device_for
 
 _SOURCE = str(Path(__file__).resolve().parents[2])
 _DYING = 30.0
@@ -30,15 +32,18 @@ class WorkerDiedError(Exception):
 
 
 class Worker:
-    """A started worker. Use as a context manager: leaving it ends the process."""
+    """A started worker. Use as a context manager: leaving it ends the process.
 
-    def __init__(self, host: Host, target: str) -> None:
+    `number` spreads workers over a machine's GPUs.
+    """
+
+    def __init__(self, host: Host, target: str, number: int = 0) -> None:
         self._pipe, theirs = Pipe()
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the worker
         command = [sys.executable, "-P", "-m", __name__, host.name, target, str(theirs.fileno())]
         self._process = subprocess.Popen(
             command,
-            env=_environment(host),
+            env={**_environment(host), **device_for(number)},
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             stdout=self._log,
@@ -74,9 +79,10 @@ class Worker:
 
     def close(self) -> None:
         """End the process and everything it started."""
-        if self._process.poll() is None:
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)  # its compilers too, where it is gone itself
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout=_DYING)  # a process in the driver's hands may never end
         self._pipe.close()
         self._log.close()
 

@@ -39,9 +39,10 @@ class Launch:
     `q`, `k` [T, H, K], `v` [T, HV, V], `b`, `a` (gates); `q`, `k`, `v`, `g`, `beta` [T, HV] (delta); `o` (norm);
     `z` [T, HV, V] where the span passes it through. Parameters as in `cases.problem.parameters`.
 
-    Pools and tables: `ssm_pool` [P, HV, V, K] or [P, HV, K, V], `conv_pool` [P, D, C], `state_indices` [N] or [N, S],
-    `read_indices` [N] where slots are separate, `query_start_loc` [N+1], `has_initial_state` [N] bool,
-    `num_accepted_tokens` [N] (0 for a row that is no spec row). A dense path gets `initial_state` [N, HV, V, K] or
+    Pools and tables: `ssm_pool` [P, HV, V, K] or [P, HV, K, V], `conv_pool` [P, D, C], `query_start_loc` [N+1],
+    `has_initial_state` [N] bool, `read_indices` [N] where slots are separate. `state_indices` is [N]; if any row of the
+    launch is a spec row it is [N, S], plain rows in column 0, and then there are `spec_rows` [N] bool and
+    `num_accepted_tokens` [N] (0 for a row that is no spec row) too. A dense path gets `initial_state` [N, HV, V, K] or
     [N, HV, K, V] instead of pools, zeros where a row is fresh.
 
     Outputs: `out` [T, HV, V] and, from the unpack edge, `z_out` [T, HV, V]: poisoned, to be filled.
@@ -84,7 +85,7 @@ class Path(ABC):
     hosts: tuple[str, ...]
     capabilities: Capabilities
     conventions: Conventions = Conventions()
-    #: Substrings of which at least one must occur in the launched kernels' names; empty for torch code.
+    #: Substrings, each of which must occur in the name of a launched Triton kernel; empty for torch code.
     kernels: tuple[str, ...] = ()
     #: The share of the fixed probe set that `capabilities` must go on accepting; a drop below it fails the gate.
     least_reach: float = 0.0

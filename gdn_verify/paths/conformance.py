@@ -85,6 +85,8 @@ def _hosts(path: Path) -> None:
 def _capabilities(c: Capabilities) -> None:
     require(isinstance(c, Capabilities), "path.capabilities", c, "is a Capabilities")
     require(isinstance(c.span, Span), "capabilities.span", c.span, "is a Span")
+    ends = c.span.last in (Stage.DELTA, Stage.NORM)
+    require(ends, "capabilities.span", str(c.span), "ends after delta or norm: other ends are not judged yet")
     for field in fields(c):
         value = getattr(c, field.name)
         if field.name in _SETS:

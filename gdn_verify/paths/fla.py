@@ -82,7 +82,14 @@ class FlaChunk(Fla):
 
     name = "fla-chunk"
     function = "chunk_gated_delta_rule"
-    kernels = ("chunk_gated_delta_rule_fwd",)
+    kernels = (
+        "l2norm_fwd_kernel",
+        "chunk_local_cumsum",
+        "chunk_gated_delta_rule_fwd_kkt_solve_kernel",
+        "recompute_w_u_fwd_kernel",
+        "chunk_gated_delta_rule_fwd_kernel_h",
+        "chunk_fwd_kernel_o",
+    )
     capabilities = Capabilities(
         span=Span(Stage.DELTA, Stage.DELTA),
         groups=frozenset({Group.DECODE, Group.PREFILL}),

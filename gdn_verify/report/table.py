@@ -27,6 +27,8 @@ def show(report: Report, console: Console, *, verbose: bool = False) -> None:
         _show_failure(failure, count, console)
     if len(groups) > _SHOWN and not verbose:
         console.print(f"… and {len(groups) - _SHOWN} more kinds of failure (--verbose, or --json, shows all)")
+    for text in report.broken:
+        console.print(Text(text, style="red"), soft_wrap=True)
     console.print(Text("the gate is green" if report.ok else "the gate is red", style=_verdict_style(report)))
 
 

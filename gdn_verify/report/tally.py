@@ -88,6 +88,7 @@ class Report:
         self.failures: list[Failure] = []
         self.absent: dict[tuple[str, str], str] = {}
         self.refusals: dict[Key, str] = {}
+        self.broken: list[str] = []
         self._finished = False
 
     def _group(self, job: Job) -> _Group:
@@ -136,6 +137,10 @@ class Report:
     def add_lost(self, job: Job, reason: str) -> None:
         """Cases that will not run, because their path is given up."""
         self.failures.append(Failure(job.path, job.host, job.kind, Finding(Check.VALUES, "given up", reason), ""))
+
+    def add_broken(self, job: Job, traceback: str) -> None:
+        """The suite itself failed; no path is blamed for it."""
+        self.broken.append(f"{job.path} on {job.host}, {job.kind}: the suite itself failed\n{traceback}")
 
     def add_absent(self, job: Job, reason: str) -> None:
         """A path cannot run on a host here."""
@@ -190,9 +195,10 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing disagreed or crashed, and some values agreed."""
-        ran = any(row.agrees for row in self.rows if row.check == Check.VALUES)
-        return ran and not any(row.failed for row in self.rows)
+        """Whether nothing disagreed or crashed, and every path that could run has agreed on values, for each kind."""
+        values = [row for row in self.rows if row.check == Check.VALUES and not row.missing]
+        proved = bool(values) and all(row.agrees for row in values)
+        return proved and not self.broken and not any(row.failed for row in self.rows)
 
     @property
     def compile_keys(self) -> int:

@@ -165,7 +165,7 @@ def test_defaults_are_left_out() -> None:
 # What a field that a file leaves out means in schema 1. Like the file above, never renew it.
 DEFAULTS_1 = {
     "geometry": {"H": 1, "HV": 1, "K": 8, "V": 8, "W": 4, "num_spec": 0},
-    "dtypes": dict.fromkeys(("activation", "state", "conv_state", "gates", "params"), "float32"),
+    "dtypes": dict.fromkeys(("activation", "state", "conv_state", "gates", "params", "weights"), "float32"),
     "slots": 1,
     "batches": (
         {"rows": ({"tokens": 1, "slots": (0,), "accepted": None, "fresh": False, "read": None},), "pad_tokens": 0},
@@ -197,6 +197,7 @@ FED_1 = {
     "slot_pad": 0,
     "row_pad": 0,
     "misalign": 0,
+    "table_pad": 0,
     "index_type": "int32",
     "sentinel": -1,
     "first_slot": 0,

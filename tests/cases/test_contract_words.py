@@ -54,6 +54,7 @@ ILLEGAL: list[tuple[str, Callable[[], Any]]] = [
     ("presentation.slot_pad=-1", lambda: Presentation(slot_pad=-1)),
     ("presentation.row_pad=5000", lambda: Presentation(row_pad=5000)),
     ("presentation.misalign=65", lambda: Presentation(misalign=65)),
+    ("presentation.table_pad=65", lambda: Presentation(table_pad=65)),
     ("presentation.first_slot=2", lambda: Presentation(first_slot=2)),
     ("row.tokens=-1", lambda: Row(-1, (0,))),
     ("row.slots=()", lambda: Row(1, ())),
@@ -63,6 +64,7 @@ ILLEGAL: list[tuple[str, Callable[[], Any]]] = [
     ("row.accepted=3", lambda: Row(1, (0, 1), accepted=3)),
     ("row.tokens=3", lambda: Row(3, (0, 1), accepted=1)),
     ("row.fresh=True", lambda: Row(1, (0, 1), accepted=1, fresh=True)),
+    ("row.slots=(None, 5, 6): the conv state lives in column 0", lambda: Row(2, (None, 5, 6), accepted=2)),
     ("row.read=5", lambda: Row(1, (0, 1), accepted=1, read=5)),
     ("batch.pad_tokens=-1", lambda: Batch((), -1)),
     ("row 1 slot=0: belongs to row 0", lambda: Batch((Row(1, (0,)), Row(1, (0,))))),
@@ -144,8 +146,15 @@ def test_a_draft_reads_one_column_and_writes_a_column_a_token() -> None:
     """Column a-1 is read; sentinel columns are not written; the conv state lives in column 0."""
     row = Row(2, (4, None, 6), accepted=3)
     assert (row.read_slot, row.conv_slot, row.written, row.live) == (6, 4, (4,), True)
-    assert Row(2, (4, None, 6), accepted=2).padded
-    assert Row(2, (None, 5, 6), accepted=2).padded
+
+
+@pytest.mark.parametrize(
+    ("slots", "accepted"), [((4, None, 6), 2), ((None, 5, 6), 1), ((4, 5, None), 3), ((None, 5, None), 3)]
+)
+def test_a_draft_whose_read_column_is_a_sentinel_is_padded(slots: tuple[int | None, ...], accepted: int) -> None:
+    """Whatever its other columns name; so it writes nothing."""
+    row = Row(2, slots, accepted=accepted)
+    assert (row.padded, row.live, row.written) == (True, False, ())
 
 
 def test_rows_start_where_the_ones_before_end() -> None:

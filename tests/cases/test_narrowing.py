@@ -44,7 +44,7 @@ def path(**changes: Any) -> Capabilities:
     return replace(ANY, **changes)
 
 
-BF16 = DTypes(*[DType.BF16] * 5)
+BF16 = DTypes(*[DType.BF16] * 6)
 F32 = frozenset({DType.F32})
 
 # field of Capabilities → (its value, what is refused, what is taken, the words that name the trouble)
@@ -74,7 +74,8 @@ REFUSALS: dict[str, list[tuple[Any, Case, Case, str]]] = {
     "activations": [(F32, case(dtypes=BF16), case(), "dtypes.activation=bfloat16")],
     "states": [(F32, case(dtypes=BF16), case(), "dtypes.state=bfloat16")],
     "conv_states": [(F32, case(dtypes=BF16), case(), "dtypes.conv_state=bfloat16")],
-    "params": [(F32, case(dtypes=BF16), case(), "dtypes.params=bfloat16")],
+    "params": [(F32, case(dtypes=BF16), case(dtypes=DTypes(weights=DType.BF16)), "dtypes.params=bfloat16")],
+    "weights": [(F32, case(dtypes=BF16), case(dtypes=DTypes(params=DType.BF16)), "dtypes.weights=bfloat16")],
     "uniform_dtypes": [(True, case(dtypes=DTypes(state=DType.F16)), case(dtypes=BF16), "dtypes=")],
     "paddings": [
         (frozenset(), case(PLAIN, PAD), case(PLAIN), "no a padded row that carries a token"),
@@ -133,6 +134,30 @@ def test_gates_in_memory_are_checked_where_a_path_takes_them() -> None:
     assert refuses(path(gates=F32), PADS, low, Presentation()) is None
 
 
+@pytest.mark.parametrize(
+    ("span", "seen"),
+    [
+        (Span(Stage.CONV, Stage.CONV), {"weights"}),
+        (Span(Stage.GATES, Stage.DELTA), {"params"}),
+        (Span(Stage.NORM, Stage.NORM), {"weights"}),
+        (LAYER, {"weights", "params"}),
+    ],
+)
+def test_weights_and_gate_parameters_have_types_of_their_own(span: Span, seen: set[str]) -> None:
+    """The conv and the norm meet weights, the gates meet A_log and dt_bias: float32 beside 16-bit weights."""
+    narrow = Capabilities(span, params=F32, weights=F32)
+    for name in ("weights", "params"):
+        reason = refuses(narrow, PADS, case(dtypes=DTypes(**{name: DType.BF16})), Presentation())
+        assert (reason is not None) == (name in seen)
+
+
+def test_a_table_with_a_stride_is_refused_by_name() -> None:
+    """By a path that takes no strides, or no table at all."""
+    for narrow in (path(strided=False), path(pool=False)):
+        assert "presentation.table_pad=2" in (refuses(narrow, PADS, case(), Presentation(table_pad=2)) or "")
+    assert refuses(ANY, PADS, case(), Presentation(table_pad=2)) is None
+
+
 def test_every_capability_is_covered() -> None:
     """A capability added later needs a refusal, and a test here."""
     assert {f.name for f in fields(Capabilities)} == {*REFUSALS, *LAYOUTS, "gates"}
@@ -145,10 +170,11 @@ def test_fields_no_stage_sees_never_refuse() -> None:
         widths=frozenset({4}),
         conv_states=F32,
         params=F32,
+        weights=F32,
         packings=frozenset(),
         max_spec=0,
     )
-    odd = case(dtypes=DTypes(conv_state=DType.F16, params=DType.F16))
+    odd = case(dtypes=DTypes(conv_state=DType.F16, params=DType.F16, weights=DType.F16))
     assert refuses(delta, PADS, odd, Presentation(packing=Packing.INTERLEAVED)) is None
 
 

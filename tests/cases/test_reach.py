@@ -54,6 +54,33 @@ def test_every_bug_of_the_catalogue_is_settled() -> None:
     assert all(OUT_OF_REACH.values())
 
 
+def test_what_one_launch_in_fresh_memory_cannot_show_is_out_of_reach() -> None:
+    """Persistent buffers, graph replay, repetition and tuning trials are no part of a case."""
+    assert set(OUT_OF_REACH) >= {
+        "graph-pad-rows-keep-old-slot",
+        "graph-capture-freezes-branch",
+        "decode-graph-replayed-for-a-prefill-row",
+        "dummy-run-writes-through-stale-row",
+        "state-indices-all-zero-after-metadata-rebuild",
+        "returned-buffer-is-cached",
+        "autotune-trials-mutate-state",
+        "bf16-h0-single-chunk-tma-race",
+    }
+    assert not any("check generates" in reason for reason in OUT_OF_REACH.values())
+
+
+@pytest.mark.parametrize("kind", [Kind.SPEC, Kind.MIXED])
+def test_any_column_of_a_draft_may_be_a_sentinel(kind: Kind) -> None:
+    """Column 0, the read column, and each of the others, written or not."""
+    dropped, padded = set(), set()
+    for case, _ in draw_cases(cases(FULL, ANY_CONVENTIONS, kind, size=WIDE), 600, 3):
+        for row in (row for batch in case.batches for row in batch.rows if row.spec and set(row.slots) != {None}):
+            columns = {column for column, slot in enumerate(row.slots) if slot is None}
+            (padded if row.padded else dropped).update(columns)
+    assert dropped == set(range(1, 8))
+    assert padded == set(range(8))
+
+
 @pytest.mark.parametrize("first", Stage)
 def test_a_path_that_takes_everything_has_full_reach(first: Stage) -> None:
     """Of each left edge, also where its last stage comes early."""

@@ -31,7 +31,7 @@ from gdn_verify.cases.contract import (
 )
 from gdn_verify.cases.narrow import refuses
 from gdn_verify.cases.presentation import Presentation
-from gdn_verify.cases.strategies import PREFILL_SMALL, SMALL, WIDE, Size, cases, draw_cases, shape_pool
+from gdn_verify.cases.strategies import LONG, PREFILL_SMALL, SMALL, WIDE, Size, cases, draw_cases, shape_pool
 from gdn_verify.cases.values import Betas, Fill, Gates, States, Taps, Values, Vectors
 
 LAYER = Span(Stage.UNPACK, Stage.NORM)
@@ -70,6 +70,7 @@ PATHS = st.builds(
     conv_states=subsets(DType),
     gates=subsets(DType),
     params=subsets(DType),
+    weights=subsets(DType),
     uniform_dtypes=st.booleans(),
     state_orders=subsets(StateOrder),
     paddings=st.frozensets(st.sampled_from(list(Padding))),
@@ -105,9 +106,10 @@ def test_whatever_is_drawn_is_taken(c: Capabilities, conventions: Conventions, k
 
 
 @pytest.mark.parametrize("kind", Kind)
-@pytest.mark.parametrize("size", [SMALL, PREFILL_SMALL, WIDE], ids=["small", "prefill", "wide"])
+@pytest.mark.parametrize("size", [SMALL, PREFILL_SMALL, WIDE, LONG], ids=["small", "prefill", "wide", "long"])
 def test_sizes_bound_the_cases(kind: Kind, size: Size) -> None:
-    """Rows, tokens, heads, dims and slots stay within the bounds, in every launch."""
+    """Rows, tokens, heads, dims and slots stay within the bounds, in every launch; the rare bounds included."""
+    row_tokens = max(size.max_row_tokens, size.rare_row_tokens)
     for case, _ in drawn(ANY, kind, size=size):
         g = case.geometry
         assert size.max_value_heads >= g.HV
@@ -115,9 +117,42 @@ def test_sizes_bound_the_cases(kind: Kind, size: Size) -> None:
         assert case.slots <= size.max_slots
         for batch in case.batches:
             assert len(batch.rows) <= size.max_rows
-            assert max(row.tokens for row in batch.rows) <= size.max_row_tokens
-            assert batch.tokens <= size.max_tokens
-            assert batch.tokens * g.HV * g.K * g.V <= size.max_work
+            assert max(row.tokens for row in batch.rows) <= row_tokens
+            assert batch.tokens <= max(size.max_tokens, row_tokens)
+            assert batch.tokens * g.HV * g.K * g.V <= max(size.max_work, size.rare_work)
+
+
+def work(case: Case) -> int:
+    g = case.geometry
+    return max(batch.tokens for batch in case.batches) * g.HV * g.K * g.V
+
+
+def longest(case: Case) -> int:
+    return max(row.tokens for batch in case.batches for row in batch.rows)
+
+
+@pytest.mark.parametrize("kind", [Kind.PREFILL, Kind.MIXED])
+def test_a_few_wide_cases_have_more_work(kind: Kind) -> None:
+    """At most one in sixteen exceeds the usual bound, and production's dims meet rows longer than a chunk."""
+    only = replace(ANY, key_dim=Dims(128, 128), value_dim=Dims(128, 128))
+    found = [case for case, _ in drawn(only, kind, 600, size=WIDE)]
+    heavy = [case for case in found if work(case) > WIDE.max_work]
+    assert 600 * 0.02 < len(heavy) < 600 * 0.1
+    assert any(longest(case) > 64 and case.geometry.HV >= 8 for case in heavy)
+
+
+@pytest.mark.parametrize("size", [PREFILL_SMALL, WIDE], ids=["prefill", "wide"])
+def test_a_few_prefills_have_a_longer_row(size: Size) -> None:
+    """One in thirty-two draws a row beyond the usual bound, if there is work left for it."""
+    found = [case for case, _ in drawn(ANY, Kind.PREFILL, 600, size=size)]
+    long = [case for case in found if longest(case) > size.max_row_tokens]
+    assert 600 * 0.01 < len(long) < 600 * 0.06
+    assert max(map(longest, long)) == 513
+
+
+def test_long_rows_come_in_a_size_of_their_own() -> None:
+    """Up to 2049 tokens, 33 chunks, over few and small heads."""
+    assert max(longest(case) for case, _ in drawn(ANY, Kind.PREFILL, 100, size=LONG)) == 2049
 
 
 def test_a_path_too_large_for_the_size_still_gets_its_smallest_geometry() -> None:
@@ -254,6 +289,41 @@ def test_a_small_pool_of_shapes_is_diverse_and_repeatable() -> None:
     assert {(g.K > g.V) - (g.K < g.V) for g in geometries} == {-1, 0, 1}
     assert {shape.dtypes.activation for shape in pool} == set(DType)
     assert any(g.K & (g.K - 1) for g in geometries)
+
+
+@pytest.mark.parametrize("lacks", [{}, {"activations": frozenset({DType.BF16, DType.F16})}, {"max_spec": 0}])
+def test_a_wide_pool_of_shapes_begins_with_production(lacks: dict[str, Any]) -> None:
+    """A layer of 16 key and 32 value heads of 128, and a quarter of it, with bf16 activations and a float32 state."""
+    pool = shape_pool(replace(ANY, **lacks), 12, size=WIDE)
+    assert [(s.geometry.H, s.geometry.HV, s.geometry.K, s.geometry.V) for s in pool[:2]] == [
+        (16, 32, 128, 128),
+        (4, 8, 128, 128),
+    ]
+    for shape in pool[:2]:
+        d = shape.dtypes
+        assert (d.activation, d.state, d.weights, d.params) == (DType.BF16, DType.F32, DType.BF16, DType.F32)
+
+
+@pytest.mark.parametrize(
+    "lacks", [{"ratios": frozenset({1})}, {"key_dim": Dims(1, 64)}, {"widths": frozenset({3})}, {"square": True}]
+)
+def test_production_shapes_are_left_out_where_a_path_lacks_them(lacks: dict[str, Any]) -> None:
+    """A shape that a path does not take is no compile key of it."""
+    narrow = replace(ANY, **lacks)
+    pool = shape_pool(narrow, 6, size=WIDE)
+    assert any(s.geometry.HV == 32 for s in pool) == ("square" in lacks)
+    for case, fed in drawn(narrow, Kind.DECODE, 50, size=WIDE, shapes=pool):
+        assert refuses(narrow, PADS, case, fed) is None
+
+
+@pytest.mark.parametrize("activations", [frozenset(DType), frozenset({DType.BF16, DType.F16})])
+def test_a_pool_of_shapes_is_not_mostly_float16(activations: frozenset[DType]) -> None:
+    """At most a third of the compile keys; bfloat16 is what is served."""
+    for n in (6, 12):
+        pool = shape_pool(replace(ANY, activations=activations), n, size=WIDE)
+        found = [shape.dtypes.activation for shape in pool]
+        assert 1 <= found.count(DType.F16) <= n / 3
+        assert found.count(DType.BF16) >= n / 3
 
 
 def test_float16_never_meets_huge_inputs_under_random_taps() -> None:
