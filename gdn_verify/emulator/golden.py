@@ -22,31 +22,16 @@ from typing import Any
 
 import torch
 
+from gdn_verify.emulator.golden_inputs import Group, groups
+
 GOLDEN = Path(__file__).with_name("golden_sm90.json")
 RECORD = "python -m gdn_verify.emulator.golden record gdn_verify/emulator/golden_sm90.json"
 INTERPRETER = "interpreter"
 
-EXACT = 0.0
 _DTYPES = {str(t).removeprefix("torch."): t for t in (torch.bfloat16, torch.float16, torch.float32)}
 _DTYPES |= {"float64": torch.float64, "int32": torch.int32}
 _BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 _PER_LINE = 8
-
-
-@dataclass(frozen=True)
-class Group:
-    """Vectors of one operation: input tensors of one shape, and the type of the result.
-
-    `bound` is in units in the last place of the expected value; for `summed` groups, which are dots of
-    random numbers, in units of 2^-24·(|a| @ |b|), as the order of additions is each device's own.
-    """
-
-    name: str
-    operation: str
-    inputs: tuple[torch.Tensor, ...]
-    dtype: torch.dtype
-    bound: float = EXACT
-    summed: bool = False
 
 
 @dataclass(frozen=True)
@@ -65,10 +50,10 @@ class Distance:
 
 def record(path: Path, device: str) -> list[str]:
     """Evaluate every group on `device` and write the file; return the groups that did not run."""
-    from gdn_verify.emulator import golden_inputs, golden_kernels
+    from gdn_verify.emulator import golden_kernels
 
     vectors, failures = {}, {}
-    for group in golden_inputs.groups():
+    for group in groups():
         try:
             output = golden_kernels.evaluate(group.operation, list(group.inputs), group.dtype, device)
         except Exception as error:  # one unsupported operation must not cost the whole recording
@@ -92,9 +77,9 @@ def compare(data: dict[str, Any]) -> list[Distance]:
 
     Raises ValueError where the file does not hold exactly the groups declared in `golden_inputs`.
     """
-    from gdn_verify.emulator import golden_inputs, interpreter
+    from gdn_verify.emulator import interpreter
 
-    declared = {group.name: group for group in golden_inputs.groups()}
+    declared = {group.name: group for group in groups()}
     if declared.keys() != data["vectors"].keys():
         raise ValueError(f"groups not in both file and code: {sorted(declared.keys() ^ data['vectors'].keys())}")
     interpreter.install(tf32=True)

@@ -1,14 +1,30 @@
 """The inputs of the golden vectors: where rounding, overflow and approximation are decided."""
 
 import math
+from dataclasses import dataclass
 
 import torch
-
-from gdn_verify.emulator.golden import Group
 
 BF16, F16, F32, F64 = torch.bfloat16, torch.float16, torch.float32, torch.float64
 COUNT = 64
 _AWKWARD = (0.0, -0.0, math.inf, -math.inf, math.nan, 1.0, -1.0)
+EXACT = 0.0
+
+
+@dataclass(frozen=True)
+class Group:
+    """Vectors of one operation: input tensors of one shape, and the type of the result.
+
+    `bound` is in units in the last place of the expected value; for `summed` groups, which are dots of
+    random numbers, in units of 2^-24·(|a| @ |b|), as the order of additions is each device's own.
+    """
+
+    name: str
+    operation: str
+    inputs: tuple[torch.Tensor, ...]
+    dtype: torch.dtype
+    bound: float = EXACT
+    summed: bool = False
 
 
 def groups() -> list[Group]:
