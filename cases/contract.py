@@ -151,12 +151,8 @@ class Geometry:
     def __post_init__(self) -> None:
         for name in ("H", "HV", "K", "V"):
             value = getattr(self, name)
-            require(
-                isinstance(value, int) and value >= 1,
-                f"geometry.{name}",
-                value,
-                "is an integer of at least 1",
-            )
+            positive = isinstance(value, int) and value >= 1
+            require(positive, f"geometry.{name}", value, "is an integer of at least 1")
         require(self.K <= 256, "geometry.K", self.K, "is at most 256")
         require(self.V <= 256, "geometry.V", self.V, "is at most 256")
         require(2 <= self.W <= 8, "geometry.W", self.W, "a conv width lies in 2…8")
@@ -191,11 +187,8 @@ class Geometry:
 
 @dataclass(frozen=True)
 class DTypes:
-    """Storage types: activations (q, k, v, z, a, b, o), pools, gates (g, β), parameters, weights.
-
-    `params` are those of the gates, A_log and dt_bias, which engines keep in float32; `weights` are conv_weight,
-    conv_bias and norm_weight.
-    """
+    """Storage types: activations (q, k, v, z, a, b, o), pools, gates (g, β), `params` (A_log, dt_bias, which engines
+    keep in float32) and `weights` (conv_weight, conv_bias, norm_weight)."""
 
     activation: DType = DType.F32
     state: DType = DType.F32

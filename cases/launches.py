@@ -27,7 +27,10 @@ Rows = tuple[Row, ...]
 
 @dataclass(frozen=True)
 class Room:
-    """What a launch may hold: rows, tokens in all and in one row, slots; S columns a draft, ids for padding or not."""
+    """What a launch may hold: rows, tokens in all and in one row, slots; S columns a draft, ids for padding or not.
+
+    The row that settles the kind has `opening` tokens or more, where there is such a row.
+    """
 
     rows: int
     tokens: int
@@ -35,6 +38,7 @@ class Room:
     slots: int
     S: int
     pads: bool
+    opening: int = 1
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,8 @@ def lengths(c: Capabilities, longest: int) -> tuple[int, ...]:
 def prototypes(c: Capabilities, group: Group, room: Room) -> Rows:
     """Every live row of one group that fits, simplest first.
 
-    Resumed prompts come up thrice as often as fresh ones: a launch of fresh rows cannot show what befalls a state.
+    Resumed prompts come up at least twice as often as fresh ones: a launch of fresh rows cannot show what befalls a
+    state.
     """
     taken = lengths(c, room.row_tokens)
     if group is Group.DECODE:
@@ -74,26 +79,48 @@ def _prompts(c: Capabilities, tokens: int) -> Iterator[Row]:
         yield from [Row(tokens, (0,))] * 3
     if c.separate_slots and c.pool:
         yield Row(tokens, (0,), read=1)
+        if c.fresh_rows:  # nothing is read then
+            yield Row(tokens, (0,), fresh=True, read=1)
 
 
 def _drafts(taken: Sequence[int], room: Room) -> Iterator[Row]:
-    """Drafts of every length and accepted count, and the same with a sentinel in the last column."""
-    table = tuple(range(room.S))
-    plain = [Row(n, table, accepted=a) for n in taken for a in range(1, room.S + 1)]
-    yield from plain
-    if room.pads and room.S > 1:
-        yield from (replace(row, slots=(*table[:-1], None)) for row in plain if row.accepted != room.S)
+    """Drafts of every length and accepted count, and about as often with a sentinel in any column but 0 and a-1."""
+    plain = [Row(n, tuple(range(room.S)), accepted=a) for n in taken for a in range(1, room.S + 1)]
+    yield from plain * max(room.S - 2, 1)
+    if room.pads:
+        columns = range(room.S - 1, 0, -1)
+        yield from (_without(row, column) for column in columns for row in plain if row.accepted != column + 1)
+
+
+def _without(row: Row, column: int) -> Row:
+    slots = tuple(None if at == column else slot for at, slot in enumerate(row.slots))
+    return replace(row, slots=slots)
 
 
 def fillers(c: Capabilities, kind: Kind, room: Room) -> Rows:
-    """Rows that compute nothing and may stand anywhere in a launch: empty ones, and padded ones."""
+    """Rows that compute nothing and may stand anywhere in a launch: empty ones, and padded ones.
+
+    Plain ones come without an initial state too: no kernel may clear the slot of a row that has no token.
+    """
     empty, token = _filler(c, kind, room)
     found = [empty] if c.min_tokens == 0 else []
     if room.pads and c.min_tokens == 0 and Padding.SENTINEL_EMPTY_ROW in c.paddings:
         found.append(_padded(empty))
     if room.pads and Padding.SENTINEL_ROW in c.paddings:
         found += [token, *([replace(token, tokens=room.S)] if token.spec else [])]
+        found += _half_padded(c, kind, room)
+    if c.fresh_rows:
+        found += [replace(row, fresh=True) for row in found if not row.spec]
     return tuple(row for row in found if row.tokens <= (c.max_tokens or row.tokens))
+
+
+def _half_padded(c: Capabilities, kind: Kind, room: Room) -> Iterator[Row]:
+    """Drafts with a sentinel in the column that they read, which makes them padding whatever the others name."""
+    drafts = kind is Kind.SPEC or (kind is Kind.MIXED and Group.SPEC in taken_groups(c))
+    taken = [n for n in lengths(c, room.row_tokens) if n <= room.S]
+    if drafts and taken and room.S > 1:
+        longest = Row(taken[-1], tuple(range(room.S)), accepted=1)
+        yield from (_without(replace(longest, accepted=a), a - 1) for a in range(1, room.S + 1))
 
 
 def tails(c: Capabilities, kind: Kind, room: Room) -> tuple[Rows, ...]:
@@ -166,7 +193,7 @@ def launch(draw: Draw, c: Capabilities, kind: Kind, room: Room) -> Batch:
     then to fewer tokens, in plain order, with no padding.
     """
     opening = pick(draw, openings(c, kind, room))
-    rows = [pick(draw, table) for table in opening.first]
+    rows = [pick(draw, _beginning(table, room.opening)) for table in opening.first]
     most = pick(draw, (1, 2, 3, *(room.rows,) * 5))
     room = replace(room, rows=min(room.rows, max(most, len(rows))))
     if opening.more and room.rows > len(rows):
@@ -185,6 +212,11 @@ def launch(draw: Draw, c: Capabilities, kind: Kind, room: Room) -> Batch:
     if room.pads and Padding.SENTINEL_ROW in c.paddings and pick(draw, (False,) * 24 + (True,)):
         return _asleep(batch, kind)
     return batch
+
+
+def _beginning(rows: Rows, tokens: int) -> Rows:
+    """The rows of that many tokens or more; all rows where there is none."""
+    return tuple(row for row in rows if row.tokens >= tokens) or rows
 
 
 def _least(opening: Opening) -> Row:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from itertools import product
@@ -16,6 +17,8 @@ from gdn_verify.cases.strategies import cases
 from gdn_verify.cases.triggers import OUT_OF_REACH, TRIGGERS
 
 __all__ = ["OUT_OF_REACH", "PROBES", "TRIGGERS", "probes", "reach", "situations"]
+
+Refuses = Callable[[Case, Presentation], str | None]
 
 PROBES = 300
 _SEED = 1729
@@ -50,19 +53,19 @@ def _rungs(full: Capabilities) -> tuple[Capabilities, ...]:
     return plain, fed, full
 
 
-def reach(capabilities: Capabilities, conventions: Conventions) -> float:
-    """The share, 0 to 1, of its left edge's probe set that a path takes.
+def reach(
+    capabilities: Capabilities, conventions: Conventions, also: Refuses = lambda case, presentation: None
+) -> float:
+    """The share, 0 to 1, of its left edge's probe set that a path takes; `also` may refuse beyond its capabilities.
 
     The sentinel and the first slot are translated to the path's own conventions, as whoever feeds it does;
     a path without any id for padding takes no padded row.
     """
     span = capabilities.span
     drawn = probes(span.first, span.qk_normalised)
-    taken = sum(
-        refuses(capabilities, conventions, case, _own(conventions, case, presentation)) is None
-        for case, presentation in drawn
-    )
-    return taken / len(drawn)
+    own = [(case, _own(conventions, case, presentation)) for case, presentation in drawn]
+    taken = [fed for fed in own if refuses(capabilities, conventions, *fed) is None and also(*fed) is None]
+    return len(taken) / len(drawn)
 
 
 def _own(conventions: Conventions, case: Case, presentation: Presentation) -> Presentation:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from itertools import product
@@ -13,11 +13,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
+from gdn_verify.cases.case import Batch, Case
 from gdn_verify.cases.contract import (
     RATIOS,
     Activation,
     Capabilities,
     ContractError,
+    Conventions,
     ConvLayout,
     Dims,
     DType,
@@ -30,7 +32,7 @@ from gdn_verify.cases.contract import (
     Stage,
     StateOrder,
 )
-from gdn_verify.cases.narrow import stored, taken_dtypes, taken_groups
+from gdn_verify.cases.narrow import refuses, stored, taken_dtypes, taken_groups
 from gdn_verify.cases.presentation import IndexType, Presentation
 
 T = TypeVar("T")
@@ -41,7 +43,9 @@ Draw = Callable[[SearchStrategy[Any]], Any]
 class Size:
     """Upper bounds of generated cases; a path whose smallest geometry exceeds one gets that geometry.
 
-    `max_work` bounds tokens · HV·K·V of a launch, the oracle's cost; `max_state` bounds slots · HV·K·V.
+    `max_work` bounds tokens · HV·K·V of a launch, the oracle's cost; `max_state` bounds slots · HV·K·V. Now and then
+    a case goes beyond: `rare_work` bounds the work of one in sixteen, `rare_row_tokens` the rows of one prefill in
+    thirty-two; 0 stands for never.
     """
 
     max_rows: int
@@ -52,18 +56,39 @@ class Size:
     max_slots: int
     max_work: int = 2**28
     max_state: int = 2**24
+    rare_work: int = 0
+    rare_row_tokens: int = 0
 
 
 # Triton's interpreter pays per program, N·HV·⌈V/32⌉ of them in a decode; chunk kernels pay per token block too.
 TINY = Size(max_rows=2, max_row_tokens=5, max_tokens=8, max_value_heads=3, max_dim=32, max_slots=16)
 SMALL = Size(max_rows=3, max_row_tokens=17, max_tokens=24, max_value_heads=6, max_dim=64, max_slots=32)
 PREFILL_SMALL = Size(
-    max_rows=4, max_row_tokens=130, max_tokens=260, max_value_heads=6, max_dim=64, max_slots=32, max_work=2**22
+    max_rows=4,
+    max_row_tokens=130,
+    max_tokens=260,
+    max_value_heads=6,
+    max_dim=64,
+    max_slots=32,
+    max_work=2**22,
+    rare_row_tokens=513,
 )
-# Compiled code, on a CPU or a GPU.
+# Compiled code, on a CPU or a GPU. The oracle runs 33 times a launch, and bounds the work.
 WIDE = Size(
-    max_rows=40, max_row_tokens=300, max_tokens=640, max_value_heads=16, max_dim=256, max_slots=96, max_work=2**23
-)  # at 33 runs of the oracle a launch is judged in about a second
+    max_rows=40,
+    max_row_tokens=300,
+    max_tokens=640,
+    max_value_heads=16,
+    max_dim=256,
+    max_slots=96,
+    max_work=2**21,
+    rare_work=2**24,
+    rare_row_tokens=513,
+)
+# Rows of many chunks, where what a chunk hands to the next adds up.
+LONG = Size(
+    max_rows=3, max_row_tokens=2049, max_tokens=4100, max_value_heads=3, max_dim=32, max_slots=16, max_work=2**24
+)
 
 
 @dataclass(frozen=True)
@@ -157,6 +182,16 @@ class _Tables:
             return DTypes(**dict.fromkeys(self.stored, one))
         return DTypes(**{name: pick(draw, table) for name, table in self.stored.items()})
 
+    def nearest(self, wish: DTypes) -> DTypes:
+        """`wish`, or the simplest type taken where one is not; a uniform path gets that of the activations."""
+        if self.uniform:
+            one = wish.activation if wish.activation in self.common else self.common[0]
+            return DTypes(**dict.fromkeys(self.stored, one))
+        wished = {name: getattr(wish, name) for name in self.stored}
+        return DTypes(
+            **{name: dtype if dtype in self.stored[name] else self.stored[name][0] for name, dtype in wished.items()}
+        )
+
 
 def _heads(c: Capabilities, size: Size) -> tuple[tuple[int, int], ...]:
     """Pairs (H, ratio), fewest value heads first; several key heads thrice, as one cannot show a wrong head map."""
@@ -233,6 +268,8 @@ def _layout(c: Capabilities) -> dict[str, tuple[Any, ...]]:
         out["row_pad"] = (0, 0, 16, 3)
     if c.misaligned:
         out["misalign"] = (0, 0, 0, 8, 1)
+    if c.pool and c.strided:
+        out["table_pad"] = (0, 0, 0, 1, 5)
     return out
 
 
@@ -257,22 +294,45 @@ def draw_cases(strategy: SearchStrategy[T], n: int, seed: int) -> list[T]:
 
 
 def shape_pool(capabilities: Capabilities, n: int, seed: int = 0, *, size: Size = WIDE) -> tuple[Shape, ...]:
-    """At most `n` shapes, few and diverse: one after the other, whichever adds most values not yet seen.
+    """At most `n` shapes: production's where `size` has such dims, then few and diverse ones.
 
-    For `cases(shapes=...)` where every shape is a compilation. K ≠ V, each ratio, dims that are no powers
-    of two, drafts and each dtype come in early where the path takes them.
+    For `cases(shapes=...)` where every shape is a compilation. One after the other, whichever adds most values not
+    yet seen: K ≠ V, each ratio, dims that are no powers of two, drafts and each dtype come in early where the path
+    takes them; float16, which few models are served in, breaks no tie.
     """
     kinds = [kind for kind in capabilities.kinds if kind is not Kind.MIXED]
     drawn = [s for kind in kinds for s in draw_cases(shapes(capabilities, kind, size), 16 * n, seed)]
-    seen: set[Any] = set()
-    pool: list[Shape] = []
-    for _ in range(n):
-        best = max(drawn, key=lambda shape: len(_features(shape) - seen))
+    pool = list(_production(capabilities, size))[:n]
+    seen = {feature for shape in pool for feature in _features(shape)}
+    while drawn and len(pool) < n:
+        best = max(drawn, key=lambda shape: (len(_features(shape) - seen), shape.dtypes.activation is not DType.F16))
         if best not in pool:
             pool.append(best)
         seen |= _features(best)
         drawn.remove(best)
     return tuple(pool)
+
+
+# H, HV and num_spec of a layer of Qwen3-Next, and of one shard of four with drafts; K = V = 128.
+PRODUCTION = ((16, 32, 0), (4, 8, 1))
+_SERVED = DTypes(activation=DType.BF16, conv_state=DType.BF16, weights=DType.BF16)
+
+
+def _production(c: Capabilities, size: Size) -> Iterator[Shape]:
+    """The shapes that are served, as near as the path takes them, whatever the bound on value heads."""
+    tables = _Tables(c, Kind.DECODE, size)
+    options = Options(**{name: table[0] for name, table in tables.options.items()})
+    layout = Presentation(**{name: table[0] for name, table in tables.layout.items()})
+    for H, HV, num_spec in PRODUCTION if size.max_dim >= 128 else ():
+        geometry = Geometry(H, HV, 128, 128, num_spec=num_spec if num_spec in tables.num_spec else 0)
+        shape = Shape(geometry, tables.nearest(_SERVED), options, layout)
+        if _takes(c, shape):
+            yield shape
+
+
+def _takes(c: Capabilities, shape: Shape) -> bool:
+    nothing = Case(shape.geometry, shape.dtypes, 1, (Batch(()),), options=shape.options)
+    return refuses(c, Conventions(), nothing, shape.layout) is None
 
 
 def _features(shape: Shape) -> set[Any]:

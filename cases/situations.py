@@ -100,7 +100,6 @@ OF_CASE: dict[str, _OfCase] = {
     "f16 activations": lambda c, _: c.dtypes.activation is DType.F16,
     "weights of another dtype than activations": lambda c, _: c.dtypes.weights is not c.dtypes.activation,
     "gate parameters of another dtype than weights": lambda c, _: c.dtypes.params is not c.dtypes.weights,
-    "production geometry": lambda c, _: (c.geometry.K, c.geometry.V) == (128, 128) and c.geometry.ratio == 2,
     "beta up to 2": lambda c, _: c.options.beta_scale == 2.0,
     "tiny-norm keys": lambda c, _: c.values.k is Vectors.TINY,
     "tiny-norm queries": lambda c, _: c.values.q is Vectors.TINY,
@@ -150,9 +149,8 @@ OF_BATCH: dict[str, _OfBatch] = {
     "row of length 0 at the end": lambda _, p, b: _empty_at(b, "end"),
     "row of length 0 without initial state": lambda _, p, b: any(row.fresh and not row.tokens for row in b.rows),
     "padded row without initial state": lambda _, p, b: any(row.fresh and row.padded for row in b.rows),
-    "padded row that names a slot": lambda _, p, b: any(row.padded and set(row.slots) != {None} for row in b.rows),
-    "sentinel in a draft's read column, which is column 0": lambda _, p, b: any(_reads_nothing(r, 0) for r in b.rows),
-    "sentinel in a draft's read column, which is another": lambda _, p, b: any(_reads_nothing(r, 1) for r in b.rows),
+    "draft padded by column 0 alone": lambda _, p, b: any(row.slots[0] is None for row in _half_padded(b)),
+    "draft padded by another column": lambda _, p, b: any(row.slots[0] is not None for row in _half_padded(b)),
     "two rows of several tokens": lambda _, p, b: sum(row.tokens > 1 for row in _live(b)) > 1,
     "several rows with chunk tails": lambda _, p, b: _tails(b) > 1,
     "prefill beside decode rows": lambda _, p, b: {Group.PREFILL, Group.DECODE} <= _groups(b),
@@ -170,9 +168,9 @@ OF_BATCH: dict[str, _OfBatch] = {
 }
 
 
-def _reads_nothing(row: Row, least: int) -> bool:
-    """Whether the row is a draft with a table, but for the column that it reads: column 0, or one from `least` on."""
-    return row.padded and set(row.slots) != {None} and (row.slots[0] is None) is (least == 0)
+def _half_padded(batch: Batch) -> list[Row]:
+    """Padded rows that name slots all the same, of which none may be touched."""
+    return [row for row in batch.rows if row.padded and row.tokens and set(row.slots) != {None}]
 
 
 def _plain(batch: Batch) -> list[Row]:

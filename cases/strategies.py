@@ -16,10 +16,23 @@ from gdn_verify.cases.contract import Capabilities, ContractError, Conventions, 
 from gdn_verify.cases.launches import LENGTHS, LONGER, Room, launch, moved, owned, scatter
 from gdn_verify.cases.narrow import first_slot, taken_groups
 from gdn_verify.cases.presentation import Poison, Presentation
-from gdn_verify.cases.shapes import PREFILL_SMALL, SMALL, WIDE, Draw, Shape, Size, draw_cases, pick, shape_pool, shapes
+from gdn_verify.cases.shapes import (
+    LONG,
+    PREFILL_SMALL,
+    SMALL,
+    WIDE,
+    Draw,
+    Shape,
+    Size,
+    draw_cases,
+    pick,
+    shape_pool,
+    shapes,
+)
+from gdn_verify.cases.situations import CHUNK
 from gdn_verify.cases.values import Betas, Fill, Gates, States, Taps, Values, Vectors
 
-__all__ = ["PREFILL_SMALL", "SMALL", "WIDE", "Shape", "Size", "cases", "draw_cases", "shape_pool"]
+__all__ = ["LONG", "PREFILL_SMALL", "SMALL", "WIDE", "Shape", "Size", "cases", "draw_cases", "shape_pool"]
 
 Fed = tuple[Case, Presentation]
 
@@ -44,7 +57,7 @@ def cases(
     @st.composite
     def fed(draw: Draw) -> Fed:
         key = draw(shape)
-        room = _room(capabilities, conventions, key, size)
+        room = _room(capabilities, conventions, key, *_bounds(draw, size, kind))
         batches = chain(draw, capabilities, launch(draw, capabilities, kind, room), room)
         slots, batches = _place(draw, capabilities, conventions, batches, room)
         case = Case(key.geometry, key.dtypes, slots, batches, _values(draw, capabilities.span, key), key.options)
@@ -69,14 +82,37 @@ def _shape(c: Capabilities, kind: Kind, size: Size, pool: tuple[Shape, ...] | No
     return st.sampled_from(wide or pool)
 
 
-def _room(c: Capabilities, conventions: Conventions, shape: Shape, size: Size) -> Room:
-    """The bounds of a launch: those of `size`, less where the geometry makes tokens and slots expensive."""
+_OFTEN = (False,) * 16
+_WORK = (*_OFTEN, True, True, *_OFTEN[2:])  # not at an end, which Hypothesis prefers
+_ROW = (*_OFTEN, True, *_OFTEN[1:])
+
+
+def _bounds(draw: Draw, size: Size, kind: Kind) -> tuple[Size, int]:
+    """The bounds of one case, and the fewest tokens of its opening row: `size` and 1, but for rare cases.
+
+    Those have as much work as `size` allows rarely, spent on a row longer than a chunk; or, for a prefill, a row
+    longer than any other's.
+    """
+    if size.rare_work and pick(draw, _WORK):
+        return replace(size, max_work=size.rare_work), CHUNK + 1
+    if size.rare_row_tokens and kind is Kind.PREFILL and pick(draw, _ROW):
+        most = size.rare_row_tokens
+        return replace(size, max_row_tokens=most, max_tokens=max(size.max_tokens, most)), size.max_row_tokens + 1
+    return size, 1
+
+
+def _room(c: Capabilities, conventions: Conventions, shape: Shape, size: Size, opening: int) -> Room:
+    """The bounds of a launch: those of `size`, less where the geometry makes tokens and slots expensive.
+
+    A row takes half of the tokens at most, so that there are others, unless it is to be long.
+    """
     g = shape.geometry
     state = g.HV * g.K * g.V
     tokens = max(min(size.max_tokens, size.max_work // state), 2 * g.S, 2 * max(c.min_tokens, 1))
-    longest = max(n for n in (*LENGTHS, *LONGER) if n <= max(min(size.max_row_tokens, tokens // 2), g.S))
+    share = tokens if opening > 1 else tokens // 2
+    longest = max(n for n in (*LENGTHS, *LONGER) if n <= max(min(size.max_row_tokens, share), g.S))
     slots = max(min(size.max_slots, size.max_state // state), g.S + 2)
-    return Room(size.max_rows, tokens, longest, slots, g.S, c.pool and bool(conventions.pad_ids(1)))
+    return Room(size.max_rows, tokens, longest, slots, g.S, c.pool and bool(conventions.pad_ids(1)), opening)
 
 
 def _place(

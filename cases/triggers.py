@@ -7,18 +7,11 @@ TRIGGERS: dict[str, str] = {
     "slot0-valid-but-treated-as-null": "slot 0 used",
     "neg-index-clamped-to-live-slot": "padded row with slot 0 live",
     "neg-index-oob": "padded row with a negative id",
-    "graph-pad-rows-keep-old-slot": "live row padded in the next launch",
-    "dummy-run-writes-through-stale-row": "launch of padding alone",
-    "graph-capture-freezes-branch": "live row padded in the next launch",
-    "per-request-metadata-padded-by-token-count": "padded row beside drafts",
     "one-token-first-chunk-run-as-decode": "one-token fresh row",
     "reallocated-state-blocks-not-zeroed": "fresh row",
     "s0-counted-twice-in-parallel-scan": "nonzero initial state and more than one chunk",
     "decay-or-state-update-forgotten": "several tokens under decay",
-    "decode-graph-replayed-for-a-prefill-row": "one-token fresh row beside decode rows",
     "cu-seqlens-reaches-conv-but-not-recurrence": "two rows of several tokens",
-    "state-indices-all-zero-after-metadata-rebuild": "smaller launch after a larger one",
-    "conv-state-overwritten-while-read": "row shorter than the conv width, with history",
     "short-chunk-state-into-shared-prefix-block": "separate slots and fewer tokens than the conv width",
     "oversized-conv-state-reads-head-not-tail": "C > W-1",
     "spec-pool-column-slice-missing": "prefill row with C > W-1",
@@ -52,23 +45,30 @@ TRIGGERS: dict[str, str] = {
     "single-token-extend-wrong-on-amd": "prefill beside decode rows",
     "gva-head-map": "HV > H",
     "compact-layout-assumed-for-packed-qkv": "strided inputs",
-    "returned-buffer-is-cached": "launches of one size",
     "accumulator-row-group-order": "chunk tail",
     "qkvzba-fast-path-only-pow2-ratio": "HV/H = 3",
-    "recompute-w-u-leaves-elements": "NaN poison",
     "kkt-upper-blocks-unwritten": "chunk tail",
-    "autotune-trials-mutate-state": "nonzero initial state",
-    "bf16-h0-single-chunk-tma-race": "bf16 state and a single chunk",
 }
 
 _HOST = "decided by an engine's scheduler or cache manager before any launch"
 _DEVICE = "a race or a miscompilation of one device: any case may show it there, by repetition"
 _LARGE = "needs offsets beyond 2³¹ or a grid beyond 65535: a check of address arithmetic, not of values"
+_BUFFERS = "needs index buffers that outlive a launch: each launch of a case gets tables of its own"
+_REPLAY = "needs a captured graph, replayed with other ids or rows: a case is launched eagerly"
 _PROCESS = "needs two shapes compiled in one process: the order of cases shows it, not a case"
 
 OUT_OF_REACH: dict[str, str] = {
     "fp32-state-bytes-recycled-into-attention": "the pages belong to attention by then",
-    "unbounded-accepted-count": "an illegal count: the illegal-input check generates it",
+    "unbounded-accepted-count": "an illegal count, and no case holds one: nothing here feeds illegal input",
+    "graph-pad-rows-keep-old-slot": _BUFFERS,
+    "dummy-run-writes-through-stale-row": _BUFFERS,
+    "state-indices-all-zero-after-metadata-rebuild": _BUFFERS,
+    "per-request-metadata-padded-by-token-count": "in an engine's tables: those of a case have one entry a row",
+    "graph-capture-freezes-branch": _REPLAY,
+    "decode-graph-replayed-for-a-prefill-row": _REPLAY,
+    "returned-buffer-is-cached": "needs an output kept while the next launch runs: each launch has its own",
+    "autotune-trials-mutate-state": "needs trials of a tuner on live pools: hosts pin one configuration",
+    "recompute-w-u-leaves-elements": "in scratch memory of a path's own, which the arena does not poison",
     "accepted-count-read-from-another-row": _HOST,
     "deferred-clear-replayed-in-verify": _HOST,
     "delta-correction-inside-wrong-branch": "per-channel decay, which the contract leaves out",
@@ -100,5 +100,7 @@ OUT_OF_REACH: dict[str, str] = {
     "scheduler-vs-forward-stream-races": _HOST,
     "inflight-step-overwrites-received-state": _HOST,
     "fp8-scale-only-first-shard": "lies in the projection before the layer core",
+    "bf16-h0-single-chunk-tma-race": _DEVICE,
+    "conv-state-overwritten-while-read": _DEVICE,
     "conv-state-sliced-as-one-block": "a transfer between differently sharded engines",
 }

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import accumulate
 from typing import Literal
 
 import numpy as np
@@ -135,7 +136,8 @@ def feed(case: Case, number: int, path: Path, presentation: Presentation, pools:
         name: _rounded(value, case.dtypes.gates if name in gates else case.dtypes.activation)
         for name, value in problem.activations(case, number, span).items()
     }
-    rounded |= {n: _rounded(v, case.dtypes.params) for n, v in problem.parameters(case, span).items()}
+    for name, value in problem.parameters(case, span).items():
+        rounded[name] = _rounded(value, case.dtypes.params if name in GATE_PARAMETERS else case.dtypes.weights)
     arena = Arena(device, poison=Poison(presentation.poison.value))
     placed = _place_activations(arena, case, number, path, presentation, rounded)
     placed |= _place_parameters(arena, rounded)
@@ -148,6 +150,7 @@ def feed(case: Case, number: int, path: Path, presentation: Presentation, pools:
 
 
 PARAMETERS = ("conv_weight", "conv_bias", "A_log", "dt_bias", "norm_weight")
+GATE_PARAMETERS = ("A_log", "dt_bias")
 
 
 def _place_parameters(arena: Arena, rounded: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -207,7 +210,26 @@ def _place_tables(arena: Arena, case: Case, number: int, shown: Presentation, de
     }
     if not dense:
         tables |= _slot_tables(case, batch, shown, dtype)
-    return {name: arena.place(name, value, role=Role.INPUT) for name, value in tables.items()}
+    return {name: _place_table(arena, name, value, shown) for name, value in tables.items()}
+
+
+SLOTS = ("state_indices", "read_indices")
+
+
+def _place_table(arena: Arena, name: str, table: Tensor, shown: Presentation) -> Tensor:
+    """A table as it is, or one of slots as the first columns of a table with `table_pad` more.
+
+    Those hold the first slot of the row, or of the nearest row before that has one: a kernel that assumes a stride
+    takes the slot of an earlier row, and no id that stands out.
+    """
+    if name not in SLOTS or not shown.table_pad:
+        return arena.place(name, table, role=Role.INPUT)
+    columns = table.reshape(len(table), -1)
+    first = columns[:, 0].tolist()
+    latest = accumulate(first, lambda last, slot: last if slot == shown.sentinel else slot, initial=shown.first_slot)
+    between = torch.tensor(list(latest)[1:], dtype=table.dtype)[:, None].expand(-1, shown.table_pad)
+    wide = arena.place(name, torch.cat([columns, between], dim=1), role=Role.INPUT)
+    return wide[:, 0] if table.ndim == 1 else wide[:, : table.shape[1]]
 
 
 def _slot_tables(case: Case, batch: Batch, shown: Presentation, dtype: torch.dtype) -> dict[str, Tensor]:

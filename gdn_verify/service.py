@@ -18,13 +18,13 @@ from gdn_verify.cases.codec import CaseFile, dumps, loads
 from gdn_verify.cases.contract import Kind
 from gdn_verify.cases.presentation import Presentation
 from gdn_verify.cases.reach import reach
-from gdn_verify.cases.shapes import PREFILL_SMALL, SMALL, TINY, WIDE, draw_cases, shape_pool
+from gdn_verify.cases.shapes import LONG, PREFILL_SMALL, SMALL, TINY, WIDE, draw_cases, shape_pool
 from gdn_verify.cases.strategies import cases
 from gdn_verify.hosts import Host
 from gdn_verify.paths import Path, find
 from gdn_verify.runner import CaseResult, Run, run_case
 
-SIZES = {"tiny": TINY, "small": SMALL, "prefill": PREFILL_SMALL, "wide": WIDE}
+SIZES = {"tiny": TINY, "small": SMALL, "prefill": PREFILL_SMALL, "wide": WIDE, "long": LONG}
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ def _answer(job: Job, host: Host, loaded: _Loaded, tell: Callable[[object], None
         except Exception:
             yield Unloadable(traceback.format_exc(limit=-4).strip())
             return
-    share = reach(path.capabilities, path.conventions)
+    share = reach(path.capabilities, path.conventions, path.refuses)
     yield Ready(loaded.versions[path.name], host.describe(), share, path.least_reach)
     plant = planter(job.plant)
     drawn = list(_cases(job, path))

@@ -6,8 +6,10 @@ value): equal values round alike, whatever their place, sign and power of two. I
 runs, on the thread that draws it, or on which other sites are active. `noise` is the pair (levels, key) of one run:
 levels[site] = (u, eta), all zero for the clean run 0.
 
-A state that a weak decay moves by an ulp a token is rounded the same way token after token: its values count as
-equal while they stay within DRIFT roundoffs (`jolted_slowly`).
+A state that a weak decay moves by an ulp a token is rounded the same way token after token, and a library's exp errs
+alike for decays that are nearly equal: such values share a draw while they stay within 2^DRIFT roundoffs, beside one
+of their own (`jolted_slowly`). Without the latter a common factor would keep the differences between large, nearly
+equal elements of a state, which rounding to a grid absorbs.
 """
 
 from __future__ import annotations
@@ -90,9 +92,10 @@ def steady_bits(u: Any) -> Any:
 
 @helper
 def jolted_slowly(x: Any, u: Any, eta: Any, start: Any, steady: Any) -> Any:
-    """`jolted` with one draw for all values that agree in their `steady_bits`."""
+    """`jolted`, with a second draw for all values that agree in their `steady_bits`, if those are not all bits."""
     bits = _mix(start + (np.float64(x).view(np.uint64) & steady) * GOLDEN)
-    return x * (1.0 + u * high(bits)) + eta * low(bits)
+    own = 0.0 if steady == SIGNIFICAND else high(draw(bits, x))
+    return x * (1.0 + u * (high(bits) + own)) + eta * low(bits)
 
 
 @helper
@@ -101,6 +104,26 @@ def rounded(x: Any, noise: Any, site: Any) -> Any:
     if silent(noise, site):
         return x
     return jolted(x, noise[0][site, 0], noise[0][site, 1], stream(noise, site))
+
+
+@helper
+def jolted_on_grid(x: Any, u: Any, eta: Any, start: Any) -> Any:
+    """`jolted` after a rounding for real, to the nearest number of roundoff u (a power of two; Veltkamp's splitting).
+
+    For values that lie near the type's own grid, as a pool's do: what a small common change moves them by is cut off
+    from all of them alike, and no error of random sign adds up to that.
+    """
+    scaled = x * (2.0**53 * u + 1.0)
+    return jolted(x, u, eta, start) + ((scaled - (scaled - x)) - x)
+
+
+@helper
+def rounded_slowly(x: Any, noise: Any, site: Any) -> Any:
+    """`rounded` where nearly equal values err alike: see `jolted_slowly`."""
+    if silent(noise, site):
+        return x
+    u = noise[0][site, 0]
+    return jolted_slowly(x, u, noise[0][site, 1], stream(noise, site), steady_bits(u))
 
 
 @helper

@@ -31,7 +31,7 @@ import numpy as np
 
 from ._checks import noise_source
 from ._compiled import helper, kernel, run_tasks
-from ._noise import jolted, noise_of, rounded, silent, stream, walked
+from ._noise import jolted, jolted_on_grid, noise_of, rounded, silent, stream, walked
 from .sequential import delta_arguments
 from .sites import Site
 
@@ -108,7 +108,7 @@ def _chunk(q: Any, k: Any, v: Any, g: Any, beta: Any, h: Any, noise: Any) -> Any
     _round(to_end, noise, Site.GATE_EXP)
     between = _between(G, noise)
     kt = _transposed(k)
-    snapshot = _round(_copied(h), noise, Site.H_SNAPSHOT)
+    snapshot = _snapshot(h, noise)
 
     kk = _product(k, kt, False, noise, Site.KK_DOT)
     T = _inverse(_masked(kk, between, beta, 1, noise, Site.KK), noise)
@@ -136,7 +136,7 @@ def _chunk(q: Any, k: Any, v: Any, g: Any, beta: Any, h: Any, noise: Any) -> Any
 
 @helper
 def _cumulative(g: Any, noise: Any) -> Any:
-    """G_i = g_1 + … + g_i: partial sums carry their roundings on, and each G_i is rounded once more for its exponent."""
+    """G_i = g_1 + … + g_i: partial sums hand their roundings on, and each G_i is rounded again as an exponent."""
     G, total = np.empty_like(g), 0.0
     for i in range(len(g)):
         total = rounded(total + max(g[i], LEAST_GATE), noise, Site.CUMGATE)
@@ -267,6 +267,18 @@ def _round(x: Any, noise: Any, site: Any) -> Any:
         for i in range(len(flat)):
             flat[i] = jolted(flat[i], u, eta, start)
     return x
+
+
+@helper
+def _snapshot(h: Any, noise: Any) -> Any:
+    """A copy of the state as an operand."""
+    copy = _copied(h)
+    if not silent(noise, Site.H_SNAPSHOT):
+        u, eta = noise[0][Site.H_SNAPSHOT, 0], noise[0][Site.H_SNAPSHOT, 1]
+        start, flat = stream(noise, Site.H_SNAPSHOT), copy.reshape(-1)
+        for i in range(len(flat)):
+            flat[i] = jolted_on_grid(flat[i], u, eta, start)
+    return copy
 
 
 @helper

@@ -14,7 +14,7 @@ import numpy as np
 
 from ._checks import multiple, noise_source, per_run, row_starts
 from ._compiled import helper, kernel, run_tasks
-from ._noise import SIGNIFICAND, jolted_slowly, noise_of, rounded, silent, steady_bits, stream, walked
+from ._noise import SIGNIFICAND, jolted_slowly, noise_of, rounded, rounded_slowly, silent, steady_bits, stream, walked
 from .sites import Site
 
 LANES = 64  # fewer would read q and k from memory more often
@@ -114,7 +114,7 @@ def _scan(
         for t in range(starts[row], starts[row + 1]):
             k_t, q_t, v_t = k[in_k, t, key_head], q[in_q, t, key_head], v[in_v, t, head]
             exponent = rounded(g[in_g, t, head], noise, Site.DECAY_EXPONENT)
-            _decay(tile, rounded(exp(exponent), noise, Site.DECAY))
+            _decay(tile, rounded_slowly(exp(exponent), noise, Site.DECAY))
             _round_tile(tile, noise, Site.STATE_DECAY, True)
 
             operand = _snapshot(tile, narrow, noise)

@@ -77,7 +77,7 @@ class Site(IntEnum):
 
     # delta rule, in chunks
     CUMGATE = auto()
-    """Cumulative gate G: each partial sum, carried on to the next, and G_i once more as an exponent (|G| u absolute)."""
+    """Cumulative gate G: each partial sum, handed on to the next, and G_i again as an exponent (|G| u absolute)."""
     GATE_EXP = auto()
     """exp(G_i - G_j) below the diagonal, exp(G_i) and exp(G_last - G_i)."""
     KK_DOT = auto()

@@ -27,7 +27,7 @@ from gdn_verify.cases.contract import (
 from gdn_verify.cases.presentation import IndexType, Poison, Presentation
 from gdn_verify.cases.values import Betas, Fill, Gates, States, Taps, Values, Vectors
 from gdn_verify.checks.question import ask, double
-from gdn_verify.feed import TORCH, Feed, feed, initial_pools, pools_after
+from gdn_verify.feed import Feed, feed, initial_pools, pools_after
 from gdn_verify.kernels.stages import unpack
 from gdn_verify.paths.fallback import Fallback
 from gdn_verify.paths.fla import FlaRecurrent
@@ -64,6 +64,7 @@ def slot_stride(name: str) -> Callable[[Feed], int]:
     return lambda feed: feed.launch[name].stride(0)
 
 
+SHIFTED = ("qkvz", "ba", "ssm_pool", "conv_pool", "out")
 SEEN: dict[str, tuple[object, Callable[[Feed], object], object]] = {
     # field: the value given, what is looked at in the launch, what it must be
     "packing": (Packing.INTERLEAVED, lambda f: _unpacked(f, "interleaved"), True),
@@ -71,10 +72,11 @@ SEEN: dict[str, tuple[object, Callable[[Feed], object], object]] = {
     "conv_layout": (ConvLayout.D_CONTIGUOUS, lambda f: f.launch["conv_pool"].stride()[1:], (1, GEOMETRY.D)),
     "slot_pad": (5, slot_stride("ssm_pool"), 4 * 3 * 4 + 5),
     "row_pad": (3, slot_stride("qkvz"), 2 * (2 * 4 + 4 * 3) + 3),
-    "misalign": (1, lambda f: {f.launch[n].data_ptr() % 256 for n in ("qkvz", "ba", "ssm_pool", "conv_pool", "out")}, {2}),
+    "misalign": (1, lambda f: {f.launch[name].data_ptr() % 256 for name in SHIFTED}, {2}),
     "index_type": (IndexType.I64, lambda f: f.launch["state_indices"].dtype, torch.int64),
     "sentinel": (-7, lambda f: f.launch["state_indices"][1].tolist(), [-7, -7, -7]),
     "first_slot": (1, lambda f: f.launch["state_indices"][0].tolist(), [2, 5, 7]),
+    "table_pad": (2, slot_stride("state_indices"), 3 + 2),
     "poison": (Poison.HUGE, lambda f: bool(poisoned(f.launch["out"], Poison.HUGE).all()), True),
 }  # fmt: skip
 
@@ -183,11 +185,12 @@ def test_inputs_are_the_recipes_rounded_to_nearest():
         want = torch.from_numpy(value).float().to(torch.bfloat16)
         assert same(feed.rounded[name], want)
     for name, value in problem.parameters(CASE, LAYER.capabilities.span).items():
-        assert same(feed.launch[name], torch.from_numpy(value.astype(np.float32)).to(torch.float16))
+        dtype = torch.float16 if name in ("A_log", "dt_bias") else torch.float32
+        assert same(feed.launch[name], torch.from_numpy(value.astype(np.float32)).to(dtype))
 
 
 def test_the_oracle_is_asked_what_the_launch_holds():
-    """Live tokens of the unpacked projections, states and histories from the pools: the same numbers to the last bit."""
+    """Live tokens of the unpacked projections, states and histories from the pools: the same to the last bit."""
     feed = fed(packing=Packing.INTERLEAVED, first_slot=1, slot_pad=3, row_pad=2, state_order=StateOrder.KV)
     asked = ask(feed, LAYER.capabilities.span)
     live, launch, g = torch.from_numpy(feed.live_tokens), feed.launch, GEOMETRY

@@ -64,6 +64,7 @@ class FlaRecurrent(Fla):
 
     name = "fla-recurrent"
     function = "fused_recurrent_gated_delta_rule"
+    least_reach = 0.15
     kernels = ("fused_recurrent_gated_delta_rule_fwd_kernel",)
     capabilities = Capabilities(
         span=Span(Stage.DELTA, Stage.DELTA),
@@ -82,6 +83,7 @@ class FlaChunk(Fla):
 
     name = "fla-chunk"
     function = "chunk_gated_delta_rule"
+    least_reach = 0.03
     kernels = (
         "l2norm_fwd_kernel",
         "chunk_local_cumsum",

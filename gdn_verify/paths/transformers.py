@@ -28,6 +28,7 @@ class Transformers(Path):
     """One of the two functions; equal lengths go as one batch, others row by row, as the model would."""
 
     hosts = ("cpu", "cuda", "rocm")
+    least_reach = 0.01
     capabilities = Capabilities(
         span=Span(Stage.DELTA, Stage.DELTA),
         groups=frozenset({Group.DECODE, Group.PREFILL}),

