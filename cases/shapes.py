@@ -302,6 +302,7 @@ def shape_pool(capabilities: Capabilities, n: int, seed: int = 0, *, size: Size 
     """
     kinds = [kind for kind in capabilities.kinds if kind is not Kind.MIXED]
     drawn = [s for kind in kinds for s in draw_cases(shapes(capabilities, kind, size), 16 * n, seed)]
+    drawn = [s for s in drawn if s.options.scale != 0.0]  # hides everything but the state, and n shapes are few
     pool = list(_production(capabilities, size))[:n]
     seen = {feature for shape in pool for feature in _features(shape)}
     while drawn and len(pool) < n:

@@ -111,11 +111,16 @@ def _chunk(q: Any, k: Any, v: Any, g: Any, beta: Any, h: Any, noise: Any) -> Any
     snapshot = _snapshot(h, noise)
 
     kk = _product(k, kt, False, noise, Site.KK_DOT)
-    T = _inverse(_masked(kk, between, beta, 1, noise, Site.KK), noise)
+    A = _masked(kk, between, beta, 1, noise, Site.KK)
     beta_v = _round(_scaled(v, beta), noise, Site.BETA_V)
     beta_k = _round(_scaled(_scaled(k, beta), from_start), noise, Site.BETA_K)
-    u = _round(_product(T, beta_v, True, noise, Site.U_DOT), noise, Site.U_CHUNK)
-    w = _round(_product(T, beta_k, True, noise, Site.W_DOT), noise, Site.W)
+    if silent(noise, Site.SOLVE_DOT):
+        T = _inverse(A, noise)
+        u, w = _product(T, beta_v, True, noise, Site.U_DOT), _product(T, beta_k, True, noise, Site.W_DOT)
+    else:
+        u, w = _solved(A, beta_v, noise), _solved(A, beta_k, noise)
+    _round(u, noise, Site.U_CHUNK)
+    _round(w, noise, Site.W)
     v_new = _plus(u, -1.0, _product(w, snapshot, False, noise, Site.WH_DOT))
     tail = _round(_scaled(v_new, to_end), noise, Site.V_TAIL)
     _round(v_new, noise, Site.V_NEW)
@@ -185,6 +190,18 @@ def _inverse(A: Any, noise: Any) -> Any:
         T[i, i] = 1.0
     _round_below(T, 1, noise, Site.INVERSE)
     return T
+
+
+@helper
+def _solved(A: Any, right: Any, noise: Any) -> Any:
+    """x of (I + A) x = right for strictly lower A, row after row: x_i = right_i - Σ_{l<i} A_il x_l."""
+    x, sums, squares = _copied(right), np.empty(right.shape[1]), np.empty(right.shape[1])
+    start = stream(noise, Site.SOLVE_DOT)
+    for i in range(1, len(A)):
+        _sum_rows(A, i, i, x, sums, squares, noise, Site.SOLVE_DOT, start)
+        for j in range(len(sums)):
+            x[i, j] -= sums[j]
+    return x
 
 
 @helper

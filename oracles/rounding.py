@@ -111,9 +111,18 @@ TF32 = 2.0**14
 rounded on sm_90 (golden vectors `dot_tf32_left`, `dot_tf32_right`)."""
 
 
-def chunked_float32(dtypes: DTypes, *, chunk: int = 64, store: DType | None = None) -> Rounding:
-    """A chunked algorithm in float32 throughout; only results are narrower."""
+def chunked_float32(
+    dtypes: DTypes, *, chunk: int = 64, store: DType | None = None, solves: bool = False, serial: int = 1
+) -> Rounding:
+    """A chunked algorithm in float32 throughout; only results are narrower.
+
+    `solves`: u and w come from triangular solves and not from products with the inverse. `serial`: how many terms the
+    products over K sum one after the other, K for a BLAS (see `sequential_float32`).
+    """
     narrow: _Sites = {Site.OUT: (dtypes.activation, 1), Site.STORE: (store or dtypes.state, 1)}
+    narrow |= {site: (F32, sqrt(serial)) for site in (Site.KK_DOT, Site.WH_DOT, Site.QH_DOT, Site.QK_DOT)}
+    if solves:
+        narrow[Site.SOLVE_DOT] = (F32, 1)
     sites = {**QK_NORM, **CHUNKED, **narrow}
     return declare(sites, dtypes, store=store, algorithm=Algorithm.CHUNKED, chunk=chunk)
 

@@ -88,6 +88,10 @@ class Site(IntEnum):
     """Accumulation inside the triangular inverse; later rows are computed from the perturbed ones."""
     INVERSE = auto()
     """Entries of the inverse below its unit diagonal, rounded once it is complete."""
+    SOLVE_DOT = auto()
+    """Accumulation of Σ A_ij u_j and Σ A_ij w_j where u and w come from a triangular solve instead of the inverse:
+    with alike keys its partial sums are far larger than those of a product with the inverse. It replaces INVERSE_DOT,
+    INVERSE, U_DOT and W_DOT."""
     BETA_V = auto()
     """Operand β v."""
     BETA_K = auto()

@@ -15,9 +15,9 @@ from gdn_verify.oracles.noise import RUNS, RUNS_BEFORE_ACCUSATION, Expected, Rou
 from gdn_verify.paths.base import Outputs
 from gdn_verify.verdict import Check, Finding
 
-DOUBTFUL = 0.45
-"""From this share of the threshold on (a ratio of about 3) the budget is drawn again from more runs: 32 estimate one
-scalar's spread too loosely, and both an accusation and a reported worst ratio should rest on more."""
+DRAWS = ((RUNS, 0.35), (128, 0.6), (RUNS_BEFORE_ACCUSATION, 1.0))
+"""Perturbed runs, and the share of the threshold up to which their budget is believed: 32 runs estimate one scalar's
+spread too loosely, and an accusation, or a reported worst ratio, should rest on more."""
 
 _GATE_RESULTS = ("g", "beta", "q_hat", "k_hat")
 _AXES = {
@@ -51,12 +51,11 @@ def judge(
     or broadcast silently. Before an accusation the budget is drawn again from more runs.
     """
     observed = rows(observed)
-    expected = stored_only(expect(problem, rounding, runs=RUNS), stored)
-    worst = _worst(expected, observed)
-    if worst > DOUBTFUL * threshold(_rows(expected, observed)):
-        expected = stored_only(expect(problem, rounding, runs=RUNS_BEFORE_ACCUSATION), stored)
-        worst = _worst(expected, observed)
-    limit = threshold(_rows(expected, observed))
+    for runs, trusted in DRAWS:
+        expected = stored_only(expect(problem, rounding, runs=runs), stored)
+        worst, limit = _worst(expected, observed), threshold(_rows(expected, observed))
+        if worst <= trusted * limit:
+            break
     named = ((name, expected[name], observed[name]) for name in observed)
     findings = tuple(f for name, want, got in named if (f := _accuse(name, want, got, limit, where)) is not None)
     return Judged(findings, worst, expected)

@@ -88,7 +88,8 @@ class Transformers(Path):
 
     def rounding(self, case: Case, host: str) -> Rounding:
         if self._algorithm is Algorithm.CHUNKED:
-            return chunked_float32(case.dtypes, store=DType.F32)
+            # torch.linalg.solve_triangular, and products of a BLAS
+            return chunked_float32(case.dtypes, store=DType.F32, solves=True, serial=case.geometry.K)
         return sequential_float32(case.dtypes, store=DType.F32)
 
 

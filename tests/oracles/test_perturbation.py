@@ -68,7 +68,7 @@ LIVE: list[tuple[Stage, tuple[bool, ...], str]] = [
     (by_token, SECOND, "STORE"),
     (in_chunks, BOTH, "STATE_DECAY STATE_UPDATE CUMGATE DECAY_EXPONENT GATE_EXP KK_DOT KK INVERSE_DOT INVERSE"),
     (in_chunks, BOTH, "BETA_V BETA_K"),
-    (in_chunks, BOTH, "U_DOT U_CHUNK W_DOT W H_SNAPSHOT WH_DOT V_TAIL KV_DOT"),
+    (in_chunks, BOTH, "U_DOT U_CHUNK W_DOT W SOLVE_DOT H_SNAPSHOT WH_DOT V_TAIL KV_DOT"),
     (in_chunks, FIRST, "OUT V_NEW QH_DOT QK_DOT QK PV_DOT"),
     (in_chunks, SECOND, "STORE"),
     (gated_norm, (True,), "NORM_SUM NORM_SCALE NORM_VALUE NORM_GATE NORM_OUT"),
