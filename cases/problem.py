@@ -6,6 +6,8 @@ the edge, so that no value depends on somebody's exp or sigmoid and all bits are
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from gdn_verify.cases import values as recipe
@@ -85,7 +87,7 @@ def _channels(case: Case, name: str, tokens: int) -> Array:
     q = recipe.vectors(values.q, values.seed, name + "/q", (tokens, g.H, g.K))
     k = recipe.vectors(values.k, values.seed, name + "/k", (tokens, g.H, g.K))
     v = recipe.fill(values.v, values.seed, name + "/v", (tokens, g.HV, g.V))
-    return np.concatenate([part.reshape(tokens, -1) for part in (q, k, v)], axis=1)
+    return np.concatenate([part.reshape(tokens, math.prod(part.shape[1:])) for part in (q, k, v)], axis=1)
 
 
 def _gates(case: Case, batch: Batch, tag: str, tokens: int, span: Span) -> dict[str, Array]:

@@ -119,7 +119,7 @@ def _idle_states(feed: Feed, final_state: Tensor | None) -> Iterator[Finding]:
 
 
 def _passed_through(feed: Feed) -> Iterator[Finding]:
-    """z leaves the unpack stage as it came, for every token."""
+    """z leaves the unpack stage as it came, for live tokens; what padding holds is the path's to declare."""
     if "z_out" in feed.launch.tensors:
         live = torch.from_numpy(feed.live_tokens)
         got = feed.launch["z_out"].cpu()
