@@ -15,6 +15,7 @@ CORPUS = Path(gate.__file__).parent / "cases" / "corpus"
 HEALTHY = {
     "blas-sums-in-order": ("transformers-chunk", "cpu"),
     "a-weak-decay-stagnates": ("fla-recurrent", "interpreter"),
+    "equal-keys-sum-in-order": ("fla-recurrent", "interpreter"),
 }
 SMALL = 3.2
 """Healthy ratios stay near 3 and below: accusations start at about 7."""
