@@ -18,8 +18,7 @@ def operations(names: str) -> set[str]:
     return {f"create_{name}" for name in names.split()}
 
 
-# Every operation of the builder, by what it does to bfloat16. A new Triton's new operation fails
-# `test_every_builder_operation_is_accounted_for` until somebody has decided.
+# By what they do to bfloat16; a new operation fails `test_every_builder_operation_is_accounted_for` until decided.
 UNARY = operations("ceil cos erf exp exp2 fabs floor log log2 rsqrt sin sqrt precise_sqrt")
 BINARY = operations("fadd fsub fmul fdiv frem precise_divf")
 EXTREMA = operations("minimumf minnumf maximumf maxnumf")
