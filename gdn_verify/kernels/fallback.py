@@ -109,6 +109,11 @@ class Layer:
         return 2 * self.num_k_heads * self.head_k_dim + self.num_v_heads * self.head_v_dim
 
     @property
+    def q_scale(self) -> float:
+        """The factor of q̂: `scale`, or K^-½."""
+        return self.head_k_dim**-0.5 if self.scale is None else self.scale
+
+    @property
     def geometry(self) -> tuple[int, int, int, int]:
         """(H, HV, K, V)."""
         return self.num_k_heads, self.num_v_heads, self.head_k_dim, self.head_v_dim

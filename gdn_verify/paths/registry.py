@@ -20,9 +20,9 @@ class BrokenPluginError(ImportError):
 
 
 def _own() -> Iterable[Path]:
-    from gdn_verify.paths import fallback, fla, transformers
+    from gdn_verify.paths import fallback, fla, fused, transformers
 
-    return (*fallback.paths(), *transformers.paths(), *fla.paths())
+    return (*fallback.paths(), *fused.paths(), *transformers.paths(), *fla.paths())
 
 
 @cache

@@ -1,0 +1,300 @@
+"""One launch for a decode step: conv, gates, q/k norm, delta rule and gated norm, from packed inputs to output.
+
+A program owns `HEADS` value heads of one row (one, or all of a key head), or one of `SPLITS` slices of a head's V rows.
+It walks over its rows of the state in tiles [BV, K], `STEPS` a head, each read once, updated in registers and written
+back. The state is nearly all of the traffic; everything else hides behind its first load.
+
+Both sums over K run on the state as it was read, side by side, with q and k as the conv left them:
+
+    S k, S q  →  u = β (v - e^g (S k) ρ_k),   o = e^g (S q) ρ_q + u (k·q) ρ_k ρ_q,   S ← e^g S + (u ρ_k) kᵀ
+
+which is equation 4 with h q̂ = (e^g S + u k̂ᵀ) q̂ multiplied out; ρ are the reciprocal norms. So the norms are needed
+only after the sums, and a row's sums need one exchange among threads instead of two.
+
+**The conv state of a key head** is read by `SHARERS` programs and shifted in place, so a shift must not begin before
+all of them have read. None waits: each takes a ticket when it is done, and the last to arrive writes. Why this is
+free of races on both vendors:
+
+- A program takes its ticket after its outputs o exist, and the amount it adds depends on their sum of squares, which
+  is exchanged among all its warps. Each thread's loads of history have therefore returned before the ticket is taken:
+  by data dependence, not by trust in a fence (on AMD a barrier does not wait for outstanding loads). What a load has
+  returned, no later store can change. So the order `relaxed` suffices for the conv state.
+- The last arriver stores only after its ticket came back, by control dependence.
+- With V split (and a norm), partial outputs cross programs through memory: they are stored before the ticket, the
+  ticket is `acq_rel` at device scope with a barrier before it, and the last arriver loads them past its L1 (`.cg`).
+- A program's own v channels are shifted by itself, after a barrier behind the same dependence.
+
+Tickets belong to (slot, key head), not to a launch: launches that run at once on one pool have distinct slots, or they
+race on the state anyway. A row adds up to exactly `QUANTUM`, so nothing is reset, launches of different `SHARERS` mix,
+and a launch that names a slot twice, which is illegal, leaves the tickets whole.
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from gdn_verify.kernels.triton.equations import (
+    activate,
+    b_column,
+    convolve,
+    decay_and_beta,
+    k_step,
+    load,
+    load_history,
+    load_taps,
+    q_column,
+    store_shifted,
+    v_column,
+    z_step,
+)
+
+QUANTUM = tl.constexpr(192)
+"""What a row adds to a ticket: a multiple of every r · SPLITS for ratios in {1, 2, 3, 4, 6, 8} and up to 8 splits."""
+
+
+@triton.jit
+def add3(a0, a1, a2, b0, b1, b2):  # type: ignore[no-untyped-def]
+    """Three sums in one reduction."""
+    return a0 + b0, a1 + b1, a2 + b2
+
+
+@triton.jit
+def add2(a0, a1, b0, b1):  # type: ignore[no-untyped-def]
+    """Two sums in one reduction."""
+    return a0 + b0, a1 + b1
+
+
+@triton.jit
+def pick(tile, step, t):  # type: ignore[no-untyped-def]
+    """Row t of a tile [TP, BV]."""
+    return tl.sum(tl.where((step == t)[:, None], tile, 0.0), 0)
+
+
+@triton.jit
+def update_tile(state, k, q, v, decay, beta, rho_k, rho_q, kq):  # type: ignore[no-untyped-def]
+    """(next state, o) of one tile: `state` [BV, KS, KK], k and q [1, KS, KK], v [BV]; `kq` is k̂·q̂."""
+    old = state.to(tl.float32)
+    sk = tl.sum(tl.sum(old * k, 1), 1)
+    sq = tl.sum(tl.sum(old * q, 1), 1)
+    u = beta * (v - sk * (decay * rho_k))
+    o = sq * (decay * rho_q) + u * kq
+    return old * decay + (u * rho_k)[:, None, None] * k, o
+
+
+@triton.jit
+def normalised(o, squares, z, weight, eps, V: tl.constexpr, SILU: tl.constexpr):  # type: ignore[no-untyped-def]
+    """Equation 5; `squares` is the sum of o² of the head, broadcast against o."""
+    rho = tl.rsqrt(squares / V + eps)
+    return o * rho * weight.to(tl.float32) * activate(z.to(tl.float32), SILU)
+
+
+@triton.jit
+def find_row(state_indices, query_start_loc, unit, num_rows, num_tokens, num_slots, stride_index, PAD: tl.constexpr):  # type: ignore[no-untyped-def]
+    """(slot, token, live, first, stop) of row `unit`; tokens [first, stop) are those of a row that is padding."""
+    here = unit < num_rows
+    slot = tl.load(state_indices + unit * stride_index, mask=here, other=-1).to(tl.int64)
+    legal = (slot >= 0) & (slot < num_slots)
+    if PAD is not None:
+        legal = legal & (slot != PAD)
+    if query_start_loc is None:
+        first = unit
+        stop = unit + 1
+    else:
+        first = tl.load(query_start_loc + unit, mask=here, other=0).to(tl.int64)
+        stop = tl.load(query_start_loc + unit + 1, mask=here, other=0).to(tl.int64)
+    live = legal & (stop - first == 1) & (first >= 0) & (first < num_tokens)
+    if legal:
+        stop = first
+    return slot, first, live, first, tl.minimum(stop, num_tokens)
+
+
+@triton.jit(do_not_specialize=["num_rows", "num_tokens", "num_slots"])
+def gdn_decode_kernel(  # type: ignore[no-untyped-def]
+    x, ba, conv_weight, conv_bias, conv_pool, A_log, dt_bias, pool, state_indices, query_start_loc, norm_weight,
+    out, z_out, partial, tickets,
+    num_rows, num_tokens, num_slots, scale, qk_norm_eps, norm_eps, threshold, beta_scale,
+    stride_x, stride_ba, stride_conv, stride_pool, stride_index, stride_out, stride_z,
+    H: tl.constexpr, HV: tl.constexpr, K: tl.constexpr, V: tl.constexpr, W: tl.constexpr,
+    CONV: tl.constexpr, X_INTERLEAVED: tl.constexpr, BA_INTERLEAVED: tl.constexpr, CONV_SILU: tl.constexpr,
+    NORM_SILU: tl.constexpr, STATE_KV: tl.constexpr, STRIDE_D: tl.constexpr, STRIDE_C: tl.constexpr,
+    TAPS_IN_WORD: tl.constexpr, PAD: tl.constexpr, ZERO_PADS: tl.constexpr,
+    HEADS: tl.constexpr, SPLITS: tl.constexpr, STEPS: tl.constexpr, BV: tl.constexpr, KS: tl.constexpr,
+    KK: tl.constexpr, TP: tl.constexpr, RP: tl.constexpr, VP: tl.constexpr,
+):  # fmt: skip
+    """See the module; `decode.fused_decode` gives shapes and meanings. TP, RP, VP are powers of two that hold the
+    program's steps, the ratio and V."""
+    R: tl.constexpr = HV // H
+    GROUPS: tl.constexpr = HV // HEADS
+    SHARERS: tl.constexpr = (R // HEADS) * SPLITS
+    NORM: tl.constexpr = norm_weight is not None
+    JOIN: tl.constexpr = NORM and SPLITS > 1
+    STEPS_IN_ALL: tl.constexpr = HEADS * STEPS
+    EVEN_K: tl.constexpr = KS * KK == K
+    EVEN_V: tl.constexpr = SPLITS * STEPS * BV == V
+
+    pid = tl.program_id(0)
+    split = pid % SPLITS
+    head0 = (pid // SPLITS) % GROUPS * HEADS
+    unit = (pid // (SPLITS * GROUPS)).to(tl.int64)
+    key_head = head0 // R
+    slot, token, live, first, stop = find_row(
+        state_indices, query_start_loc, unit, num_rows, num_tokens, num_slots, stride_index, PAD
+    )
+
+    # Coordinates: q and k channels [KS, KK], the program's rows of V [TP, BV]. A thread holds KK-adjacent columns.
+    kk = tl.arange(0, KS)[:, None] * KK + tl.arange(0, KK)[None, :]
+    k_mask = None if EVEN_K else kk < K
+    step = tl.arange(0, TP)
+    lane = tl.arange(0, BV)
+    head = head0 + step // STEPS
+    column = (split * STEPS * BV + (step % STEPS) * BV)[:, None] + lane[None, :]
+    inside = (step < STEPS_IN_ALL)[:, None] & (column < V)
+    value = head[:, None] * V + column
+    x_value = v_column(key_head, head, H, R, K, V, X_INTERLEAVED)[:, None] + column
+
+    if z_out is not None:
+        if unit < num_tokens:
+            z = tl.load(x + unit * stride_x + x_value + z_step(H, R, V, X_INTERLEAVED), mask=inside, other=0)
+            tl.store(z_out + unit * stride_z + value, z, mask=inside)
+    if ZERO_PADS:
+        nothing = tl.zeros([TP, BV], out.dtype.element_ty)
+        for t in range(first, stop):
+            tl.store(out + t * stride_out + value, nothing, mask=inside)
+        if query_start_loc is not None:
+            if (unit < num_tokens) & (unit >= tl.load(query_start_loc + num_rows)):
+                tl.store(out + unit * stride_out + value, nothing, mask=inside)
+    if not live:
+        return
+
+    # Everything that needs no slot is asked for first, then what the slot leads to.
+    x_row = x + token * stride_x
+    pair = tl.arange(0, 2)[None, None, :]
+    qk_mask = None if EVEN_K else (kk < K)[:, :, None] & (pair >= 0)
+    x_qk = load(
+        x_row + (q_column(key_head, H, R, K, V, X_INTERLEAVED) + kk)[:, :, None] + pair * k_step(H, K, X_INTERLEAVED),
+        qk_mask,
+    )
+    x_v = tl.load(x_row + x_value, mask=inside, other=0)
+    ba_row = ba + token * stride_ba
+    a_step: tl.constexpr = R if BA_INTERLEAVED else HV
+    gate_head = head0 if HEADS == 1 else tl.minimum(head, HV - 1)
+    gate_b = tl.load(ba_row + b_column(key_head, gate_head, R, BA_INTERLEAVED))
+    gate_a = tl.load(ba_row + b_column(key_head, gate_head, R, BA_INTERLEAVED) + a_step)
+    gate_A = tl.load(A_log + gate_head)
+    gate_dt = tl.load(dt_bias + gate_head)
+    qk_channel = (key_head * K + kk)[:, :, None] + pair * (H * K)
+    v_channel = 2 * H * K + value
+    if CONV:
+        qk_taps = load_taps(conv_weight, qk_channel, qk_mask, W, TAPS_IN_WORD)
+        v_taps = load_taps(conv_weight, v_channel, inside, W, TAPS_IN_WORD)
+        qk_bias = None if conv_bias is None else load(conv_bias + qk_channel, qk_mask)
+        v_bias = None if conv_bias is None else load(conv_bias + v_channel, inside)
+
+    v_step: tl.constexpr = 1 if STATE_KV else K
+    c_step: tl.constexpr = V if STATE_KV else 1
+    tile = (lane * v_step)[:, None, None] + (kk * c_step)[None, :, :]
+    state = pool + slot * stride_pool + (head0 * V * K + split * STEPS * BV * v_step)
+    k_inside = (kk < K)[None, :, :]
+    v_left = V - split * STEPS * BV - lane
+    mask = None if EVEN_K and EVEN_V else k_inside & (v_left > 0)[:, None, None]
+    old = load(state + tile, mask)
+    if CONV:
+        conv_slot = conv_pool + slot * stride_conv
+        qk_history = load_history(conv_slot, qk_channel, qk_mask, 0, W, STRIDE_D, STRIDE_C)
+        v_history = load_history(conv_slot, v_channel, inside, 0, W, STRIDE_D, STRIDE_C)
+    if NORM:
+        if JOIN:  # whichever program arrives last normalises all heads of the key head
+            join_head = key_head * R + tl.arange(0, RP)
+            join_column = tl.arange(0, VP)[None, :]
+            z_mask = (tl.arange(0, RP) < R)[:, None] & (join_column < V)
+            z_value = join_head[:, None] * V + join_column
+            z_at = v_column(key_head, join_head, H, R, K, V, X_INTERLEAVED)[:, None] + join_column
+            weight = load(norm_weight + join_column, None if VP == V else join_column < V)
+        else:
+            z_mask = inside
+            z_value = value
+            z_at = x_value
+            weight = tl.load(norm_weight + column, mask=inside, other=0)
+        z = tl.load(x_row + z_at + z_step(H, R, V, X_INTERLEAVED), mask=z_mask, other=0)
+
+    if CONV:
+        q, k = tl.split(convolve(qk_history, x_qk, qk_taps, qk_bias, W, CONV_SILU))
+        v = convolve(v_history, x_v, v_taps, v_bias, W, CONV_SILU)
+    else:
+        q, k = tl.split(x_qk.to(tl.float32))
+        v = x_v.to(tl.float32)
+    qq, kk_sum, qk = tl.reduce((q * q, k * k, q * k), 1, add3)
+    qq, kk_sum, qk = tl.reduce((qq, kk_sum, qk), 0, add3)
+    rho_q = tl.rsqrt(qq + qk_norm_eps) * scale
+    rho_k = tl.rsqrt(kk_sum + qk_norm_eps)
+    kq = qk * rho_q * rho_k
+    decay, beta = decay_and_beta(gate_A, gate_dt, gate_a, gate_b, threshold, beta_scale)
+    q = q[None, :, :]
+    k = k[None, :, :]
+
+    # The delta rule, tile by tile; the next tile is on its way while this one is computed.
+    o = tl.zeros([TP, BV], tl.float32)
+    for t in tl.static_range(STEPS_IN_ALL):
+        at = (t // STEPS) * V * K + (t % STEPS) * BV * v_step
+        if t + 1 < STEPS_IN_ALL:
+            ahead = ((t + 1) // STEPS) * V * K + ((t + 1) % STEPS) * BV * v_step
+            ahead_mask = mask if EVEN_K and EVEN_V else k_inside & (v_left > ((t + 1) % STEPS) * BV)[:, None, None]
+            following = load(state + tile + ahead, ahead_mask)
+        if TP == 1:
+            v_t = tl.reshape(v, [BV])
+        else:
+            v_t = pick(v, step, t)
+        if HEADS == 1:
+            decay_t = decay
+            beta_t = beta
+        else:
+            decay_t, beta_t = tl.reduce((tl.where(step == t, decay, 0.0), tl.where(step == t, beta, 0.0)), 0, add2)
+        new, o_t = update_tile(old, k, q, v_t, decay_t, beta_t, rho_k, rho_q, kq)
+        if TP == 1:
+            o = tl.reshape(o_t, [1, BV])
+        else:
+            o = tl.where((step == t)[:, None], o_t[None, :], o)
+        if JOIN:
+            # Partial outputs leave before the state does: the ticket waits for them.
+            tl.store(
+                partial + (unit * HV + head0) * V + (split * STEPS + t) * BV + lane,
+                o_t,
+                mask=None if EVEN_V else v_left > t * BV,
+            )
+        tile_mask = mask if EVEN_K and EVEN_V else k_inside & (v_left > (t % STEPS) * BV)[:, None, None]
+        tl.store(state + tile + at, new.to(pool.dtype.element_ty), mask=tile_mask)
+        if t + 1 < STEPS_IN_ALL:
+            old = following
+
+    squares = tl.sum(o * o, 1)
+    total = tl.sum(squares, 0)
+    if not JOIN:
+        if NORM:
+            if HEADS == 1:
+                o = normalised(o, total, z, weight, norm_eps, V, NORM_SILU)
+            else:
+                same = (step // STEPS)[:, None] == (step // STEPS)[None, :]
+                squares = tl.sum(tl.where(same, squares[None, :], 0.0), 1)
+                o = normalised(o, squares[:, None], z, weight, norm_eps, V, NORM_SILU)
+        tl.store(out + token * stride_out + value, o.to(out.dtype.element_ty), mask=inside)
+
+    # The conv state, and what waits for the last program of this key head.
+    if CONV or JOIN:
+        tl.debug_barrier()
+        if CONV:
+            store_shifted(conv_slot, v_channel, inside, v_history, x_v, W, STRIDE_D, STRIDE_C)
+        if SHARERS == 1:
+            if CONV:
+                store_shifted(conv_slot, qk_channel, qk_mask, qk_history, x_qk, W, STRIDE_D, STRIDE_C)
+        else:
+            share = (QUANTUM // SHARERS) + (total < 0.0).to(tl.int64)  # a sum of squares is never negative
+            taken = tl.atomic_add(tickets + slot * H + key_head, share, sem="acq_rel" if JOIN else "relaxed")
+            if (taken + QUANTUM // SHARERS) % QUANTUM == 0:
+                if JOIN:
+                    whole = tl.load(partial + unit * HV * V + z_value, mask=z_mask, other=0.0, cache_modifier=".cg")
+                    squares = tl.sum(whole * whole, 1)[:, None]
+                    result = normalised(whole, squares, z, weight, norm_eps, V, NORM_SILU)
+                    tl.store(out + token * stride_out + z_value, result.to(out.dtype.element_ty), mask=z_mask)
+                if CONV:
+                    store_shifted(conv_slot, qk_channel, qk_mask, qk_history, x_qk, W, STRIDE_D, STRIDE_C)

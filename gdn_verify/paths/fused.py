@@ -1,0 +1,92 @@
+"""This project's Triton kernels: decode in one launch and in two, and speculative decode."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from importlib.util import find_spec
+
+from gdn_verify.cases.case import Case
+from gdn_verify.cases.contract import (
+    Capabilities,
+    Conventions,
+    DType,
+    Group,
+    IdRule,
+    IllegalIds,
+    Packing,
+    PadPolicy,
+    Span,
+    Stage,
+)
+from gdn_verify.oracles.noise import Rounding
+from gdn_verify.oracles.rounding import sequential_float32
+from gdn_verify.oracles.sites import Site
+from gdn_verify.paths.base import Launch, Missing, Outputs, Path
+from gdn_verify.paths.fallback import layer
+
+CONVENTIONS = Conventions(
+    pads=tuple((stage, IdRule.OUTSIDE) for stage in (Stage.CONV, Stage.DELTA)),
+    illegal_ids=IllegalIds.NO_OP,
+    pad_outputs=(("out", PadPolicy.ZEROS), ("z_out", PadPolicy.UNSPECIFIED)),
+)
+
+
+class Fused(Path):
+    """What these paths share: where they run, how they pad, what they round."""
+
+    hosts = ("interpreter", "cuda", "rocm")
+    conventions = CONVENTIONS
+    least_reach = 0.2
+
+    def missing(self, host: str) -> Missing | None:
+        if find_spec("triton") is None:
+            return Missing("triton is not installed", "pip install 'gdn-verify[interpreter]'")
+        return None
+
+    def load(self, host: str) -> str:
+        import gdn_verify.kernels.triton.decode
+
+        return gdn_verify.__version__
+
+
+class FusedDecode(Fused):
+    """`fused_decode`: packed projections to gated norm, one launch."""
+
+    name = "fused-decode"
+    kernels = ("gdn_decode_kernel",)
+    capabilities = Capabilities(
+        span=Span(Stage.UNPACK, Stage.NORM), groups=frozenset({Group.DECODE}), beta_scales=frozenset({1.0, 2.0})
+    )
+
+    def run(self, launch: Launch) -> Outputs:
+        from gdn_verify.kernels.triton.decode import fused_decode
+
+        out = fused_decode(
+            launch["qkvz"], launch["ba"], layer(launch), launch["conv_pool"], launch["ssm_pool"],
+            launch["state_indices"], query_start_loc=launch["query_start_loc"], packing=packing(launch),
+            state_order=launch.presentation.state_order.value, output=launch["out"], z_output=launch["z_out"],
+        )  # fmt: skip
+        return Outputs(o=out)
+
+    def rounding(self, case: Case, host: str) -> Rounding:
+        o = DType.F32 if Stage.NORM in self.capabilities.span else None
+        return sequential_float32(case.dtypes, conv_out=DType.F32, o=o)
+
+
+class FusedDecodeRaw(FusedDecode):
+    """`fused_decode` of a layer without a norm weight: o, and z beside it."""
+
+    name = "fused-decode-o"
+    capabilities = Capabilities(
+        span=Span(Stage.UNPACK, Stage.DELTA), groups=frozenset({Group.DECODE}), beta_scales=frozenset({1.0, 2.0})
+    )
+
+
+def packing(launch: Launch) -> str:
+    """The packing by the kernels' name."""
+    return "flat" if launch.presentation.packing is Packing.FLAT else "interleaved"
+
+
+def paths() -> Iterable[Path]:
+    """All of them."""
+    return (FusedDecode(), FusedDecodeRaw())
