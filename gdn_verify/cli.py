@@ -1,4 +1,4 @@
-"""The command line: `gdn-verify gate`, `check`, `paths`, `doctor`."""
+"""The command line: `gdn-verify gate`, `check`, `crosscompile`, `paths`, `doctor`."""
 
 from __future__ import annotations
 
@@ -14,14 +14,18 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from gdn_verify import crosscompile as crosscompiling
 from gdn_verify import gate as gates
+from gdn_verify.bench.command import app as bench
 from gdn_verify.cases.codec import CaseFileError, dumps, load
 from gdn_verify.cases.contract import Kind
+from gdn_verify.emulator.crosscompile.targets import CHIPS
 from gdn_verify.hosts import HOSTS
 from gdn_verify.mutants import PLANTED, PLANTED_IN
 from gdn_verify.paths import BrokenPluginError, Path, UnknownPathError, find, registered
 from gdn_verify.probe import probe
 from gdn_verify.profiles import PROFILES
+from gdn_verify.report.crosscompile import show as show_crosscompilation
 from gdn_verify.report.table import show
 from gdn_verify.report.tally import Report
 from gdn_verify.service import Job
@@ -32,6 +36,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+app.add_typer(bench, name="bench")
 
 RED, USAGE, BROKEN = 1, 2, 3
 """Exit statuses: 0 the gate is green, 1 it is red, 2 the command could not be understood, 3 the suite itself failed."""
@@ -155,6 +161,32 @@ def check(
     else:
         report.absent |= reasons  # nothing runs it, and the remedy may be that of any host
     _finish(report, json_file, verbose=True)
+
+
+@app.command()
+def crosscompile(
+    targets: Annotated[str, typer.Option(help="Chips, separated by commas; all seven by default.")] = "",
+    paths: Annotated[str, typer.Option(help="Paths; kernels for this project's own, or all.")] = "kernels",
+    workers: Annotated[int, typer.Option(help="Worker processes; 0 for one a core.", min=0)] = 0,
+    json_file: Json = None,
+) -> None:
+    """Compile every Triton kernel for chips that are not here; exit 1 if one does not compile, fit, or spills."""
+    chips = [CHIPS[name] for name in _words(targets, CHIPS, "target")]
+    own = [crosscompiling.KERNELS]
+    named = own if paths == "all" else _words(paths, [*own, *registered()], "path")
+    wanted = crosscompiling.subjects() if paths == "all" else named
+    with Progress(TextColumn("{task.description}"), console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("capturing")
+
+        def advance(row: crosscompiling.Row) -> None:
+            bar.update(task, description=f"{row.chip} {row.kernel}")
+
+        report = crosscompiling.run(chips, wanted, required=named, workers=workers or None, progress=advance)
+    show_crosscompilation(report, _console())
+    if json_file:
+        json_file.write_text(json.dumps(report.as_json(), indent=1) + "\n", encoding="utf-8")
+    if not report.ok:
+        raise typer.Exit(RED)
 
 
 @app.command()

@@ -20,9 +20,9 @@ class BrokenPluginError(ImportError):
 
 
 def _own() -> Iterable[Path]:
-    from gdn_verify.paths import fallback, fla, fused, transformers
+    from gdn_verify.paths import dispatch, fallback, fla, fused, transformers
 
-    return (*fallback.paths(), *fused.paths(), *transformers.paths(), *fla.paths())
+    return (*fallback.paths(), *fused.paths(), *dispatch.paths(), *transformers.paths(), *fla.paths())
 
 
 @cache

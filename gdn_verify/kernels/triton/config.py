@@ -31,8 +31,10 @@ class Sizes:
 class Config:
     """One way to cut a launch.
 
-    A program owns all value heads of a key head (`whole_key_head`), or one; V of a head is split over `splits`
-    programs and walked in tiles of `block_v` rows. `lanes` threads share a row, 16 bytes each. `maxnreg` bounds the
+    A program owns all value heads of a key head (`whole_key_head`), or one; V of each is split over `splits`
+    programs and walked in tiles of `block_v` rows. `lanes` threads share a row, 16 bytes each. With `stages` the walk is a
+    loop whose loads run that many tiles ahead through shared memory; 0 unrolls it. The
+    projections are asked for while the slot is on its way (`inputs_first`), or after the state. `maxnreg` bounds the
     registers of a thread on NVIDIA, `waves_per_eu` asks AMD's compiler for an occupancy; 0 leaves either alone.
     """
 
@@ -41,22 +43,24 @@ class Config:
     block_v: int = 64
     lanes: int = 8
     num_warps: int = 8
+    stages: int = 0
+    inputs_first: bool = True
     maxnreg: int = 0
     waves_per_eu: int = 0
 
     def __post_init__(self) -> None:
         if self.splits not in (1, 2, 4, 8):
             raise ValueError(f"splits={self.splits} is not one of 1, 2, 4, 8 (the ticket's quantum)")
-        if self.whole_key_head and self.splits > 1:
-            raise ValueError(f"splits={self.splits} with whole_key_head: split the heads first")
 
     @property
     def name(self) -> str:
         """Short, for tables: "head/4 bv32 w4"."""
         unit = "key-head" if self.whole_key_head else "head"
         split = f"/{self.splits}" if self.splits > 1 else ""
+        ahead = f" s{self.stages}" if self.stages else ""
+        ahead += "" if self.inputs_first else " late"
         limits = f" r{self.maxnreg}" * bool(self.maxnreg) + f" o{self.waves_per_eu}" * bool(self.waves_per_eu)
-        return f"{unit}{split} bv{self.block_v} l{self.lanes} w{self.num_warps}{limits}"
+        return f"{unit}{split} bv{self.block_v} l{self.lanes} w{self.num_warps}{ahead}{limits}"
 
     def constants(self, sizes: Sizes) -> dict[str, Any]:
         """The kernel's tile constants for these sizes; a tile never exceeds what there is of V and K."""
@@ -76,6 +80,8 @@ class Config:
             "TP": triton.next_power_of_2(heads * steps),
             "RP": triton.next_power_of_2(sizes.ratio),
             "VP": triton.next_power_of_2(sizes.V),
+            "STAGES": self.stages,
+            "INPUTS_FIRST": self.inputs_first,
         }
 
     def options(self, target: Target) -> dict[str, Any]:
@@ -88,20 +94,35 @@ class Config:
         return options
 
 
-SPLIT = Config(splits=4, block_v=32, num_warps=4)
-HEAD = Config(block_v=64, num_warps=8, maxnreg=128)
-KEY_HEAD = Config(whole_key_head=True, block_v=64, num_warps=8, maxnreg=128)
+SPLIT = Config(splits=8, block_v=16, num_warps=2)
+HEAD = Config(block_v=64, maxnreg=128)
+WIDE_HEAD = Config(block_v=64, lanes=16, maxnreg=128, inputs_first=False)
+KEY_HEAD = Config(whole_key_head=True, block_v=64, lanes=16, maxnreg=128, inputs_first=False)
+SMALL_TILES = Config(block_v=32, num_warps=4)
+STREAM_F32 = Config(block_v=8, lanes=16, num_warps=2, stages=5)
+STREAM_16 = Config(block_v=8, lanes=16, num_warps=1, stages=4)
+
+AMD_SPLIT = Config(splits=4, block_v=32, num_warps=4)
+AMD_HEAD = Config(block_v=32, num_warps=4)
+
+# Up to so many value heads in a launch (rows · HV), this configuration; by bytes of a number of the state. Measured
+# on one H200 with K = V = 128 (docs/decode.md): a split head feeds all processors when there are few heads; many
+# heads stream best through small tiles that run ahead in shared memory.
+NVIDIA = {
+    4: ((128, SPLIT), (256, WIDE_HEAD), (4096, KEY_HEAD), (None, STREAM_F32)),
+    2: ((64, SPLIT), (256, HEAD), (512, SMALL_TILES), (None, STREAM_16)),
+}
+# Never measured: there was no such card. Whole waves a row, no loop that needs asynchronous copies.
+AMD = {size: ((256, AMD_SPLIT), (None, AMD_HEAD)) for size in (2, 4)}
 
 
 @cache
 def choose(target: Target, rows: int, sizes: Sizes) -> Config:
     """The configuration for a launch of `rows` rows."""
-    programs = rows * sizes.HV
-    if programs <= 64:
-        return SPLIT
-    return HEAD if programs < 512 else KEY_HEAD
+    table = (AMD if target.amd else NVIDIA)[sizes.itemsize]
+    return next(config for limit, config in table if limit is None or rows * sizes.HV <= limit)
 
 
 def configurations(target: Target, sizes: Sizes) -> tuple[Config, ...]:
     """Every configuration that `choose` can return for these sizes."""
-    return tuple(dict.fromkeys(choose(target, rows, sizes) for rows in (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)))
+    return tuple(config for _, config in (AMD if target.amd else NVIDIA)[sizes.itemsize])

@@ -57,7 +57,7 @@ def fused_decode(
     check_rows(state_indices, query_start_loc)
     output = check_outputs(qkvz, layer, output, z_output)
     units = max(rows, tokens)
-    if units == 0:
+    if tokens == 0:
         return output
     target = current_target()
     config = config or choose(target, units, sizes)
@@ -78,7 +78,7 @@ def fused_decode(
         CONV=True, X_INTERLEAVED=packing == "interleaved", BA_INTERLEAVED=packing == "interleaved",
         CONV_SILU=layer.conv_activation == "silu", NORM_SILU=layer.norm_activation == "silu",
         STATE_KV=state_order == "KV", STRIDE_D=conv_pool.stride(1), STRIDE_C=conv_pool.stride(2),
-        TAPS_IN_WORD=taps_in_word(weight), PAD=pad_slot_id, ZERO_PADS=zero_pads,
+        TAPS_IN_WORD=taps_in_word(weight), PAD=pad_slot_id, ZERO_PADS=zero_pads, EARLY=not target.amd,
         **constants, **config.options(target),
     )  # fmt: skip
     return output

@@ -60,26 +60,86 @@ def add3(a0, a1, a2, b0, b1, b2):  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def add2(a0, a1, b0, b1):  # type: ignore[no-untyped-def]
-    """Two sums in one reduction."""
-    return a0 + b0, a1 + b1
+def load_inputs(  # type: ignore[no-untyped-def]
+    x_row, qk_column, v_at, weight, qk_channel, v_channel, qk_mask, inside,
+    W: tl.constexpr, TAPS_IN_WORD: tl.constexpr, CONV: tl.constexpr,
+):  # fmt: skip
+    """(q|k [KS, KK, 2], v [TP, BV], their taps); no taps without a conv."""
+    x_qk = load(x_row + qk_column, qk_mask)
+    x_v = tl.load(x_row + v_at, mask=inside, other=0)
+    qk_taps = ()
+    v_taps = ()
+    if CONV:
+        qk_taps = load_taps(weight, qk_channel, qk_mask, W, TAPS_IN_WORD)
+        v_taps = load_taps(weight, v_channel, inside, W, TAPS_IN_WORD)
+    return x_qk, x_v, qk_taps, v_taps
 
 
 @triton.jit
-def pick(tile, step, t):  # type: ignore[no-untyped-def]
-    """Row t of a tile [TP, BV]."""
-    return tl.sum(tl.where((step == t)[:, None], tile, 0.0), 0)
+def load_gates(  # type: ignore[no-untyped-def]
+    ba_row, A_log, dt_bias, key_head, head0, head, HV: tl.constexpr, R: tl.constexpr, HEADS: tl.constexpr,
+    INTERLEAVED: tl.constexpr,
+):  # fmt: skip
+    """(A_log, dt_bias, a, b): scalars of the program's one head, or [TP] of the head of each step."""
+    at = head0 if HEADS == 1 else tl.minimum(head, HV - 1)
+    column = b_column(key_head, at, R, INTERLEAVED)
+    b = tl.load(ba_row + column)
+    a = tl.load(ba_row + column + (R if INTERLEAVED else HV))
+    return tl.load(A_log + at), tl.load(dt_bias + at), a, b
 
 
 @triton.jit
-def update_tile(state, k, q, v, decay, beta, rho_k, rho_q, kq):  # type: ignore[no-untyped-def]
-    """(next state, o) of one tile: `state` [BV, KS, KK], k and q [1, KS, KK], v [BV]; `kq` is k̂·q̂."""
+def tile_offset(t, K: tl.constexpr, V: tl.constexpr, BV: tl.constexpr, STEPS: tl.constexpr, STATE_KV: tl.constexpr):  # type: ignore[no-untyped-def]
+    """From the program's first tile of the state to its t-th, in numbers."""
+    return (t // STEPS) * V * K + (t % STEPS) * BV * (1 if STATE_KV else K)
+
+
+@triton.jit
+def tile_inside(kk, lane, v_end, t, K: tl.constexpr, BV: tl.constexpr, STEPS: tl.constexpr):  # type: ignore[no-untyped-def]
+    """[BV, KS, KK]: what of the t-th tile lies within K and V."""
+    return (kk < K)[None, :, :] & (lane < v_end - (t % STEPS) * BV)[:, None, None]
+
+
+@triton.jit
+def load_tile(at, inside, EVEN: tl.constexpr):  # type: ignore[no-untyped-def]
+    """A tile of the state, in the pool's dtype; EVEN where no tile is cut off, which costs no predicate then."""
+    return tl.load(at) if EVEN else tl.load(at, mask=inside, other=0)
+
+
+@triton.jit
+def store_tile(at, tile, inside, EVEN: tl.constexpr):  # type: ignore[no-untyped-def]
+    """Rounds a tile to the pool's dtype, to nearest even, and stores it."""
+    if EVEN:
+        tl.store(at, tile.to(at.dtype.element_ty))
+    else:
+        tl.store(at, tile.to(at.dtype.element_ty), mask=inside)
+
+
+@triton.jit
+def at_step(vector, step, t, HEADS: tl.constexpr):  # type: ignore[no-untyped-def]
+    """The gate of the t-th tile's head; a program of one head has it as a scalar."""
+    return vector if HEADS == 1 else tl.sum(tl.where(step == t, vector, 0.0), 0)
+
+
+@triton.jit
+def update_tile(  # type: ignore[no-untyped-def]
+    state, k, q, v, decay, beta, rho_k, rho_q, kq, step, t, HEADS: tl.constexpr, TP: tl.constexpr, BV: tl.constexpr
+):
+    """(next state, o) of the t-th tile: `state` [BV, KS, KK], k and q [1, KS, KK], v [TP, BV]; `kq` is k̂·q̂."""
+    v_t = tl.reshape(v, [BV]) if TP == 1 else tl.sum(tl.where((step == t)[:, None], v, 0.0), 0)
+    decay = at_step(decay, step, t, HEADS)
     old = state.to(tl.float32)
     sk = tl.sum(tl.sum(old * k, 1), 1)
     sq = tl.sum(tl.sum(old * q, 1), 1)
-    u = beta * (v - sk * (decay * rho_k))
+    u = at_step(beta, step, t, HEADS) * (v_t - sk * (decay * rho_k))
     o = sq * (decay * rho_q) + u * kq
     return old * decay + (u * rho_k)[:, None, None] * k, o
+
+
+@triton.jit
+def place(tile, row, step, t, TP: tl.constexpr, BV: tl.constexpr):  # type: ignore[no-untyped-def]
+    """`tile` [TP, BV] with `row` as its t-th."""
+    return tl.reshape(row, [1, BV]) if TP == 1 else tl.where((step == t)[:, None], row[None, :], tile)
 
 
 @triton.jit
@@ -104,9 +164,10 @@ def find_row(state_indices, query_start_loc, unit, num_rows, num_tokens, num_slo
         first = tl.load(query_start_loc + unit, mask=here, other=0).to(tl.int64)
         stop = tl.load(query_start_loc + unit + 1, mask=here, other=0).to(tl.int64)
     live = legal & (stop - first == 1) & (first >= 0) & (first < num_tokens)
+    token = tl.minimum(tl.maximum(first, 0), num_tokens - 1)
     if legal:
         stop = first
-    return slot, first, live, first, tl.minimum(stop, num_tokens)
+    return slot, token, live, first, tl.minimum(stop, num_tokens)
 
 
 @triton.jit(do_not_specialize=["num_rows", "num_tokens", "num_slots"])
@@ -118,9 +179,10 @@ def gdn_decode_kernel(  # type: ignore[no-untyped-def]
     H: tl.constexpr, HV: tl.constexpr, K: tl.constexpr, V: tl.constexpr, W: tl.constexpr,
     CONV: tl.constexpr, X_INTERLEAVED: tl.constexpr, BA_INTERLEAVED: tl.constexpr, CONV_SILU: tl.constexpr,
     NORM_SILU: tl.constexpr, STATE_KV: tl.constexpr, STRIDE_D: tl.constexpr, STRIDE_C: tl.constexpr,
-    TAPS_IN_WORD: tl.constexpr, PAD: tl.constexpr, ZERO_PADS: tl.constexpr,
+    TAPS_IN_WORD: tl.constexpr, PAD: tl.constexpr, ZERO_PADS: tl.constexpr, EARLY: tl.constexpr,
     HEADS: tl.constexpr, SPLITS: tl.constexpr, STEPS: tl.constexpr, BV: tl.constexpr, KS: tl.constexpr,
-    KK: tl.constexpr, TP: tl.constexpr, RP: tl.constexpr, VP: tl.constexpr,
+    KK: tl.constexpr, TP: tl.constexpr, RP: tl.constexpr, VP: tl.constexpr, STAGES: tl.constexpr,
+    INPUTS_FIRST: tl.constexpr,
 ):  # fmt: skip
     """See the module; `decode.fused_decode` gives shapes and meanings. TP, RP, VP are powers of two that hold the
     program's steps, the ratio and V."""
@@ -131,7 +193,7 @@ def gdn_decode_kernel(  # type: ignore[no-untyped-def]
     JOIN: tl.constexpr = NORM and SPLITS > 1
     STEPS_IN_ALL: tl.constexpr = HEADS * STEPS
     EVEN_K: tl.constexpr = KS * KK == K
-    EVEN_V: tl.constexpr = SPLITS * STEPS * BV == V
+    EVEN: tl.constexpr = EVEN_K and SPLITS * STEPS * BV == V
 
     pid = tl.program_id(0)
     split = pid % SPLITS
@@ -144,7 +206,8 @@ def gdn_decode_kernel(  # type: ignore[no-untyped-def]
 
     # Coordinates: q and k channels [KS, KK], the program's rows of V [TP, BV]. A thread holds KK-adjacent columns.
     kk = tl.arange(0, KS)[:, None] * KK + tl.arange(0, KK)[None, :]
-    k_mask = None if EVEN_K else kk < K
+    pair = tl.arange(0, 2)[None, None, :]
+    qk_mask = None if EVEN_K else (kk < K)[:, :, None] & (pair >= 0)
     step = tl.arange(0, TP)
     lane = tl.arange(0, BV)
     head = head0 + step // STEPS
@@ -153,56 +216,48 @@ def gdn_decode_kernel(  # type: ignore[no-untyped-def]
     value = head[:, None] * V + column
     x_value = v_column(key_head, head, H, R, K, V, X_INTERLEAVED)[:, None] + column
 
+    x_row = x + token * stride_x  # `token` is a token, whatever the tables say
+    qk_channel = (key_head * K + kk)[:, :, None] + pair * (H * K)
+    v_channel = 2 * H * K + value
+    qk_column = (q_column(key_head, H, R, K, V, X_INTERLEAVED) + kk)[:, :, None] + pair * k_step(H, K, X_INTERLEAVED)
+    if INPUTS_FIRST:  # while the slot is on its way; else after the state is asked for
+        x_qk, x_v, qk_taps, v_taps = load_inputs(
+            x_row, qk_column, x_value, conv_weight, qk_channel, v_channel, qk_mask, inside, W, TAPS_IN_WORD, CONV
+        )
+        gates = load_gates(ba + token * stride_ba, A_log, dt_bias, key_head, head0, head, HV, R, HEADS, BA_INTERLEAVED)
     if z_out is not None:
         if unit < num_tokens:
             z = tl.load(x + unit * stride_x + x_value + z_step(H, R, V, X_INTERLEAVED), mask=inside, other=0)
             tl.store(z_out + unit * stride_z + value, z, mask=inside)
-    if ZERO_PADS:
-        nothing = tl.zeros([TP, BV], out.dtype.element_ty)
-        for t in range(first, stop):
-            tl.store(out + t * stride_out + value, nothing, mask=inside)
-        if query_start_loc is not None:
-            if (unit < num_tokens) & (unit >= tl.load(query_start_loc + num_rows)):
-                tl.store(out + unit * stride_out + value, nothing, mask=inside)
+    if ZERO_PADS and query_start_loc is not None:
+        if (unit < num_tokens) & (unit >= tl.load(query_start_loc + num_rows)):
+            tl.store(out + unit * stride_out + value, tl.zeros([TP, BV], out.dtype.element_ty), mask=inside)
     if not live:
+        if ZERO_PADS:
+            for t in range(first, stop):
+                tl.store(out + t * stride_out + value, tl.zeros([TP, BV], out.dtype.element_ty), mask=inside)
         return
-
-    # Everything that needs no slot is asked for first, then what the slot leads to.
-    x_row = x + token * stride_x
-    pair = tl.arange(0, 2)[None, None, :]
-    qk_mask = None if EVEN_K else (kk < K)[:, :, None] & (pair >= 0)
-    x_qk = load(
-        x_row + (q_column(key_head, H, R, K, V, X_INTERLEAVED) + kk)[:, :, None] + pair * k_step(H, K, X_INTERLEAVED),
-        qk_mask,
-    )
-    x_v = tl.load(x_row + x_value, mask=inside, other=0)
-    ba_row = ba + token * stride_ba
-    a_step: tl.constexpr = R if BA_INTERLEAVED else HV
-    gate_head = head0 if HEADS == 1 else tl.minimum(head, HV - 1)
-    gate_b = tl.load(ba_row + b_column(key_head, gate_head, R, BA_INTERLEAVED))
-    gate_a = tl.load(ba_row + b_column(key_head, gate_head, R, BA_INTERLEAVED) + a_step)
-    gate_A = tl.load(A_log + gate_head)
-    gate_dt = tl.load(dt_bias + gate_head)
-    qk_channel = (key_head * K + kk)[:, :, None] + pair * (H * K)
-    v_channel = 2 * H * K + value
-    if CONV:
-        qk_taps = load_taps(conv_weight, qk_channel, qk_mask, W, TAPS_IN_WORD)
-        v_taps = load_taps(conv_weight, v_channel, inside, W, TAPS_IN_WORD)
-        qk_bias = None if conv_bias is None else load(conv_bias + qk_channel, qk_mask)
-        v_bias = None if conv_bias is None else load(conv_bias + v_channel, inside)
 
     v_step: tl.constexpr = 1 if STATE_KV else K
     c_step: tl.constexpr = V if STATE_KV else 1
     tile = (lane * v_step)[:, None, None] + (kk * c_step)[None, :, :]
     state = pool + slot * stride_pool + (head0 * V * K + split * STEPS * BV * v_step)
-    k_inside = (kk < K)[None, :, :]
-    v_left = V - split * STEPS * BV - lane
-    mask = None if EVEN_K and EVEN_V else k_inside & (v_left > 0)[:, None, None]
-    old = load(state + tile, mask)
+    v_end = V - split * STEPS * BV
+    if STAGES == 0:
+        old = load_tile(state + tile, tile_inside(kk, lane, v_end, 0, K, BV, STEPS), EVEN)
+    if not INPUTS_FIRST:
+        x_qk, x_v, qk_taps, v_taps = load_inputs(
+            x_row, qk_column, x_value, conv_weight, qk_channel, v_channel, qk_mask, inside, W, TAPS_IN_WORD, CONV
+        )
+        gates = load_gates(ba + token * stride_ba, A_log, dt_bias, key_head, head0, head, HV, R, HEADS, BA_INTERLEAVED)
     if CONV:
         conv_slot = conv_pool + slot * stride_conv
+        qk_bias = None if conv_bias is None else load(conv_bias + qk_channel, qk_mask)
+        v_bias = None if conv_bias is None else load(conv_bias + v_channel, inside)
         qk_history = load_history(conv_slot, qk_channel, qk_mask, 0, W, STRIDE_D, STRIDE_C)
         v_history = load_history(conv_slot, v_channel, inside, 0, W, STRIDE_D, STRIDE_C)
+    if JOIN:
+        partial_row = partial + (unit * HV + head0) * V + split * STEPS * BV
     if NORM:
         if JOIN:  # whichever program arrives last normalises all heads of the key head
             join_head = key_head * R + tl.arange(0, RP)
@@ -229,43 +284,40 @@ def gdn_decode_kernel(  # type: ignore[no-untyped-def]
     rho_q = tl.rsqrt(qq + qk_norm_eps) * scale
     rho_k = tl.rsqrt(kk_sum + qk_norm_eps)
     kq = qk * rho_q * rho_k
-    decay, beta = decay_and_beta(gate_A, gate_dt, gate_a, gate_b, threshold, beta_scale)
+    if CONV and EARLY:
+        tl.debug_barrier()  # every thread holds its history
+        store_shifted(conv_slot, v_channel, inside, v_history, x_v, W, STRIDE_D, STRIDE_C)
+        if SHARERS == 1:
+            store_shifted(conv_slot, qk_channel, qk_mask, qk_history, x_qk, W, STRIDE_D, STRIDE_C)
+    decay, beta = decay_and_beta(gates[0], gates[1], gates[2], gates[3], threshold, beta_scale)
     q = q[None, :, :]
     k = k[None, :, :]
 
-    # The delta rule, tile by tile; the next tile is on its way while this one is computed.
+    # The delta rule, tile by tile.
     o = tl.zeros([TP, BV], tl.float32)
-    for t in tl.static_range(STEPS_IN_ALL):
-        at = (t // STEPS) * V * K + (t % STEPS) * BV * v_step
-        if t + 1 < STEPS_IN_ALL:
-            ahead = ((t + 1) // STEPS) * V * K + ((t + 1) % STEPS) * BV * v_step
-            ahead_mask = mask if EVEN_K and EVEN_V else k_inside & (v_left > ((t + 1) % STEPS) * BV)[:, None, None]
-            following = load(state + tile + ahead, ahead_mask)
-        if TP == 1:
-            v_t = tl.reshape(v, [BV])
-        else:
-            v_t = pick(v, step, t)
-        if HEADS == 1:
-            decay_t = decay
-            beta_t = beta
-        else:
-            decay_t, beta_t = tl.reduce((tl.where(step == t, decay, 0.0), tl.where(step == t, beta, 0.0)), 0, add2)
-        new, o_t = update_tile(old, k, q, v_t, decay_t, beta_t, rho_k, rho_q, kq)
-        if TP == 1:
-            o = tl.reshape(o_t, [1, BV])
-        else:
-            o = tl.where((step == t)[:, None], o_t[None, :], o)
-        if JOIN:
-            # Partial outputs leave before the state does: the ticket waits for them.
-            tl.store(
-                partial + (unit * HV + head0) * V + (split * STEPS + t) * BV + lane,
-                o_t,
-                mask=None if EVEN_V else v_left > t * BV,
-            )
-        tile_mask = mask if EVEN_K and EVEN_V else k_inside & (v_left > (t % STEPS) * BV)[:, None, None]
-        tl.store(state + tile + at, new.to(pool.dtype.element_ty), mask=tile_mask)
-        if t + 1 < STEPS_IN_ALL:
-            old = following
+    if STAGES == 0:  # unrolled: the next tile is on its way into registers while this one is computed
+        for t in tl.static_range(STEPS_IN_ALL):
+            at = state + tile + tile_offset(t, K, V, BV, STEPS, STATE_KV)
+            if t + 1 < STEPS_IN_ALL:
+                ahead = state + tile + tile_offset(t + 1, K, V, BV, STEPS, STATE_KV)
+                following = load_tile(ahead, tile_inside(kk, lane, v_end, t + 1, K, BV, STEPS), EVEN)
+            new, o_t = update_tile(old, k, q, v, decay, beta, rho_k, rho_q, kq, step, t, HEADS, TP, BV)
+            o = place(o, o_t, step, t, TP, BV)
+            if JOIN:  # partial outputs leave before the state does: the ticket waits for them
+                tl.store(partial_row + tile_offset(t, 1, V, BV, STEPS, True) + lane, o_t, mask=lane < v_end - (t % STEPS) * BV)
+            store_tile(at, new, tile_inside(kk, lane, v_end, t, K, BV, STEPS), EVEN)
+            if t + 1 < STEPS_IN_ALL:
+                old = following
+    else:  # a loop that the compiler pipelines, STAGES tiles ahead, through shared memory
+        for t in tl.range(0, STEPS_IN_ALL, num_stages=STAGES):
+            at = state + tile + tile_offset(t, K, V, BV, STEPS, STATE_KV)
+            inside_t = tile_inside(kk, lane, v_end, t, K, BV, STEPS)
+            old = load_tile(at, inside_t, EVEN)
+            new, o_t = update_tile(old, k, q, v, decay, beta, rho_k, rho_q, kq, step, t, HEADS, TP, BV)
+            o = place(o, o_t, step, t, TP, BV)
+            if JOIN:
+                tl.store(partial_row + tile_offset(t, 1, V, BV, STEPS, True) + lane, o_t, mask=lane < v_end - (t % STEPS) * BV)
+            store_tile(at, new, inside_t, EVEN)
 
     squares = tl.sum(o * o, 1)
     total = tl.sum(squares, 0)
@@ -275,17 +327,18 @@ def gdn_decode_kernel(  # type: ignore[no-untyped-def]
                 o = normalised(o, total, z, weight, norm_eps, V, NORM_SILU)
             else:
                 same = (step // STEPS)[:, None] == (step // STEPS)[None, :]
-                squares = tl.sum(tl.where(same, squares[None, :], 0.0), 1)
-                o = normalised(o, squares[:, None], z, weight, norm_eps, V, NORM_SILU)
+                in_head = tl.sum(tl.where(same, squares[None, :], 0.0), 1)[:, None]
+                o = normalised(o, in_head, z, weight, norm_eps, V, NORM_SILU)
         tl.store(out + token * stride_out + value, o.to(out.dtype.element_ty), mask=inside)
 
     # The conv state, and what waits for the last program of this key head.
     if CONV or JOIN:
-        tl.debug_barrier()
-        if CONV:
+        if JOIN or not EARLY:
+            tl.debug_barrier()
+        if CONV and not EARLY:
             store_shifted(conv_slot, v_channel, inside, v_history, x_v, W, STRIDE_D, STRIDE_C)
         if SHARERS == 1:
-            if CONV:
+            if CONV and not EARLY:
                 store_shifted(conv_slot, qk_channel, qk_mask, qk_history, x_qk, W, STRIDE_D, STRIDE_C)
         else:
             share = (QUANTUM // SHARERS) + (total < 0.0).to(tl.int64)  # a sum of squares is never negative
@@ -293,8 +346,8 @@ def gdn_decode_kernel(  # type: ignore[no-untyped-def]
             if (taken + QUANTUM // SHARERS) % QUANTUM == 0:
                 if JOIN:
                     whole = tl.load(partial + unit * HV * V + z_value, mask=z_mask, other=0.0, cache_modifier=".cg")
-                    squares = tl.sum(whole * whole, 1)[:, None]
-                    result = normalised(whole, squares, z, weight, norm_eps, V, NORM_SILU)
+                    in_head = tl.sum(whole * whole, 1)[:, None]
+                    result = normalised(whole, in_head, z, weight, norm_eps, V, NORM_SILU)
                     tl.store(out + token * stride_out + z_value, result.to(out.dtype.element_ty), mask=z_mask)
                 if CONV:
                     store_shifted(conv_slot, qk_channel, qk_mask, qk_history, x_qk, W, STRIDE_D, STRIDE_C)
