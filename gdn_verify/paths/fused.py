@@ -20,7 +20,6 @@ from gdn_verify.cases.contract import (
 )
 from gdn_verify.oracles.noise import Rounding
 from gdn_verify.oracles.rounding import sequential_float32
-from gdn_verify.oracles.sites import Site
 from gdn_verify.paths.base import Launch, Missing, Outputs, Path
 from gdn_verify.paths.fallback import layer
 
@@ -53,7 +52,7 @@ class FusedDecode(Fused):
     """`fused_decode`: packed projections to gated norm, one launch."""
 
     name = "fused-decode"
-    kernels = ("gdn_decode_kernel",)
+    kernels: tuple[str, ...] = ("gdn_decode_kernel",)
     capabilities = Capabilities(
         span=Span(Stage.UNPACK, Stage.NORM), groups=frozenset({Group.DECODE}), beta_scales=frozenset({1.0, 2.0})
     )
@@ -82,6 +81,54 @@ class FusedDecodeRaw(FusedDecode):
     )
 
 
+class TwoLaunchDecode(FusedDecodeRaw):
+    """`conv_update` then `delta_update`: the origin's split, with the conv's output in between to be judged."""
+
+    name = "two-launch-decode"
+    kernels = ("gdn_conv_update_kernel", "gdn_decode_kernel")
+
+    def run(self, launch: Launch) -> Outputs:
+        from gdn_verify.kernels.triton.two_launch import conv_update, delta_update
+
+        parameters, rows = layer(launch), launch["state_indices"]
+        starts, packed = launch["query_start_loc"], packing(launch)
+        mixed_qkv = launch["qkvz"].new_empty(launch["qkvz"].shape[0], launch.geometry.D)
+        conv_update(
+            launch["qkvz"], parameters, launch["conv_pool"], rows, mixed_qkv, launch["z_out"],
+            query_start_loc=starts, packing=packed,
+        )  # fmt: skip
+        out = delta_update(
+            mixed_qkv, launch["ba"], parameters, launch["ssm_pool"], rows, launch["out"],
+            query_start_loc=starts, packing=packed, state_order=launch.presentation.state_order.value,
+        )  # fmt: skip
+        return Outputs(o=out, stages={"conv": mixed_qkv})
+
+    def rounding(self, case: Case, host: str) -> Rounding:
+        return sequential_float32(case.dtypes)
+
+
+class FusedSpec(FusedDecode):
+    """`fused_spec_decode`: drafts of up to eight tokens, one launch."""
+
+    name = "fused-spec"
+    kernels = ("gdn_spec_kernel",)
+    least_reach = 0.15
+    capabilities = Capabilities(
+        span=Span(Stage.UNPACK, Stage.NORM), groups=frozenset({Group.SPEC}), beta_scales=frozenset({1.0, 2.0})
+    )
+
+    def run(self, launch: Launch) -> Outputs:
+        from gdn_verify.kernels.triton.spec import fused_spec_decode
+
+        out = fused_spec_decode(
+            launch["qkvz"], launch["ba"], layer(launch), launch["conv_pool"], launch["ssm_pool"],
+            launch["state_indices"], launch["query_start_loc"], launch["num_accepted_tokens"],
+            spec_rows=launch["spec_rows"], packing=packing(launch),
+            state_order=launch.presentation.state_order.value, output=launch["out"], z_output=launch["z_out"],
+        )  # fmt: skip
+        return Outputs(o=out)
+
+
 def packing(launch: Launch) -> str:
     """The packing by the kernels' name."""
     return "flat" if launch.presentation.packing is Packing.FLAT else "interleaved"
@@ -89,4 +136,4 @@ def packing(launch: Launch) -> str:
 
 def paths() -> Iterable[Path]:
     """All of them."""
-    return (FusedDecode(), FusedDecodeRaw())
+    return (FusedDecode(), FusedDecodeRaw(), TwoLaunchDecode(), FusedSpec())

@@ -31,11 +31,11 @@ class Sizes:
 class Config:
     """One way to cut a launch.
 
-    A program owns all value heads of a key head (`whole_key_head`), or one; V of each is split over `splits`
-    programs and walked in tiles of `block_v` rows. `lanes` threads share a row, 16 bytes each. With `stages` the walk is a
-    loop whose loads run that many tiles ahead through shared memory; 0 unrolls it. The
-    projections are asked for while the slot is on its way (`inputs_first`), or after the state. `maxnreg` bounds the
-    registers of a thread on NVIDIA, `waves_per_eu` asks AMD's compiler for an occupancy; 0 leaves either alone.
+    A program owns all value heads of a key head (`whole_key_head`), or one; V of each is split over `splits` programs
+    and walked in tiles of `block_v` rows. `lanes` threads share a row, 16 bytes each. With `stages` the walk is a loop
+    whose loads run that many tiles ahead through shared memory; 0 unrolls it. The projections are asked for while the
+    slot is on its way (`inputs_first`), or after the state. `maxnreg` bounds the registers of a thread on NVIDIA,
+    `waves_per_eu` asks AMD's compiler for an occupancy; 0 leaves either alone.
     """
 
     whole_key_head: bool = False
@@ -94,6 +94,36 @@ class Config:
         return options
 
 
+@dataclass(frozen=True)
+class SpecConfig:
+    """One way to cut a speculative launch: V of a head over `splits` programs, each with all its rows in registers."""
+
+    splits: int = 1
+    lanes: int = 16
+    num_warps: int = 8
+    maxnreg: int = 0
+    waves_per_eu: int = 0
+
+    def __post_init__(self) -> None:
+        if self.splits not in (1, 2, 4, 8):
+            raise ValueError(f"splits={self.splits} is not one of 1, 2, 4, 8 (the ticket's quantum)")
+
+    @property
+    def name(self) -> str:
+        """Short, for tables."""
+        return f"spec head/{self.splits} l{self.lanes} w{self.num_warps}" + f" r{self.maxnreg}" * bool(self.maxnreg)
+
+    def constants(self, sizes: Sizes) -> dict[str, Any]:
+        """The kernel's tile constants for these sizes."""
+        found = Config(splits=self.splits, block_v=256, lanes=self.lanes).constants(sizes)
+        return {name: found[name] for name in ("SPLITS", "BV", "KS", "KK", "RP", "VP")}
+
+    def options(self, target: Target) -> dict[str, Any]:
+        """The compiler's options."""
+        limits = {"maxnreg": self.maxnreg, "waves_per_eu": self.waves_per_eu}
+        return Config(num_warps=self.num_warps, **limits).options(target)
+
+
 SPLIT = Config(splits=8, block_v=16, num_warps=2)
 HEAD = Config(block_v=64, maxnreg=128)
 WIDE_HEAD = Config(block_v=64, lanes=16, maxnreg=128, inputs_first=False)
@@ -113,7 +143,7 @@ NVIDIA = {
     2: ((64, SPLIT), (256, HEAD), (512, SMALL_TILES), (None, STREAM_16)),
 }
 # Never measured: there was no such card. Whole waves a row, no loop that needs asynchronous copies.
-AMD = {size: ((256, AMD_SPLIT), (None, AMD_HEAD)) for size in (2, 4)}
+AMD = dict.fromkeys((2, 4), ((256, AMD_SPLIT), (None, AMD_HEAD)))
 
 
 @cache
@@ -126,3 +156,18 @@ def choose(target: Target, rows: int, sizes: Sizes) -> Config:
 def configurations(target: Target, sizes: Sizes) -> tuple[Config, ...]:
     """Every configuration that `choose` can return for these sizes."""
     return tuple(config for _, config in (AMD if target.amd else NVIDIA)[sizes.itemsize])
+
+
+def choose_spec(target: Target, rows: int, width: int, sizes: Sizes) -> SpecConfig:
+    """The configuration for a launch of `rows` speculative rows of up to `width` tokens."""
+    few, many = spec_configurations(target, width, sizes)
+    return few if rows * sizes.HV <= 256 else many
+
+
+@cache
+def spec_configurations(target: Target, width: int, sizes: Sizes) -> tuple[SpecConfig, SpecConfig]:
+    """What `choose_spec` can return: for few heads, and for many."""
+    tiles = triton.next_power_of_2(sizes.K) * triton.next_power_of_2(sizes.V) // (128 * 128)
+    # A program's state stays in registers, beside the inputs of all its tokens.
+    many = max(1, tiles) * (2 if width > 4 else 1)
+    return SpecConfig(splits=max(4, 2 * many), num_warps=4), SpecConfig(splits=min(8, many), num_warps=8)

@@ -54,13 +54,13 @@ QUANTUM = tl.constexpr(192)
 
 
 @triton.jit
-def add3(a0, a1, a2, b0, b1, b2):  # type: ignore[no-untyped-def]
+def add3(a0, a1, a2, b0, b1, b2):
     """Three sums in one reduction."""
     return a0 + b0, a1 + b1, a2 + b2
 
 
 @triton.jit
-def load_inputs(  # type: ignore[no-untyped-def]
+def load_inputs(
     x_row, qk_column, v_at, weight, qk_channel, v_channel, qk_mask, inside,
     W: tl.constexpr, TAPS_IN_WORD: tl.constexpr, CONV: tl.constexpr,
 ):  # fmt: skip
@@ -76,7 +76,7 @@ def load_inputs(  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def load_gates(  # type: ignore[no-untyped-def]
+def load_gates(
     ba_row, A_log, dt_bias, key_head, head0, head, HV: tl.constexpr, R: tl.constexpr, HEADS: tl.constexpr,
     INTERLEAVED: tl.constexpr,
 ):  # fmt: skip
@@ -89,25 +89,25 @@ def load_gates(  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def tile_offset(t, K: tl.constexpr, V: tl.constexpr, BV: tl.constexpr, STEPS: tl.constexpr, STATE_KV: tl.constexpr):  # type: ignore[no-untyped-def]
+def tile_offset(t, K: tl.constexpr, V: tl.constexpr, BV: tl.constexpr, STEPS: tl.constexpr, STATE_KV: tl.constexpr):
     """From the program's first tile of the state to its t-th, in numbers."""
     return (t // STEPS) * V * K + (t % STEPS) * BV * (1 if STATE_KV else K)
 
 
 @triton.jit
-def tile_inside(kk, lane, v_end, t, K: tl.constexpr, BV: tl.constexpr, STEPS: tl.constexpr):  # type: ignore[no-untyped-def]
+def tile_inside(kk, lane, v_end, t, K: tl.constexpr, BV: tl.constexpr, STEPS: tl.constexpr):
     """[BV, KS, KK]: what of the t-th tile lies within K and V."""
     return (kk < K)[None, :, :] & (lane < v_end - (t % STEPS) * BV)[:, None, None]
 
 
 @triton.jit
-def load_tile(at, inside, EVEN: tl.constexpr):  # type: ignore[no-untyped-def]
+def load_tile(at, inside, EVEN: tl.constexpr):
     """A tile of the state, in the pool's dtype; EVEN where no tile is cut off, which costs no predicate then."""
     return tl.load(at) if EVEN else tl.load(at, mask=inside, other=0)
 
 
 @triton.jit
-def store_tile(at, tile, inside, EVEN: tl.constexpr):  # type: ignore[no-untyped-def]
+def store_tile(at, tile, inside, EVEN: tl.constexpr):
     """Rounds a tile to the pool's dtype, to nearest even, and stores it."""
     if EVEN:
         tl.store(at, tile.to(at.dtype.element_ty))
@@ -116,13 +116,20 @@ def store_tile(at, tile, inside, EVEN: tl.constexpr):  # type: ignore[no-untyped
 
 
 @triton.jit
-def at_step(vector, step, t, HEADS: tl.constexpr):  # type: ignore[no-untyped-def]
+def store_partial(partial_row, o, t, lane, v_end, V: tl.constexpr, BV: tl.constexpr, STEPS: tl.constexpr):
+    """The t-th tile's part of o, for the program that will join the parts of a head."""
+    at = (t // STEPS) * V + (t % STEPS) * BV + lane
+    tl.store(partial_row + at, o, mask=lane < v_end - (t % STEPS) * BV)
+
+
+@triton.jit
+def at_step(vector, step, t, HEADS: tl.constexpr):
     """The gate of the t-th tile's head; a program of one head has it as a scalar."""
     return vector if HEADS == 1 else tl.sum(tl.where(step == t, vector, 0.0), 0)
 
 
 @triton.jit
-def update_tile(  # type: ignore[no-untyped-def]
+def update_tile(
     state, k, q, v, decay, beta, rho_k, rho_q, kq, step, t, HEADS: tl.constexpr, TP: tl.constexpr, BV: tl.constexpr
 ):
     """(next state, o) of the t-th tile: `state` [BV, KS, KK], k and q [1, KS, KK], v [TP, BV]; `kq` is k̂·q̂."""
@@ -137,20 +144,20 @@ def update_tile(  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def place(tile, row, step, t, TP: tl.constexpr, BV: tl.constexpr):  # type: ignore[no-untyped-def]
+def place(tile, row, step, t, TP: tl.constexpr, BV: tl.constexpr):
     """`tile` [TP, BV] with `row` as its t-th."""
     return tl.reshape(row, [1, BV]) if TP == 1 else tl.where((step == t)[:, None], row[None, :], tile)
 
 
 @triton.jit
-def normalised(o, squares, z, weight, eps, V: tl.constexpr, SILU: tl.constexpr):  # type: ignore[no-untyped-def]
+def normalised(o, squares, z, weight, eps, V: tl.constexpr, SILU: tl.constexpr):
     """Equation 5; `squares` is the sum of o² of the head, broadcast against o."""
     rho = tl.rsqrt(squares / V + eps)
     return o * rho * weight.to(tl.float32) * activate(z.to(tl.float32), SILU)
 
 
 @triton.jit
-def find_row(state_indices, query_start_loc, unit, num_rows, num_tokens, num_slots, stride_index, PAD: tl.constexpr):  # type: ignore[no-untyped-def]
+def find_row(state_indices, query_start_loc, unit, num_rows, num_tokens, num_slots, stride_index, PAD: tl.constexpr):
     """(slot, token, live, first, stop) of row `unit`; tokens [first, stop) are those of a row that is padding."""
     here = unit < num_rows
     slot = tl.load(state_indices + unit * stride_index, mask=here, other=-1).to(tl.int64)
@@ -171,7 +178,7 @@ def find_row(state_indices, query_start_loc, unit, num_rows, num_tokens, num_slo
 
 
 @triton.jit(do_not_specialize=["num_rows", "num_tokens", "num_slots"])
-def gdn_decode_kernel(  # type: ignore[no-untyped-def]
+def gdn_decode_kernel(
     x, ba, conv_weight, conv_bias, conv_pool, A_log, dt_bias, pool, state_indices, query_start_loc, norm_weight,
     out, z_out, partial, tickets,
     num_rows, num_tokens, num_slots, scale, qk_norm_eps, norm_eps, threshold, beta_scale,
@@ -304,7 +311,11 @@ def gdn_decode_kernel(  # type: ignore[no-untyped-def]
             new, o_t = update_tile(old, k, q, v, decay, beta, rho_k, rho_q, kq, step, t, HEADS, TP, BV)
             o = place(o, o_t, step, t, TP, BV)
             if JOIN:  # partial outputs leave before the state does: the ticket waits for them
-                tl.store(partial_row + tile_offset(t, 1, V, BV, STEPS, True) + lane, o_t, mask=lane < v_end - (t % STEPS) * BV)
+                tl.store(
+                    partial_row + tile_offset(t, 1, V, BV, STEPS, True) + lane,
+                    o_t,
+                    mask=lane < v_end - (t % STEPS) * BV,
+                )
             store_tile(at, new, tile_inside(kk, lane, v_end, t, K, BV, STEPS), EVEN)
             if t + 1 < STEPS_IN_ALL:
                 old = following
@@ -316,7 +327,11 @@ def gdn_decode_kernel(  # type: ignore[no-untyped-def]
             new, o_t = update_tile(old, k, q, v, decay, beta, rho_k, rho_q, kq, step, t, HEADS, TP, BV)
             o = place(o, o_t, step, t, TP, BV)
             if JOIN:
-                tl.store(partial_row + tile_offset(t, 1, V, BV, STEPS, True) + lane, o_t, mask=lane < v_end - (t % STEPS) * BV)
+                tl.store(
+                    partial_row + tile_offset(t, 1, V, BV, STEPS, True) + lane,
+                    o_t,
+                    mask=lane < v_end - (t % STEPS) * BV,
+                )
             store_tile(at, new, inside_t, EVEN)
 
     squares = tl.sum(o * o, 1)

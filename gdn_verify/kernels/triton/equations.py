@@ -7,13 +7,13 @@ import triton.language as tl
 
 
 @triton.jit
-def sigmoid(x):  # type: ignore[no-untyped-def]
+def sigmoid(x):
     """1 / (1 + e^-x); exactly 0 where e^-x overflows."""
     return 1.0 / (1.0 + tl.exp(-x))
 
 
 @triton.jit
-def activate(x, SILU: tl.constexpr):  # type: ignore[no-untyped-def]
+def activate(x, SILU: tl.constexpr):
     """SiLU or sigmoid."""
     gate = sigmoid(x)
     if SILU:
@@ -22,7 +22,7 @@ def activate(x, SILU: tl.constexpr):  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def decay_and_beta(A_log, dt_bias, a, b, threshold, beta_scale):  # type: ignore[no-untyped-def]
+def decay_and_beta(A_log, dt_bias, a, b, threshold, beta_scale):
     """(e^g, β) of equation 2: g = -exp(A_log) · softplus(a + dt_bias), β = beta_scale · sigmoid(b)."""
     x = a.to(tl.float32) + dt_bias.to(tl.float32)
     # The minimum keeps e^x finite where the other branch is taken.
@@ -31,7 +31,7 @@ def decay_and_beta(A_log, dt_bias, a, b, threshold, beta_scale):  # type: ignore
 
 
 @triton.jit
-def load(pointer, mask):  # type: ignore[no-untyped-def]
+def load(pointer, mask):
     """Zeros where `mask` is false; a mask of None is no mask, and costs no predicate."""
     if mask is None:
         return tl.load(pointer)
@@ -40,7 +40,7 @@ def load(pointer, mask):  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def load_taps(weight, channel, mask, W: tl.constexpr, TAPS_IN_WORD: tl.constexpr):  # type: ignore[no-untyped-def]
+def load_taps(weight, channel, mask, W: tl.constexpr, TAPS_IN_WORD: tl.constexpr):
     """The W taps of each channel, oldest first, as a tuple of float32 tiles; `weight` is a contiguous [D, W].
 
     Four 16-bit taps at an 8-byte address are one load (TAPS_IN_WORD): they sit side by side in a thread then, in the
@@ -59,7 +59,7 @@ def load_taps(weight, channel, mask, W: tl.constexpr, TAPS_IN_WORD: tl.constexpr
 
 
 @triton.jit
-def load_history(conv_slot, channel, mask, first, W: tl.constexpr, STRIDE_D: tl.constexpr, STRIDE_C: tl.constexpr):  # type: ignore[no-untyped-def]
+def load_history(conv_slot, channel, mask, first, W: tl.constexpr, STRIDE_D: tl.constexpr, STRIDE_C: tl.constexpr):
     """Columns [first, first + W-1) of a conv slot for these channels, oldest first, as a tuple in the pool's dtype."""
     history = ()
     for w in tl.static_range(W - 1):
@@ -68,7 +68,7 @@ def load_history(conv_slot, channel, mask, first, W: tl.constexpr, STRIDE_D: tl.
 
 
 @triton.jit
-def convolve(history, x, taps, bias, W: tl.constexpr, SILU: tl.constexpr):  # type: ignore[no-untyped-def]
+def convolve(history, x, taps, bias, W: tl.constexpr, SILU: tl.constexpr):
     """act(bias + Σ_w taps[w] · input[w]), oldest input first; `bias` is None or a tile."""
     y = history[0].to(tl.float32) * taps[0]
     if bias is not None:
@@ -82,7 +82,7 @@ def convolve(history, x, taps, bias, W: tl.constexpr, SILU: tl.constexpr):  # ty
 
 
 @triton.jit
-def store_shifted(  # type: ignore[no-untyped-def]
+def store_shifted(
     conv_slot, channel, mask, history, x, W: tl.constexpr, STRIDE_D: tl.constexpr, STRIDE_C: tl.constexpr
 ):
     """Stores history[1:] and x as columns [0, W-1) of a conv slot: bit-exact copies in the pool's dtype."""
@@ -93,19 +93,19 @@ def store_shifted(  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def q_column(key_head, H: tl.constexpr, R: tl.constexpr, K: tl.constexpr, V: tl.constexpr, INTERLEAVED: tl.constexpr):  # type: ignore[no-untyped-def]
+def q_column(key_head, H: tl.constexpr, R: tl.constexpr, K: tl.constexpr, V: tl.constexpr, INTERLEAVED: tl.constexpr):
     """Column of a packed row where q of a key head begins; k follows `k_step` later."""
     return key_head * (2 * K + 2 * R * V) if INTERLEAVED else key_head * K
 
 
 @triton.jit
-def k_step(H: tl.constexpr, K: tl.constexpr, INTERLEAVED: tl.constexpr):  # type: ignore[no-untyped-def]
+def k_step(H: tl.constexpr, K: tl.constexpr, INTERLEAVED: tl.constexpr):
     """From q to k of the same key head, in columns."""
     return K if INTERLEAVED else H * K
 
 
 @triton.jit
-def v_column(  # type: ignore[no-untyped-def]
+def v_column(
     key_head, head, H: tl.constexpr, R: tl.constexpr, K: tl.constexpr, V: tl.constexpr, INTERLEAVED: tl.constexpr
 ):
     """Column where v of a value head begins; z follows `z_step` later."""
@@ -116,12 +116,12 @@ def v_column(  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def z_step(H: tl.constexpr, R: tl.constexpr, V: tl.constexpr, INTERLEAVED: tl.constexpr):  # type: ignore[no-untyped-def]
+def z_step(H: tl.constexpr, R: tl.constexpr, V: tl.constexpr, INTERLEAVED: tl.constexpr):
     """From v to z of the same value head, in columns."""
     return R * V if INTERLEAVED else H * R * V
 
 
 @triton.jit
-def b_column(key_head, head, R: tl.constexpr, INTERLEAVED: tl.constexpr):  # type: ignore[no-untyped-def]
+def b_column(key_head, head, R: tl.constexpr, INTERLEAVED: tl.constexpr):
     """Column of b of a value head in ba; a follows R (interleaved) or HV (flat) columns later."""
     return key_head * R + head if INTERLEAVED else head

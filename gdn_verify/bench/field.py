@@ -1,0 +1,25 @@
+"""Who takes part: this project's kernels, and every peer that is installed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from importlib import import_module
+
+from gdn_verify.bench import ours
+from gdn_verify.bench.contender import Contender, Missing, Setting
+
+PEERS = ("fla", "vllm", "aiter", "flashinfer")
+
+
+def gather(settings: Sequence[Setting], every_configuration: bool) -> Iterable[Contender | Missing]:
+    """Ours first, then the peers, each found or missing; a peer whose adapter fails to import is missing."""
+    yield from ours.contenders(settings, every_configuration)
+    for name in PEERS:
+        yield from _peer(name)
+
+
+def _peer(name: str) -> Iterable[Contender | Missing]:
+    try:
+        return list(import_module(f"gdn_verify.bench.peers.{name}").contenders())
+    except Exception as error:
+        return [Missing(name, f"does not import: {type(error).__name__}: {error}")]

@@ -1,0 +1,135 @@
+"""Is a contender right on the inputs it is timed on? No speed is reported for one that is not.
+
+The gate judges a kernel over generated cases; this looks at one launch at the benched size, against the equations in
+float64 at the rounded inputs. The limit is made of roundoffs, as the gate's: each intermediate that an implementation
+may keep in the activations' dtype (conv, q̂, k̂, β, o, the normed o) is moved by one unit roundoff up or down, the gate
+g by one of float32, `DRAWS` times at random; the root mean square of what that does to a row of the result, and the
+rounding of the result itself, are its budget. A row is a (token, head) of the output or a (head, v) of a state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+from gdn_verify.bench.contender import Contender, Inputs, Results, Setting
+from gdn_verify.bench.inputs import ACTIVATION, blocks, draw
+from gdn_verify.bench.reference import as_vk, conv_pool_after, evaluate
+from gdn_verify.cases.contract import DType, Stage
+from gdn_verify.oracles.noise import threshold
+
+DRAWS = 16
+WARM_SEED, JUDGED_SEED = 1, 2
+WRITABLE = ("out", "pool", "conv_pool")
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Whether a launch agreed; the largest ratio of error to budget and its limit, and what was wrong otherwise."""
+
+    agrees: bool
+    ratio: float = 0.0
+    limit: float = 0.0
+    words: str = ""
+
+
+def judge(contender: Contender, setting: Setting, device: str) -> Judgement:
+    """One launch on fresh inputs, after one on others: an autotuned kernel tunes itself on the first, in place."""
+
+    def drawn(seed: int) -> Inputs:
+        return draw(setting, device, seed, contender.state_order, contender.conv_layout)
+
+    contender.prepare(drawn(WARM_SEED))()
+    given, used = drawn(JUDGED_SEED), drawn(JUDGED_SEED)
+    results = contender.prepare(used)()
+    if wrong := next(_misplaced(contender, given, used, results), ""):
+        return Judgement(False, words=wrong)
+    return _compare(contender, given, used, results)
+
+
+def _misplaced(contender: Contender, given: Inputs, used: Inputs, results: Results) -> Iterator[str]:
+    """Bytes that differ where a launch copies or must not write, and results of another shape."""
+    for field in fields(Inputs):
+        before, after = getattr(given, field.name), getattr(used, field.name)
+        if isinstance(before, Tensor) and field.name not in WRITABLE and not torch.equal(before, after):
+            yield f"{field.name} was written to; it is an input"
+    conv_pool = conv_pool_after(given) if Stage.CONV in contender.span else given.conv_pool
+    if not torch.equal(used.conv_pool, conv_pool):
+        yield "conv_pool differs from a bit-exact copy of the inputs"
+    free = torch.ones(len(given.pool), dtype=torch.bool, device=given.pool.device)
+    if contender.in_place:
+        free[given.state_indices.flatten().long()] = False
+    if not torch.equal(used.pool[free], given.pool[free]):
+        yield "pool was written to in slots that no row names" if contender.in_place else "pool was written to"
+    if results.out.shape != given.out.shape:
+        yield f"out has shape {tuple(results.out.shape)}, expected {tuple(given.out.shape)}"
+    if contender.in_place != (results.states is None):
+        yield "Results.states are for a contender that is not in place, and only for one"
+
+
+def _compare(contender: Contender, given: Inputs, used: Inputs, results: Results) -> Judgement:
+    worst = Judgement(True, limit=threshold(given.out[..., 0].numel() + _states(given)))
+    for rows in blocks(given.setting.rows):
+        for name, got, (value, budget) in _pairs(contender, given, used, results, rows):
+            ratios = (got - value).norm(dim=-1) / budget
+            ratio, place = ratios.nan_to_num(nan=torch.inf).flatten().max(0)
+            if ratio > worst.ratio:
+                index = [int(i) for i in torch.unravel_index(place, ratios.shape)]
+                words = f"{name}[{rows.start + index[0]}, {', '.join(map(str, index[1:]))}]"
+                worst = Judgement(bool(ratio <= worst.limit), float(ratio), worst.limit, words)
+    return worst
+
+
+def _states(given: Inputs) -> int:
+    return given.setting.tokens * given.geometry.HV * given.geometry.V
+
+
+Bounded = tuple[Tensor, Tensor]
+"""A result [n, …, x] and its budget [n, …], float64."""
+
+
+def _pairs(
+    contender: Contender, given: Inputs, used: Inputs, results: Results, rows: slice
+) -> Iterator[tuple[str, Tensor, Bounded]]:
+    """(name, what came out, what should have) of some rows: out [n, S, HV, V], then states [n, S, HV, V, K]."""
+    S = given.geometry.S
+    out, h = _expected(contender, given, rows)
+    yield "out", results.out.unflatten(0, (-1, S))[rows].double(), out
+    slots = used.state_indices.reshape(-1, S)[rows].long()
+    states = used.pool[slots] if results.states is None else results.states[rows, None]
+    yield "state", as_vk(states, contender.state_order).double(), h
+
+
+def _expected(contender: Contender, given: Inputs, rows: slice) -> tuple[Bounded, Bounded]:
+    """The result and the states of some rows, with their budgets."""
+    clean = evaluate(given, contender.span, contender.state_order, rows)
+    squares = [torch.zeros_like(value[..., 0]) for value in clean]
+    for seed in range(DRAWS):
+        moved = evaluate(given, contender.span, contender.state_order, rows, _Jolt(given.out.device, seed))
+        for total, value, shifted in zip(squares, clean, moved, strict=True):
+            total += (shifted - value).square().sum(-1) / DRAWS
+    out, h = (
+        (value, _budget(value, total, dtype))
+        for value, total, dtype in zip(clean, squares, (ACTIVATION, given.setting.state), strict=True)
+    )
+    return out, h
+
+
+def _budget(value: Tensor, squares: Tensor, stored: DType) -> Tensor:
+    floor = stored.underflow**2 * value.shape[-1]
+    return (squares + stored.unit_roundoff**2 * value.square().sum(-1) + floor).sqrt()
+
+
+class _Jolt:
+    """Moves every number of an intermediate by one unit roundoff, up or down at random."""
+
+    def __init__(self, device: torch.device, seed: int) -> None:
+        self.generator = torch.Generator(device).manual_seed(seed)
+
+    def __call__(self, name: str, value: Tensor) -> Tensor:
+        kept_in = DType.F32 if name == "g" else ACTIVATION
+        sign = torch.empty_like(value).bernoulli_(0.5, generator=self.generator) * 2 - 1
+        return value * (1 + kept_in.unit_roundoff * sign)

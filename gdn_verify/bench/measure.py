@@ -1,0 +1,164 @@
+"""One setting after the other: every contender judged, and those that agree timed side by side."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+
+import gdn_verify
+from gdn_verify.bench import sizes
+from gdn_verify.bench.clock import Captured, Clock, Launches, host_times
+from gdn_verify.bench.contender import Contender, Inputs, Setting
+from gdn_verify.bench.inputs import draw, refill
+from gdn_verify.bench.judge import judge
+from gdn_verify.bench.record import NULL, Record, Verdict
+from gdn_verify.bench.yardsticks import Yardstick, yardsticks
+from gdn_verify.cases.contract import ConvLayout, StateOrder
+
+SecondOpinion = Callable[[Contender, Setting], str]
+"""What else is wrong with a contender at a setting, "" if nothing."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Where and how a run measures: each contender gets `burst` replays in a row, in each of `rounds` over all."""
+
+    clock: Clock
+    device: str
+    cache_bytes: int
+    free_bytes: Callable[[], int]
+    layers: int = sizes.LAYERS
+    rounds: int = 7
+    burst: int = 3
+    second_opinion: SecondOpinion = lambda contender, setting: ""
+
+    def synchronize(self) -> None:
+        """Wait for the device."""
+        if self.device != "cpu":
+            torch.cuda.synchronize()
+
+
+@dataclass
+class Outcome:
+    """Records so far, and the settings that could not be measured."""
+
+    records: list[Record] = field(default_factory=list)
+    stopped: list[str] = field(default_factory=list)
+
+
+def measure(
+    contenders: Sequence[Contender], settings: Iterable[Setting], bench: Bench, progress: Callable[[str], None]
+) -> Outcome:
+    """Judge and time everything; what stops one setting is noted, and the next one goes on."""
+    outcome = Outcome()
+    for setting in settings:
+        name = f"N={setting.rows}, {setting.state} state"
+        progress(name)
+        try:
+            outcome.records += _measure_one(contenders, setting, bench)
+        except Exception as error:
+            outcome.stopped.append(f"{name}: {_words(error)}")
+        gc.collect()
+        if bench.device != "cpu":
+            torch.cuda.empty_cache()
+    return outcome
+
+
+def _words(error: Exception) -> str:
+    first = (str(error).strip().splitlines() or [""])[0]
+    return f"{type(error).__name__}: {first}"
+
+
+def _measure_one(contenders: Sequence[Contender], setting: Setting, bench: Bench) -> list[Record]:
+    judged = [_judged(contender, setting, bench) for contender in contenders]
+    right = [
+        (contender, record)
+        for contender, record in zip(contenders, judged, strict=True)
+        if record.verdict is Verdict.AGREES
+    ]
+    stacks = _Stacks(setting, bench, [contender for contender, _ in right])
+    entries = [_Entry(_blank(what, setting), what, stacks.any(), bench) for what in yardsticks()]
+    failed = [record for record in judged if record.verdict is not Verdict.AGREES]
+    for contender, record in right:
+        try:
+            entries.append(_Entry(record, contender, stacks.of(contender), bench))
+        except Exception as error:
+            failed.append(replace(record, verdict=Verdict.RAISED, words=f"captured: {_words(error)}"))
+    _take_turns(entries, bench)
+    return [*(entry.finished() for entry in entries), *failed]
+
+
+def _blank(what: Contender | Yardstick, setting: Setting) -> Record:
+    """The record of what is to be measured, without a result."""
+    g = setting.geometry
+    problem = (g.H, g.HV, g.K, g.V, g.S, setting.rows, str(setting.state))
+    if isinstance(what, Yardstick):
+        moved = 0 if what.name == NULL else sizes.state_bytes(setting)
+        return Record(what.name, gdn_verify.__version__, "", *problem, Verdict.YARDSTICK, floor_bytes=moved)
+    moved = sizes.floor_bytes(setting, what.span)
+    return Record(what.name, what.version, str(what.span), *problem, Verdict.AGREES, floor_bytes=moved)
+
+
+def _judged(contender: Contender, setting: Setting, bench: Bench) -> Record:
+    blank = _blank(contender, setting)
+    if reason := contender.refuses(setting):
+        return replace(blank, verdict=Verdict.REFUSED, words=reason)
+    try:
+        found = judge(contender, setting, bench.device)
+        words = bench.second_opinion(contender, setting) if found.agrees else found.words
+    except Exception as error:
+        return replace(blank, verdict=Verdict.RAISED, words=_words(error))
+    verdict = Verdict.AGREES if found.agrees and not words else Verdict.DISAGREES
+    return replace(blank, verdict=verdict, words=words or found.words, ratio=found.ratio, limit=found.limit)
+
+
+class _Stacks:
+    """Layers to decode, one stack for each layout that a contender asks for."""
+
+    def __init__(self, setting: Setting, bench: Bench, contenders: Sequence[Contender]) -> None:
+        layouts = list(dict.fromkeys(map(_layout, contenders))) or [(StateOrder.VK, ConvLayout.D_CONTIGUOUS)]
+        dense = sum(not contender.in_place for contender in contenders)  # each with its states before and after
+        stored = sizes.stored_bytes(draw(setting, bench.device, 0, *layouts[0])) * (len(layouts) + 2 * dense)
+        layers = range(sizes.layers(setting, bench.cache_bytes, bench.free_bytes(), stored, bench.layers))
+        self.stacks = {layout: [draw(setting, bench.device, seed, *layout) for seed in layers] for layout in layouts}
+
+    def of(self, contender: Contender) -> list[Inputs]:
+        return self.stacks[_layout(contender)]
+
+    def any(self) -> list[Inputs]:
+        return next(iter(self.stacks.values()))
+
+
+def _layout(contender: Contender) -> tuple[StateOrder, ConvLayout]:
+    return contender.state_order, contender.conv_layout
+
+
+class _Entry:
+    """What is timed at a setting: a captured stack, and the samples so far."""
+
+    def __init__(self, record: Record, what: Contender | Yardstick, stack: list[Inputs], bench: Bench) -> None:
+        self.record, self.stack, self.bench = record, stack, bench
+        launches: Launches = [what.prepare(inputs) for inputs in stack]
+        self.captured: Captured = bench.clock.capture(launches)
+        self.host_us = host_times(launches, bench.rounds, bench.synchronize)
+        self.device_us: list[float] = []
+
+    def take_a_turn(self) -> None:
+        for inputs in self.stack:
+            refill(inputs)
+        self.device_us += self.bench.clock.burst(self.captured, self.bench.burst)
+
+    def finished(self) -> Record:
+        seen = replace(self.record, layers=self.captured.layers, launches=self.captured.launches)
+        return replace(seen, device_us=tuple(self.device_us), host_us=tuple(self.host_us))
+
+
+def _take_turns(entries: Sequence[_Entry], bench: Bench) -> None:
+    """All in every round, each round begun by another: a clock that drifts does so for all alike."""
+    for turn in range(bench.rounds):
+        start = turn % len(entries)
+        for entry in (*entries[start:], *entries[:start]):
+            entry.take_a_turn()

@@ -1,0 +1,66 @@
+"""A run from beginning to end: where it runs, who takes part, what it leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import torch
+
+import gdn_verify
+from gdn_verify.bench import machine
+from gdn_verify.bench.clock import GraphClock, Stopwatch
+from gdn_verify.bench.contender import Contender, Missing, Setting
+from gdn_verify.bench.field import gather
+from gdn_verify.bench.measure import Bench, measure
+from gdn_verify.bench.opinion import noise_budget
+from gdn_verify.bench.record import Run
+from gdn_verify.hosts import HOSTS
+
+
+class NobodyError(ValueError):
+    """No contender is left to measure; the message says who there is."""
+
+
+def here(rounds: int, dry_run: bool) -> Bench:
+    """This machine's card, or for a dry run its processor: one layer, one replay a round, no cold caches."""
+    if dry_run:
+        return Bench(Stopwatch(), "cpu", 0, lambda: machine.free_bytes(True), layers=1, rounds=rounds, burst=1)
+    cache = machine.describe(False).cache_bytes
+    return Bench(GraphClock(), "cuda", cache, lambda: machine.free_bytes(False), rounds=rounds)
+
+
+def with_second_opinion(bench: Bench) -> Bench:
+    """The same, which also asks the gate about contenders that are registered paths."""
+    card = "rocm" if torch.version.hip else "cuda"
+    return replace(bench, second_opinion=noise_budget(HOSTS["interpreter" if bench.device == "cpu" else card]))
+
+
+def choose(settings: Sequence[Setting], only: Sequence[str], every_configuration: bool) -> list[Contender | Missing]:
+    """Everybody, or those with one of the words of `only` in their names. Raises NobodyError where none has."""
+    everybody = list(gather(settings, every_configuration))
+    chosen = [one for one in everybody if not only or any(word in one.name for word in only)]
+    if not any(isinstance(one, Contender) for one in chosen):
+        known = ", ".join(one.name if isinstance(one, Contender) else str(one) for one in everybody)
+        raise NobodyError(f"only={','.join(only)!r} leaves no contender; there are {known}")
+    return chosen
+
+
+def run(
+    field: Sequence[Contender | Missing], settings: Sequence[Setting], bench: Bench, progress: Callable[[str], None]
+) -> Run:
+    """Measure, and say on what, when and by which clock."""
+    contenders = [one for one in field if isinstance(one, Contender)]
+    absent = tuple(str(one) for one in field if isinstance(one, Missing))
+    outcome = measure(contenders, settings, bench, progress)
+    return Run(
+        machine=machine.describe(bench.device == "cpu"),
+        date=datetime.now(UTC).isoformat(timespec="seconds"),
+        clock=bench.clock.name,
+        means_something=bench.clock.means_something,
+        gdn_verify=gdn_verify.__version__,
+        records=tuple(outcome.records),
+        missing=absent,
+        stopped=tuple(outcome.stopped),
+    )

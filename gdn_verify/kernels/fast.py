@@ -1,0 +1,104 @@
+"""The door to the Triton kernels: whether they can run on a tensor, what they refuse, and the calls themselves.
+
+Nothing behind the door is imported before it is asked for, so this module imports on a machine without Triton.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
+
+from torch import Tensor
+
+from gdn_verify.kernels.operands import Operands
+
+
+def _no_such_kernel(operands: Operands) -> str | None:
+    return "it has no kernel for speculative rows"
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """Kernels that serve decode rows and, where `spec` is not None, speculative ones.
+
+    `decode` and `spec` are called as `fused_decode` and `fused_spec_decode` are. The other two say why they do not
+    take these operands, or None; they read no device memory.
+    """
+
+    decode: Callable[..., Tensor]
+    decode_refuses: Callable[[Operands], str | None]
+    spec: Callable[..., Tensor] | None = None
+    spec_refuses: Callable[[Operands], str | None] = _no_such_kernel
+
+
+@cache
+def kernels_missing(device_type: str) -> str | None:
+    """Why Triton kernels cannot run on tensors of this type of device, found once a process; None if they can.
+
+    They can on "cuda" (NVIDIA and ROCm), and on "cpu" where Triton's interpreter is active.
+    """
+    if find_spec("triton") is None:
+        return "triton is not installed"
+    import triton
+
+    if device_type == "cpu" and not triton.knobs.runtime.interpret:
+        return "the tensors are on the cpu, and Triton's interpreter is not active"
+    if device_type not in ("cpu", "cuda"):
+        return f"the kernels do not run on {device_type}"
+    return None
+
+
+@cache
+def kernels(name: str) -> Kernels:
+    """The kernels called "fused" or "two-launch"; to be asked only where `kernels_missing` gives no reason."""
+    from gdn_verify.kernels.triton.decode import fused_decode
+    from gdn_verify.kernels.triton.spec import fused_spec_decode
+    from gdn_verify.kernels.two_launch import two_launch_decode
+
+    if name == "two-launch":
+        return Kernels(two_launch_decode, decode_refuses)
+    return Kernels(fused_decode, decode_refuses, fused_spec_decode, spec_refuses)
+
+
+def decode_refuses(operands: Operands) -> str | None:
+    """Why the decode kernels do not take these operands, or None."""
+    from gdn_verify.kernels.triton.checks import check_rows
+
+    return _refusal(operands) or _raised(check_rows, operands.first_slots, operands.tables.query_start_loc)
+
+
+def spec_refuses(operands: Operands) -> str | None:
+    """Why `fused_spec_decode` does not take these operands, or None."""
+    from gdn_verify.kernels.triton.spec import MAX_WIDTH
+
+    tables = operands.tables
+    if tables.width > MAX_WIDTH:
+        return f"state_indices has {tables.width} columns; at most {MAX_WIDTH} tokens a row are taken"
+    for name in ("query_start_loc", "num_accepted_tokens"):
+        if getattr(tables, name).stride(0) != 1:
+            return f"{name} must be contiguous: call .contiguous()"
+    return _refusal(operands, columns=operands.layer.conv_weight.shape[1] - 2 + tables.width)
+
+
+def _refusal(operands: Operands, columns: int = 0) -> str | None:
+    """What all of them refuse; a conv slot needs at least `columns` columns."""
+    from gdn_verify.kernels.triton import checks
+
+    layer, pool = operands.layer, operands.pool
+    return (
+        _raised(checks.check_packed, operands.qkvz, operands.ba, layer, operands.packing)
+        or _raised(checks.check_pool, layer, pool, operands.state_order)
+        or _raised(checks.check_conv_pool, layer, operands.conv_pool, pool.shape[0], columns)
+        or _raised(checks.check_outputs, operands.qkvz, layer, operands.output, operands.z_output)
+    )
+
+
+def _raised(check: Callable[..., object], *arguments: object) -> str | None:
+    """What a check says of its arguments."""
+    try:
+        check(*arguments)
+    except ValueError as error:
+        return str(error)
+    return None

@@ -1,0 +1,77 @@
+"""What the kernels ask of their operands, told before a launch and without reading the device."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from gdn_verify.kernels.fallback import Layer
+from gdn_verify.kernels.rows import INDEX_DTYPES, POOL_DTYPES, expect_dtype, expect_shape
+
+PACKINGS = ("flat", "interleaved")
+STATE_ORDERS = ("VK", "KV")
+
+
+def check_packed(qkvz: Tensor | None, ba: Tensor | None, layer: Layer, packing: str) -> None:
+    """Raises ValueError unless the projections given fit the layer, and its parameters are contiguous."""
+    _, HV, _, V = layer.geometry
+    for name in ("conv_weight", "conv_bias", "A_log", "dt_bias", "norm_weight"):
+        parameter = getattr(layer, name)
+        if parameter is not None and not parameter.is_contiguous():
+            raise ValueError(f"{name} has strides {parameter.stride()}; it must be contiguous: call .contiguous()")
+    if qkvz is not None and ba is not None and qkvz.shape[0] != ba.shape[0]:
+        raise ValueError(f"ba has {ba.shape[0]} tokens and qkvz {qkvz.shape[0]}; they must be the same tokens")
+    for name, tensor, width in (("qkvz", qkvz, layer.channels + HV * V), ("ba", ba, 2 * HV)):
+        if tensor is None:
+            continue
+        expect_shape(name, tensor, (None, width))
+        expect_dtype(name, tensor, POOL_DTYPES)
+        if tensor.stride(1) != 1:
+            raise ValueError(f"{name} has stride {tensor.stride(1)} between columns; it must be 1: call .contiguous()")
+    if packing not in PACKINGS:
+        raise ValueError(f"packing={packing!r} is not one of 'flat', 'interleaved'")
+
+
+def check_pool(layer: Layer, pool: Tensor, state_order: str) -> None:
+    """Raises ValueError unless the state pool fits the layer, each slot contiguous."""
+    _, HV, K, V = layer.geometry
+    if state_order not in STATE_ORDERS:
+        raise ValueError(f"state_order={state_order!r} is not one of 'VK', 'KV'")
+    inner = (V, K) if state_order == "VK" else (K, V)
+    expect_shape("pool", pool, (None, HV, *inner))
+    expect_dtype("pool", pool, POOL_DTYPES)
+    if pool.stride()[1:] != (V * K, inner[1], 1):
+        raise ValueError(f"pool has strides {pool.stride()}; each slot must be contiguous, whatever the slot's stride")
+
+
+def check_conv_pool(layer: Layer, conv_pool: Tensor, slots: int | None = None, columns: int = 0) -> None:
+    """Raises ValueError unless the conv pool fits the layer, has `slots` slots and at least `columns` columns."""
+    expect_shape("conv_pool", conv_pool, (slots, layer.channels, None))
+    expect_dtype("conv_pool", conv_pool, POOL_DTYPES)
+    needed = max(columns, layer.conv_weight.shape[1] - 1)
+    if conv_pool.shape[2] < needed:
+        raise ValueError(f"conv_pool has {conv_pool.shape[2]} columns; this launch needs at least {needed}")
+
+
+def check_rows(state_indices: Tensor, query_start_loc: Tensor | None) -> None:
+    """Raises ValueError unless the index tensors fit each other."""
+    expect_shape("state_indices", state_indices, (None,))
+    expect_dtype("state_indices", state_indices, INDEX_DTYPES)
+    if query_start_loc is not None:
+        expect_shape("query_start_loc", query_start_loc, (state_indices.shape[0] + 1,))
+        expect_dtype("query_start_loc", query_start_loc, INDEX_DTYPES)
+        if query_start_loc.stride(0) != 1:
+            raise ValueError("query_start_loc must be contiguous: call .contiguous()")
+
+
+def check_outputs(qkvz: Tensor, layer: Layer, output: Tensor | None, z_output: Tensor | None) -> Tensor:
+    """`output`, or a new one; raises ValueError unless each output is [T, HV, V], a token contiguous."""
+    shape = (qkvz.shape[0], layer.num_v_heads, layer.head_v_dim)
+    output = qkvz.new_empty(shape) if output is None else output
+    for name, tensor in (("output", output), ("z_output", z_output)):
+        if tensor is None:
+            continue
+        expect_shape(name, tensor, shape)
+        expect_dtype(name, tensor, POOL_DTYPES)
+        if tensor.stride()[1:] != (shape[2], 1):
+            raise ValueError(f"{name} has strides {tensor.stride()}; the heads of a token must be contiguous")
+    return output

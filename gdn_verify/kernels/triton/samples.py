@@ -1,0 +1,131 @@
+"""Launches that stand for all others: each kernel in each configuration at the sizes that are served.
+
+For whoever compiles without running: the wrappers are called on processor tensors while launches are captured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from gdn_verify.kernels.fallback import Layer
+from gdn_verify.kernels.triton.config import Config, Sizes, SpecConfig, configurations, spec_configurations
+from gdn_verify.kernels.triton.decode import fused_decode
+from gdn_verify.kernels.triton.spec import fused_spec_decode
+from gdn_verify.kernels.triton.target import current_target
+from gdn_verify.kernels.triton.two_launch import conv_update, delta_update
+
+ROWS = 2
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One launch of one kernel in one configuration; `launch` calls the real wrapper."""
+
+    kernel: str
+    configuration: str
+    launch: Callable[[], None]
+
+
+@dataclass(frozen=True)
+class _Operands:
+    """A layer of Qwen3-Next's sizes and what a launch over `ROWS` rows of `width` tokens is given."""
+
+    state: torch.dtype = torch.float32
+    ratio: int = 2
+    width: int = 1
+    slots: int = ROWS + 1
+
+    @property
+    def sizes(self) -> Sizes:
+        return Sizes(16, 16 * self.ratio, 128, 128, self.state.itemsize)
+
+    @property
+    def layer(self) -> Layer:
+        H, HV, K, V = 16, 16 * self.ratio, 128, 128
+        weight = self.tensor(2 * H * K + HV * V, 4)
+        return Layer(H, HV, K, V, weight, torch.empty(HV), torch.empty(HV), norm_weight=self.tensor(V))
+
+    def tensor(self, *shape: int) -> Tensor:
+        return torch.empty(*shape, dtype=torch.bfloat16)
+
+    @property
+    def tokens(self) -> int:
+        return ROWS * self.width
+
+    @property
+    def qkvz(self) -> Tensor:
+        return self.tensor(self.tokens, self.layer.channels + self.sizes.HV * 128)
+
+    @property
+    def ba(self) -> Tensor:
+        return self.tensor(self.tokens, 2 * self.sizes.HV)
+
+    @property
+    def output(self) -> Tensor:
+        return self.tensor(self.tokens, self.sizes.HV, 128)
+
+    @property
+    def conv_pool(self) -> Tensor:
+        return self.tensor(self.slots, 2 + self.width, self.layer.channels).transpose(1, 2)
+
+    @property
+    def pool(self) -> Tensor:
+        return torch.empty(self.slots, self.sizes.HV, 128, 128, dtype=self.state)  # never touched: costs no memory
+
+    @property
+    def state_indices(self) -> Tensor:
+        return torch.zeros(ROWS, dtype=torch.int32)
+
+
+def samples() -> Iterator[Sample]:
+    """Every configuration that is chosen on the current target, once for each type of state where that matters."""
+    target = current_target()
+    for state in (torch.float32, torch.bfloat16):
+        plain = _Operands(state)
+        name = str(state).removeprefix("torch.")
+        for config in configurations(target, plain.sizes):
+            yield Sample("gdn_decode_kernel", f"{config.name} {name}", partial(_decode, plain, config))
+        drafts = _Operands(state, width=4)
+        for spec in spec_configurations(target, 4, drafts.sizes):
+            yield Sample("gdn_spec_kernel", f"{spec.name} S 4 {name}", partial(_spec, drafts, spec))
+    plain = _Operands()
+    for config in configurations(target, plain.sizes):
+        yield Sample("gdn_decode_kernel", f"{config.name} after a conv of its own", partial(_delta, plain, config))
+    thirds = _Operands(ratio=3)
+    yield Sample("gdn_decode_kernel", f"{config.name} ratio 3", partial(_decode, thirds, config))
+    # AMD's compiler takes other instructions for storages of 2 GiB and more.
+    large = _Operands(slots=2**31 // (32 * 128 * 128 * 4) + 1)
+    yield Sample("gdn_decode_kernel", f"{config.name} 2 GiB", partial(_decode, large, config))
+    longest = _Operands(width=8)
+    for spec in spec_configurations(target, 8, longest.sizes):
+        yield Sample("gdn_spec_kernel", f"{spec.name} S 8", partial(_spec, longest, spec))
+    for packing in ("flat", "interleaved"):
+        yield Sample("gdn_conv_update_kernel", packing, partial(_conv, plain, packing))
+
+
+def _decode(o: _Operands, config: Config) -> None:
+    fused_decode(o.qkvz, o.ba, o.layer, o.conv_pool, o.pool, o.state_indices, output=o.output, config=config)
+
+
+def _delta(o: _Operands, config: Config) -> None:
+    mixed_qkv = o.tensor(o.tokens, o.layer.channels)
+    delta_update(mixed_qkv, o.ba, o.layer, o.pool, o.state_indices, o.output, config=config)
+
+
+def _conv(o: _Operands, packing: str) -> None:
+    mixed_qkv = o.tensor(o.tokens, o.layer.channels)
+    conv_update(o.qkvz, o.layer, o.conv_pool, o.state_indices, mixed_qkv, o.output, packing=packing)
+
+
+def _spec(o: _Operands, config: SpecConfig) -> None:
+    table = torch.zeros(ROWS, o.width, dtype=torch.int32)
+    starts = torch.zeros(ROWS + 1, dtype=torch.int32)
+    counts = torch.zeros(ROWS, dtype=torch.int32)
+    fused_spec_decode(
+        o.qkvz, o.ba, o.layer, o.conv_pool, o.pool, table, starts, counts, output=o.output, config=config
+    )  # fmt: skip

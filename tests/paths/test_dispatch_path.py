@@ -1,0 +1,77 @@
+"""The path `dispatch`: what it must have launched follows from the rows, and its plan from what they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import pytest
+
+from gdn_verify.cases.case import Batch, Case, Row
+from gdn_verify.cases.contract import DTypes, Geometry
+from gdn_verify.cases.presentation import Presentation
+from gdn_verify.cases.values import Betas, Fill, Gates, States, Taps, Values, Vectors
+from gdn_verify.hosts import Host
+from gdn_verify.kernels.plan import plan_rows
+from gdn_verify.kernels.tables import Row as KernelRow
+from gdn_verify.paths.dispatch import Dispatch, plan
+from gdn_verify.runner import run_case
+
+NORMAL = Values(
+    4, Vectors.NORMAL, Vectors.NORMAL, Fill.NORMAL, Gates.NORMAL, Betas.NORMAL, States.NORMAL, Taps.NORMAL, Fill.NORMAL
+)
+DECODE, PROMPT, SPEC = Row(1, (0,)), Row(3, (1,), fresh=True), Row(2, (2, 3), accepted=1)
+EMPTY, PADDED, ELSEWHERE = Row(0, (4,)), Row(1, (None,)), Row(1, (5,), read=6)
+
+
+@dataclass(frozen=True)
+class Quiet(Host):
+    """A host that is not the cpu by name, on which these kernels are said to have been launched."""
+
+    launched: list[str] = field(default_factory=list)
+
+    @contextmanager
+    def launches(self) -> Iterator[list[str]]:
+        yield [*self.launched]
+
+
+@pytest.mark.parametrize(
+    ("rows", "needed"),
+    [
+        ((DECODE, EMPTY), {"gdn_decode_kernel"}),
+        ((SPEC, PADDED), {"gdn_spec_kernel"}),
+        ((SPEC, PROMPT, DECODE), {"gdn_decode_kernel", "gdn_spec_kernel"}),
+        ((PROMPT, ELSEWHERE), set()),
+    ],
+)
+def test_live_rows_decide_what_is_attested(rows, needed):
+    """Green with the kernels of the live rows, and red without any one of them."""
+    case = Case(Geometry(H=1, HV=2, K=4, V=4, num_spec=1), DTypes(), 7, (Batch(rows),), NORMAL)
+    path = Dispatch()
+    path.load("cpu")
+
+    def attested(launched: set[str]) -> bool:
+        result = run_case(case, Presentation(), path, Quiet("interpreter", "cpu", launched=[*launched]))
+        return not any(finding.kind == "attestation" for finding in result.findings)
+
+    assert attested(needed)
+    assert not any(attested(needed - {kernel}) for kernel in needed)
+
+
+@pytest.mark.parametrize(
+    "rows", [(DECODE,), (DECODE, EMPTY), (PADDED,), (SPEC, PADDED), (PROMPT,), (ELSEWHERE, DECODE), ()], ids=str
+)
+def test_its_plan_is_the_kernels_own(rows):
+    """The path tells the dispatcher of a batch what `plan_rows` tells of the same rows."""
+    same = [
+        KernelRow(
+            row.tokens,
+            tuple(-1 if slot is None else slot for slot in row.slots),
+            accepted=row.accepted,
+            fresh=row.fresh,
+            read_slot=row.read,
+        )
+        for row in rows
+    ]
+    assert plan(Batch(rows)) == plan_rows(same)
