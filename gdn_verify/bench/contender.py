@@ -138,8 +138,9 @@ class Contender:
 
     `prepare(inputs)` may do once what a server does once (flatten weights, allocate scratch) and returns the launch.
     `refuses(setting)` says why a setting is not taken, or None. `in_place` is False where `Results.states` are given:
-    such a contender holds a copy of the states for each layer. `path` names the registered path of the same kernels,
-    if there is one, so that the noise budget judges them too.
+    such a contender holds a copy of the states for each layer. `narrow_products`: its conv rounds each product
+    weight · x to the activations' dtype, as a kernel does that multiplies what it has loaded as it is. `path` names the
+    registered path of the same kernels, if there is one, so that the noise budget judges them too.
     """
 
     name: str
@@ -150,6 +151,7 @@ class Contender:
     state_order: StateOrder = StateOrder.VK
     conv_layout: ConvLayout = ConvLayout.D_CONTIGUOUS
     in_place: bool = True
+    narrow_products: bool = False
     path: str = ""
 
 

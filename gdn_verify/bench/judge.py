@@ -3,8 +3,9 @@
 The gate judges a kernel over generated cases; this looks at one launch at the benched size, against the equations in
 float64 at the rounded inputs. The limit is made of roundoffs, as the gate's: each intermediate that an implementation
 may keep in the activations' dtype (conv, q̂, k̂, β, o, the normed o) is moved by one unit roundoff up or down, the gate
-g by one of float32, `DRAWS` times at random; the root mean square of what that does to a row of the result, and the
-rounding of the result itself, are its budget. A row is a (token, head) of the output or a (head, v) of a state.
+g by one of float32, and the conv's products where a contender says that it rounds them, `DRAWS` times at random. The
+root mean square of what that does to a row of the result, and the rounding of the result itself, are its budget. A
+row is a (token, head) of the output or a (head, v) of a state.
 """
 
 from __future__ import annotations
@@ -108,7 +109,9 @@ def _expected(contender: Contender, given: Inputs, rows: slice) -> tuple[Bounded
     clean = evaluate(given, contender.span, contender.state_order, rows)
     squares = [torch.zeros_like(value[..., 0]) for value in clean]
     for seed in range(DRAWS):
-        moved = evaluate(given, contender.span, contender.state_order, rows, _Jolt(given.out.device, seed))
+        moved = evaluate(
+            given, contender.span, contender.state_order, rows, _Jolt(given.out.device, seed, contender.narrow_products)
+        )
         for total, value, shifted in zip(squares, clean, moved, strict=True):
             total += (shifted - value).square().sum(-1) / DRAWS
     out, h = (
@@ -124,12 +127,18 @@ def _budget(value: Tensor, squares: Tensor, stored: DType) -> Tensor:
 
 
 class _Jolt:
-    """Moves every number of an intermediate by one unit roundoff, up or down at random."""
+    """Moves every number of an intermediate by one unit roundoff, up or down at random.
 
-    def __init__(self, device: torch.device, seed: int) -> None:
+    The conv's products stay, unless the contender says that it rounds them.
+    """
+
+    def __init__(self, device: torch.device, seed: int, narrow_products: bool) -> None:
         self.generator = torch.Generator(device).manual_seed(seed)
+        self.narrow_products = narrow_products
 
     def __call__(self, name: str, value: Tensor) -> Tensor:
+        if name == "products" and not self.narrow_products:
+            return value
         kept_in = DType.F32 if name == "g" else ACTIVATION
         sign = torch.empty_like(value).bernoulli_(0.5, generator=self.generator) * 2 - 1
         return value * (1 + kept_in.unit_roundoff * sign)

@@ -42,10 +42,10 @@ def accepted(inputs: Inputs) -> Tensor:
     return torch.ones_like(inputs.query_start_loc[1:]).long() if given is None else given.long()
 
 
-def conv(stream: Tensor, weight: Tensor) -> Tensor:
+def conv(stream: Tensor, weight: Tensor, move: Move = keep) -> Tensor:
     """SiLU of the causal convolution of [n, D, W-1+S] with weight [D, W], without bias: [n, S, D]."""
-    windows = stream.unfold(2, weight.shape[1], 1)
-    return F.silu((windows * weight.double()[:, None]).sum(-1)).transpose(1, 2)
+    products = stream.unfold(2, weight.shape[1], 1) * weight.double()[:, None]
+    return F.silu(move("products", products).sum(-1)).transpose(1, 2)
 
 
 def gates(inputs: Inputs, rows: slice) -> tuple[Tensor, Tensor]:
@@ -75,12 +75,12 @@ def as_vk(states: Tensor, order: StateOrder) -> Tensor:
 def evaluate(inputs: Inputs, span: Span, order: StateOrder, rows: slice, move: Move = keep) -> tuple[Tensor, Tensor]:
     """The span's result [n, S, HV, V] and the state after each token [n, S, HV, V, K], float64, for some rows.
 
-    `move` sees conv, g, beta, q_hat, k_hat, o and normed, where the span computes them.
+    `move` sees products (of the conv), conv, g, beta, q_hat, k_hat, o and normed, where the span computes them.
     """
     g = inputs.geometry
     channels = inputs.conv_out.unflatten(0, (-1, g.S))[rows].double()
     if Stage.CONV in span:
-        channels = move("conv", conv(conv_stream(inputs, rows), inputs.conv_weight))
+        channels = move("conv", conv(conv_stream(inputs, rows), inputs.conv_weight, move))
     decay, beta = (x.unflatten(0, (-1, g.S))[rows].double() for x in (inputs.g, inputs.beta))
     if Stage.GATES in span:
         decay, beta = gates(inputs, rows)

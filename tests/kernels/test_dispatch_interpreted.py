@@ -45,10 +45,11 @@ def launch_of(names: list[str]) -> Launch:
 
 
 def interpreted(names: list[str], kernel: str) -> Ran:
-    """In the interpreter's process: the kernels launched, and what the launch leaves."""
+    """In the interpreter's process: the kernels launched, and what the launch leaves; its output held NaN."""
     launch = launch_of(names)
+    output = torch.full((len(launch.qkvz), 1, 2), float("nan"))
     with interpreter.launches() as ran:
-        left = dispatched(launch, plan=plan_rows(launch.rows), kernel=kernel)
+        left = dispatched(launch, plan=plan_rows(launch.rows), kernel=kernel, output=output)
     return [each.kernel for each in ran], left
 
 

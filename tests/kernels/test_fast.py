@@ -107,7 +107,7 @@ def test_ordinary_operands_are_not_refused():
         ([True, False, True], None, 4, [True, False, True, False]),
         ([True, True, False, True], [0, 1, 1, 2, 3], 4, [True, False, True, False]),
         ([True, True], [0, 2, 3], 3, [False, False, True]),
-        ([True, True], None, 1, [True]),
+        ([True, True, True], None, 1, [True]),
         ([], [0], 2, [False, False]),
     ],
 )

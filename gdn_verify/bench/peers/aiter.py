@@ -81,5 +81,12 @@ def _recurrence(inputs: Inputs, conv_out: Tensor, a: Tensor, b: Tensor, o: Tenso
 
 PEERS = (
     Peer("aiter-gated-delta-rule", RECURRENCE, (GATED_DELTA_RULE,), _gated_delta_rule),
-    Peer("aiter-layer", WHOLE, (CONV_UPDATE, GATED_DELTA_RULE, GATED_NORM), _layer, refuses=one_token_a_row),
+    Peer(
+        "aiter-layer",
+        WHOLE,
+        (CONV_UPDATE, GATED_DELTA_RULE, GATED_NORM),
+        _layer,
+        refuses=one_token_a_row,
+        narrow_products=True,  # mul.bf16 in the conv kernel's PTX for sm_90
+    ),
 )

@@ -59,6 +59,7 @@ class Peer:
     prepare: Callable[..., Launch]
     refuses: Callable[[Setting], str | None] = takes_all
     in_place: bool = True
+    narrow_products: bool = False
     path: str = ""
 
     def contender(self) -> Contender | Missing:
@@ -77,6 +78,7 @@ class Peer:
             partial(_prepare, self.prepare, found),
             refuses=self.refuses,
             in_place=self.in_place,
+            narrow_products=self.narrow_products,
             path=self.path,
         )
 

@@ -93,9 +93,10 @@ def _whole(
 
 
 LAYER = (CONV_UPDATE, PACKED_DECODE, GATED_NORM)
+# The conv kernel multiplies bf16 by bf16: mul.bf16 in its PTX for sm_90.
 PEERS = (
     Peer("vllm-sigmoid-gating", RECURRENCE, (SIGMOID_GATING,), _sigmoid_gating),
     Peer("vllm-packed-decode", RECURRENCE, (PACKED_DECODE,), _packed_decode, refuses=one_token_a_row),
-    Peer("vllm-layer", WHOLE, LAYER, _layer, refuses=one_token_a_row),
-    Peer("vllm-layer-dense-z", WHOLE, LAYER, _layer_dense_z, refuses=one_token_a_row),
+    Peer("vllm-layer", WHOLE, LAYER, _layer, refuses=one_token_a_row, narrow_products=True),
+    Peer("vllm-layer-dense-z", WHOLE, LAYER, _layer_dense_z, refuses=one_token_a_row, narrow_products=True),
 )

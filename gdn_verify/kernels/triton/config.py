@@ -170,4 +170,4 @@ def spec_configurations(target: Target, width: int, sizes: Sizes) -> tuple[SpecC
     tiles = triton.next_power_of_2(sizes.K) * triton.next_power_of_2(sizes.V) // (128 * 128)
     # A program's state stays in registers, beside the inputs of all its tokens.
     many = max(1, tiles) * (2 if width > 4 else 1)
-    return SpecConfig(splits=max(4, 2 * many), num_warps=4), SpecConfig(splits=min(8, many), num_warps=8)
+    return SpecConfig(splits=min(8, max(4, 2 * many)), num_warps=4), SpecConfig(splits=min(8, many), num_warps=8)
