@@ -98,6 +98,8 @@ class Layer:
         expect_shape("conv_weight", self.conv_weight, (self.channels, None))
         expect_shape("A_log", self.A_log, (HV,))
         expect_shape("dt_bias", self.dt_bias, (HV,))
+        if self.conv_activation not in ("silu", None):
+            raise ValueError(f"conv_activation={self.conv_activation!r} is not one of 'silu', None")
         if self.norm_activation not in ("silu", "sigmoid"):
             raise ValueError(f"norm_activation={self.norm_activation!r} is not one of 'silu', 'sigmoid'")
         if self.norm_weight is not None:

@@ -38,7 +38,7 @@ def is_slot(index, num_slots, PAD: tl.constexpr):
 
 @triton.jit
 def load_tokens(x, stride, at, mask, length, S: tl.constexpr):
-    """The same columns of each of a row's tokens, zeros beyond its last: a tuple of S tiles."""
+    """The same columns of each of a row's tokens, zeros beyond its last: a tuple of S tiles or scalars."""
     tokens = ()
     for t in tl.static_range(S):
         tokens = tokens + (tl.load(x + t * stride + at, mask=mask & (t < length), other=0),)
@@ -117,9 +117,13 @@ def gdn_spec_kernel(
     x_qk = (q_column(key_head, H, R, K, V, INTERLEAVED) + kk)[:, :, None] + pair * k_step(H, K, INTERLEAVED)
 
     nothing = tl.zeros([BV], out.dtype.element_ty)
-    if ZERO_PADS:
-        for t in range(tl.load(query_start_loc + num_rows).to(tl.int64) + row, num_tokens, num_rows):
+    # Tokens beyond the last row are dealt out to the rows.
+    for t in range(tl.load(query_start_loc + num_rows).to(tl.int64) + row, num_tokens, num_rows):
+        if ZERO_PADS:
             tl.store(out + t * stride_out + value, nothing, mask=inside)
+        if z_out is not None:
+            z = tl.load(x + t * stride_x + x_value + z_step(H, R, V, INTERLEAVED), mask=inside, other=0)
+            tl.store(z_out + t * stride_z + value, z, mask=inside)
     if spec_rows is not None:
         if tl.load(spec_rows + row) == 0:
             return
@@ -143,6 +147,7 @@ def gdn_spec_kernel(
     v_channel = 2 * H * K + value
     qk_history = load_history(conv_slot, qk_channel, qk_mask, accepted - 1, W, STRIDE_D, STRIDE_C)
     v_history = load_history(conv_slot, v_channel, inside, accepted - 1, W, STRIDE_D, STRIDE_C)
+    writes = load_tokens(table, stride_column, 0, True, length, S)
     x_row = x + first * stride_x
     qk_tokens = load_tokens(x_row, stride_x, x_qk, qk_mask, length, S)
     v_tokens = load_tokens(x_row, stride_x, x_value, inside, length, S)
@@ -180,7 +185,6 @@ def gdn_spec_kernel(
             u = beta * (v - sk * (decay * rho_k))
             o = sq * (decay * rho_q) + u * (qk * rho_q * rho_k)
             h = h * decay + (u * rho_k)[:, None, None] * k[None, :, :]
-            write = tl.load(table + t * stride_column).to(tl.int64)
             squares = tl.sum(o * o, 0)
             consumed += squares
             if JOIN:
@@ -189,8 +193,8 @@ def gdn_spec_kernel(
                 if NORM:
                     o = normalised(o, squares, z_tokens[t], weight, norm_eps, V, NORM_SILU)
                 tl.store(out + (first + t) * stride_out + value, o.to(out.dtype.element_ty), mask=inside)
-            if is_slot(write, num_slots, PAD):
-                store_tile(pool + write * stride_pool + tile, h, tile_mask, EVEN)
+            if is_slot(writes[t], num_slots, PAD):
+                store_tile(pool + writes[t].to(tl.int64) * stride_pool + tile, h, tile_mask, EVEN)
         qk_window = slide(qk_window, qk_tokens[t].to(tl.float32), W)
         v_window = slide(v_window, v_tokens[t].to(tl.float32), W)
 
