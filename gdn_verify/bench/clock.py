@@ -20,14 +20,15 @@ Launches = Sequence[Callable[[], object]]
 class Captured:
     """A stack of layers, one launch after the other: `replay()` runs all `layers` of them.
 
-    `launches` is how many kernels, copies and fills a layer makes, None where the graph would not tell. `results` are
-    what the launches returned; replays write there.
+    `launches` is how many kernels, copies and fills a layer makes, None where the graph would not tell. `kept` is what
+    a replay reads and writes beside the inputs: the launches, with the tensors that they hold, and their results. A
+    graph knows addresses only; whatever is let go is another tensor's memory by the next replay.
     """
 
     replay: Callable[[], object]
     layers: int
     launches: float | None
-    results: Sequence[object] = ()
+    kept: Sequence[object] = ()
 
 
 class Clock(Protocol):
@@ -58,7 +59,9 @@ class GraphClock:
         graph.instantiate()
         _prove(graph, results)
         found = count_launches(graph.raw_cuda_graph())
-        return Captured(graph.replay, len(launches), None if found is None else found / len(launches), results)
+        return Captured(
+            graph.replay, len(launches), None if found is None else found / len(launches), (launches, results)
+        )
 
     def burst(self, captured: Captured, count: int) -> list[float]:
         """The uncounted replay also keeps the device busy while the host queues the others behind it."""

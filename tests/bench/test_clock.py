@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import ctypes
+import gc
+import weakref
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import benched
 import pytest
 import torch
 
-from gdn_verify.bench import graph_nodes
+from gdn_verify.bench import clock, graph_nodes
 from gdn_verify.bench.clock import Captured, GraphClock, host_times
 from gdn_verify.bench.contender import Results
 from gdn_verify.bench.graph_nodes import count_launches
@@ -96,6 +99,31 @@ def test_host_time_is_a_launch_and_not_its_work() -> None:
     assert len(samples) == 2
     assert all(0 < sample < 1e5 for sample in samples)
     assert events == ["wait", *["launch"] * 5, "wait", *["launch"] * 5, "wait"]
+
+
+def test_what_a_launch_holds_lives_as_long_as_its_graph(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A contender's own copies are inputs of every replay: let go, they would be other tensors' memory by then."""
+
+    class Graph:
+        replay = instantiate = raw_cuda_graph = lambda self: 0
+
+    monkeypatch.setattr(clock, "_run_aside", lambda launches: None)
+    monkeypatch.setattr(clock, "count_launches", lambda graph: 1)
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda keep_graph: Graph())
+    monkeypatch.setattr(torch.cuda, "graph", lambda graph: nullcontext())
+
+    def prepare() -> tuple[Callable[[], object], weakref.ref[torch.Tensor]]:
+        own = torch.ones(3)
+        return (lambda: own.sum()), weakref.ref(own)
+
+    launch, held = prepare()
+    captured = GraphClock().capture([launch])
+    del launch
+    gc.collect()
+    assert held() is not None
+    del captured
+    gc.collect()
+    assert held() is None
 
 
 @needs_card

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -158,16 +158,29 @@ def configurations(target: Target, sizes: Sizes) -> tuple[Config, ...]:
     return tuple(config for _, config in (AMD if target.amd else NVIDIA)[sizes.itemsize])
 
 
+# As above, for drafts; measured with four tokens a row. A program's state stays in registers over all of them.
+NVIDIA_SPEC = {
+    4: ((64, SpecConfig(8, 8, 2)), (512, SpecConfig(1, 8, 8)), (None, SpecConfig(4, 8, 4))),
+    2: ((64, SpecConfig(4, 16, 4)), (256, SpecConfig(1, 8, 8)), (None, SpecConfig(2, 16, 4))),
+}
+AMD_SPEC = dict.fromkeys((2, 4), ((256, SpecConfig(4, 16, 4)), (None, SpecConfig(2, 16, 8))))
+
+
 def choose_spec(target: Target, rows: int, width: int, sizes: Sizes) -> SpecConfig:
     """The configuration for a launch of `rows` speculative rows of up to `width` tokens."""
-    few, many = spec_configurations(target, width, sizes)
-    return few if rows * sizes.HV <= 256 else many
+    table = _spec_table(target, width, sizes)
+    return next(config for limit, config in table if limit is None or rows * sizes.HV <= limit)
+
+
+def spec_configurations(target: Target, width: int, sizes: Sizes) -> tuple[SpecConfig, ...]:
+    """Every configuration that `choose_spec` can return for this width and these sizes."""
+    return tuple(config for _, config in _spec_table(target, width, sizes))
 
 
 @cache
-def spec_configurations(target: Target, width: int, sizes: Sizes) -> tuple[SpecConfig, SpecConfig]:
-    """What `choose_spec` can return: for few heads, and for many."""
+def _spec_table(target: Target, width: int, sizes: Sizes) -> tuple[tuple[int | None, SpecConfig], ...]:
+    """The measured table, with heads cut finer where a program would not have the registers."""
     tiles = triton.next_power_of_2(sizes.K) * triton.next_power_of_2(sizes.V) // (128 * 128)
-    # A program's state stays in registers, beside the inputs of all its tokens.
-    many = max(1, tiles) * (2 if width > 4 else 1)
-    return SpecConfig(splits=min(8, max(4, 2 * many)), num_warps=4), SpecConfig(splits=min(8, many), num_warps=8)
+    finer = max(1, tiles) * (2 if width > 4 else 1)
+    table = (AMD_SPEC if target.amd else NVIDIA_SPEC)[sizes.itemsize]
+    return tuple((limit, replace(config, splits=min(8, config.splits * finer))) for limit, config in table)

@@ -9,7 +9,7 @@ from gdn_verify.kernels.fallback import Layer
 from gdn_verify.kernels.rows import INDEX_DTYPES, expect_dtype, expect_shape
 from gdn_verify.kernels.triton.checks import check_conv_pool, check_outputs, check_packed, check_pool
 from gdn_verify.kernels.triton.config import Sizes, SpecConfig, choose_spec
-from gdn_verify.kernels.triton.decode import taps_in_word
+from gdn_verify.kernels.triton.decode import fused_decode, taps_in_word
 from gdn_verify.kernels.triton.spec_kernel import gdn_spec_kernel
 from gdn_verify.kernels.triton.target import current_target
 from gdn_verify.kernels.triton.tickets import tickets_of
@@ -58,8 +58,13 @@ def fused_spec_decode(
     check_conv_pool(layer, conv_pool, slots=pool.shape[0], columns=layer.conv_weight.shape[1] - 2 + width)
     _check_tables(rows, state_indices, query_start_loc, num_accepted_tokens, spec_rows)
     output = check_outputs(qkvz, layer, output, z_output)
-    if qkvz.shape[0] == 0 or rows == 0:
-        return output.zero_() if zero_pads else output
+    if qkvz.shape[0] == 0:
+        return output
+    if rows == 0:  # there is no program to fill what belongs to no row: as in a decode launch without rows
+        return fused_decode(
+            qkvz, ba, layer, conv_pool, pool, state_indices[:, 0], query_start_loc=query_start_loc, packing=packing,
+            state_order=state_order, output=output, z_output=z_output, zero_pads=zero_pads,
+        )  # fmt: skip
     target = current_target()
     config = config or choose_spec(target, rows, width, sizes)
     constants = config.constants(sizes)

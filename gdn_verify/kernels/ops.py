@@ -1,0 +1,237 @@
+"""The Triton kernels as operators of PyTorch, `torch.ops.gdn_verify.*`, for `torch.compile`, export and tracing.
+
+An operator takes tensors, numbers and strings: the fields of a `Layer` stand one by one at the end of its arguments,
+in their order. It returns nothing: pools and outputs are the caller's, and its schema says that they are written. The
+functions here are the same with a `Layer` in one piece, for use within a compiled function too.
+
+This module imports without Triton; a call imports it, or raises RuntimeError that says what to install.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import fields
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gdn_verify.kernels import fast
+from gdn_verify.kernels.fallback import Layer
+
+_SCHEMA_TYPES = {"Tensor | None": "Tensor?", "float | None": "float?", "str | None": "str?"}
+_FIELDS = tuple(field.name for field in fields(Layer))
+_LAYER = ", ".join(f"{_SCHEMA_TYPES.get(str(field.type), field.type)} {field.name}" for field in fields(Layer))
+_ROW_OPTIONS = "str packing, str state_order, int? pad_slot_id, bool zero_pads"
+
+_WAY_OUT = (
+    "torch's CUDA and ROCm builds bring Triton; on a processor, pip install 'gdn-verify[interpreter]' and set "
+    "TRITON_INTERPRET=1 before Triton is imported"
+)
+
+
+def fused_decode(
+    qkvz: Tensor,
+    ba: Tensor,
+    layer: Layer,
+    conv_pool: Tensor,
+    pool: Tensor,
+    state_indices: Tensor,
+    *,
+    query_start_loc: Tensor | None = None,
+    packing: str = "flat",
+    state_order: str = "VK",
+    pad_slot_id: int | None = None,
+    output: Tensor | None = None,
+    z_output: Tensor | None = None,
+    zero_pads: bool = True,
+) -> Tensor:
+    """`triton.decode.fused_decode` through its operator: the same operands, result and errors."""
+    _expect_no_gradient(layer, qkvz, ba)
+    output = _output(qkvz, layer) if output is None else output
+    torch.ops.gdn_verify.fused_decode(
+        qkvz, ba, conv_pool, pool, state_indices, query_start_loc, output, z_output,
+        packing, state_order, pad_slot_id, zero_pads, *_flattened(layer),
+    )  # fmt: skip
+    return output
+
+
+def fused_spec_decode(
+    qkvz: Tensor,
+    ba: Tensor,
+    layer: Layer,
+    conv_pool: Tensor,
+    pool: Tensor,
+    state_indices: Tensor,
+    query_start_loc: Tensor,
+    num_accepted_tokens: Tensor,
+    *,
+    spec_rows: Tensor | None = None,
+    packing: str = "flat",
+    state_order: str = "VK",
+    pad_slot_id: int | None = None,
+    output: Tensor | None = None,
+    z_output: Tensor | None = None,
+    zero_pads: bool = True,
+) -> Tensor:
+    """`triton.spec.fused_spec_decode` through its operator: the same operands, result and errors."""
+    _expect_no_gradient(layer, qkvz, ba)
+    output = _output(qkvz, layer) if output is None else output
+    torch.ops.gdn_verify.fused_spec_decode(
+        qkvz, ba, conv_pool, pool, state_indices, query_start_loc, num_accepted_tokens, spec_rows, output, z_output,
+        packing, state_order, pad_slot_id, zero_pads, *_flattened(layer),
+    )  # fmt: skip
+    return output
+
+
+def conv_update(
+    qkvz: Tensor,
+    layer: Layer,
+    conv_pool: Tensor,
+    state_indices: Tensor,
+    mixed_qkv: Tensor,
+    z_output: Tensor,
+    *,
+    query_start_loc: Tensor | None = None,
+    packing: str = "flat",
+    pad_slot_id: int | None = None,
+) -> None:
+    """`triton.two_launch.conv_update` through its operator: the same operands and errors."""
+    _expect_no_gradient(layer, qkvz)
+    torch.ops.gdn_verify.conv_update(
+        qkvz, conv_pool, state_indices, query_start_loc, mixed_qkv, z_output, packing, pad_slot_id, *_flattened(layer)
+    )
+
+
+def delta_update(
+    mixed_qkv: Tensor,
+    ba: Tensor,
+    layer: Layer,
+    pool: Tensor,
+    state_indices: Tensor,
+    output: Tensor,
+    *,
+    query_start_loc: Tensor | None = None,
+    packing: str = "flat",
+    state_order: str = "VK",
+    pad_slot_id: int | None = None,
+    zero_pads: bool = True,
+) -> Tensor:
+    """`triton.two_launch.delta_update` through its operator: the same operands, result and errors."""
+    _expect_no_gradient(layer, mixed_qkv, ba)
+    torch.ops.gdn_verify.delta_update(
+        mixed_qkv, ba, pool, state_indices, query_start_loc, output,
+        packing, state_order, pad_slot_id, zero_pads, *_flattened(layer),
+    )  # fmt: skip
+    return output
+
+
+def _flattened(layer: Layer) -> list[Any]:
+    """What an operator gives back to `Layer(*...)`."""
+    return [getattr(layer, name) for name in _FIELDS]
+
+
+def _output(qkvz: Tensor, layer: Layer) -> Tensor:
+    return qkvz.new_empty(qkvz.shape[0], layer.num_v_heads, layer.head_v_dim)
+
+
+def _expect_no_gradient(layer: Layer, *inputs: Tensor) -> None:
+    """Raises RuntimeError where a gradient is asked: an operator that returns nothing would drop it in silence."""
+    parameters = (layer.conv_weight, layer.conv_bias, layer.A_log, layer.dt_bias, layer.norm_weight)
+    if torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in (*inputs, *parameters)):
+        raise RuntimeError(
+            "an input or a parameter of the layer requires a gradient, which the kernels do not have; "
+            "call under torch.no_grad(), or use gdn_verify.kernels.fallback"
+        )
+
+
+def _operator(name: str, mutated: tuple[str, ...], arguments: str) -> Callable[[Callable[..., None]], Any]:
+    """Registers a function as torch.ops.gdn_verify.`name`, of these arguments followed by a layer's fields."""
+
+    def register(function: Callable[..., None]) -> Any:
+        def checked(x: Tensor, *operands: Any) -> None:
+            if (reason := fast.kernels_missing(x.device.type)) is not None:
+                raise RuntimeError(f"torch.ops.gdn_verify.{name} cannot run: {reason}; {_WAY_OUT}")
+            function(x, *operands)
+
+        schema = f"({arguments}, {_LAYER}) -> ()"
+        operator = torch.library.custom_op(f"gdn_verify::{name}", checked, mutates_args=mutated, schema=schema)
+        operator.register_fake(lambda *operands: None)
+        return operator
+
+    return register
+
+
+@_operator(
+    "fused_decode",
+    ("conv_pool", "pool", "output", "z_output"),
+    "Tensor qkvz, Tensor ba, Tensor(a!) conv_pool, Tensor(b!) pool, Tensor state_indices, Tensor? query_start_loc, "
+    f"Tensor(c!) output, Tensor(d!)? z_output, {_ROW_OPTIONS}",
+)
+def _fused_decode(
+    qkvz: Tensor, ba: Tensor, conv_pool: Tensor, pool: Tensor, state_indices: Tensor, query_start_loc: Tensor | None,
+    output: Tensor, z_output: Tensor | None, packing: str, state_order: str, pad_slot_id: int | None, zero_pads: bool,
+    *layer: Any,
+) -> None:  # fmt: skip
+    from gdn_verify.kernels.triton import decode
+
+    decode.fused_decode(
+        qkvz, ba, Layer(*layer), conv_pool, pool, state_indices, query_start_loc=query_start_loc, output=output,
+        z_output=z_output, packing=packing, state_order=state_order, pad_slot_id=pad_slot_id, zero_pads=zero_pads,
+    )  # fmt: skip
+
+
+@_operator(
+    "fused_spec_decode",
+    ("conv_pool", "pool", "output", "z_output"),
+    "Tensor qkvz, Tensor ba, Tensor(a!) conv_pool, Tensor(b!) pool, Tensor state_indices, Tensor query_start_loc, "
+    f"Tensor num_accepted_tokens, Tensor? spec_rows, Tensor(c!) output, Tensor(d!)? z_output, {_ROW_OPTIONS}",
+)
+def _fused_spec_decode(
+    qkvz: Tensor, ba: Tensor, conv_pool: Tensor, pool: Tensor, state_indices: Tensor, query_start_loc: Tensor,
+    num_accepted_tokens: Tensor, spec_rows: Tensor | None, output: Tensor, z_output: Tensor | None,
+    packing: str, state_order: str, pad_slot_id: int | None, zero_pads: bool, *layer: Any,
+) -> None:  # fmt: skip
+    from gdn_verify.kernels.triton import spec
+
+    spec.fused_spec_decode(
+        qkvz, ba, Layer(*layer), conv_pool, pool, state_indices, query_start_loc, num_accepted_tokens,
+        spec_rows=spec_rows, output=output, z_output=z_output, packing=packing, state_order=state_order,
+        pad_slot_id=pad_slot_id, zero_pads=zero_pads,
+    )  # fmt: skip
+
+
+@_operator(
+    "conv_update",
+    ("conv_pool", "mixed_qkv", "z_output"),
+    "Tensor qkvz, Tensor(a!) conv_pool, Tensor state_indices, Tensor? query_start_loc, Tensor(b!) mixed_qkv, "
+    "Tensor(c!) z_output, str packing, int? pad_slot_id",
+)
+def _conv_update(
+    qkvz: Tensor, conv_pool: Tensor, state_indices: Tensor, query_start_loc: Tensor | None, mixed_qkv: Tensor,
+    z_output: Tensor, packing: str, pad_slot_id: int | None, *layer: Any,
+) -> None:  # fmt: skip
+    from gdn_verify.kernels.triton import two_launch
+
+    two_launch.conv_update(
+        qkvz, Layer(*layer), conv_pool, state_indices, mixed_qkv, z_output, query_start_loc=query_start_loc,
+        packing=packing, pad_slot_id=pad_slot_id,
+    )  # fmt: skip
+
+
+@_operator(
+    "delta_update",
+    ("pool", "output"),
+    "Tensor mixed_qkv, Tensor ba, Tensor(a!) pool, Tensor state_indices, Tensor? query_start_loc, Tensor(b!) output, "
+    f"{_ROW_OPTIONS}",
+)
+def _delta_update(
+    mixed_qkv: Tensor, ba: Tensor, pool: Tensor, state_indices: Tensor, query_start_loc: Tensor | None,
+    output: Tensor, packing: str, state_order: str, pad_slot_id: int | None, zero_pads: bool, *layer: Any,
+) -> None:  # fmt: skip
+    from gdn_verify.kernels.triton import two_launch
+
+    two_launch.delta_update(
+        mixed_qkv, ba, Layer(*layer), pool, state_indices, output, query_start_loc=query_start_loc, packing=packing,
+        state_order=state_order, pad_slot_id=pad_slot_id, zero_pads=zero_pads,
+    )  # fmt: skip
