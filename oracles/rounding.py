@@ -53,9 +53,10 @@ def sequential_float32(
     """A token-by-token kernel with float32 inside: only stored results are narrower.
 
     `conv_out` is the type of the conv's output and `o` that of the recurrence's, on their way to the next stage (by
-    default the activations'), `store` that of the states given back (by default the pool's). `serial` is how many terms
-    a thread sums one after the other over K: 1 for a tree, K for a loop. Equal terms then round alike within a
-    binade, so the walk's amplitude grows from √Σs² to as much as Σ|s| ≤ √serial·√Σs² over the partial sums s (Cauchy-Schwarz).
+    default the activations'), `store` that of the states given back (by default the pool's). `serial` is how many
+    terms a thread sums one after the other over K: 1 for a tree, K for a loop. Equal terms then round alike within a
+    binade, so the walk's amplitude grows from √Σs² to as much as Σ|s| ≤ √serial·√Σs² over the partial sums s
+    (Cauchy-Schwarz).
     """
     sums = {site: (F32, sqrt(serial)) for site in (Site.QK_SUM, Site.HK_DOT, Site.Q_DOT)}
     narrow: _Sites = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from gdn_verify.kernels.fallback import Layer
@@ -12,8 +13,12 @@ STATE_ORDERS = ("VK", "KV")
 
 
 def check_packed(qkvz: Tensor | None, ba: Tensor | None, layer: Layer, packing: str) -> None:
-    """Raises ValueError unless the projections given fit the layer, and its parameters are contiguous."""
+    """Raises ValueError unless the projections given fit the layer, and its parameters are contiguous and whole."""
     _, HV, _, V = layer.geometry
+    if (W := layer.conv_weight.shape[1]) < 2:
+        raise ValueError(f"conv_weight has width W={W}; a convolution without history (W < 2) is not supported")
+    if layer.conv_bias is not None:
+        expect_shape("conv_bias", layer.conv_bias, (layer.channels,))
     for name in ("conv_weight", "conv_bias", "A_log", "dt_bias", "norm_weight"):
         parameter = getattr(layer, name)
         if parameter is not None and not parameter.is_contiguous():
@@ -61,6 +66,16 @@ def check_rows(state_indices: Tensor, query_start_loc: Tensor | None) -> None:
         expect_dtype("query_start_loc", query_start_loc, INDEX_DTYPES)
         if query_start_loc.stride(0) != 1:
             raise ValueError("query_start_loc must be contiguous: call .contiguous()")
+
+
+def check_tickets(tickets: Tensor | None, slots: int, num_k_heads: int) -> None:
+    """Raises ValueError unless `tickets` are None or what `make_tickets` makes for a pool of so many slots."""
+    if tickets is None:
+        return
+    expect_shape("tickets", tickets, (slots, num_k_heads))
+    expect_dtype("tickets", tickets, (torch.int64,))
+    if not tickets.is_contiguous():
+        raise ValueError(f"tickets has strides {tickets.stride()}; it must be contiguous: use make_tickets()")
 
 
 def check_outputs(qkvz: Tensor, layer: Layer, output: Tensor | None, z_output: Tensor | None) -> Tensor:

@@ -8,7 +8,7 @@ from typing import Any
 
 import triton
 
-from gdn_verify.kernels.triton.target import Target
+from gdn_verify.kernels.triton.target import INTERPRETER, Target
 
 
 @dataclass(frozen=True)
@@ -144,18 +144,26 @@ NVIDIA = {
 }
 # Never measured: there was no such card. Whole waves a row, no loop that needs asynchronous copies.
 AMD = dict.fromkeys((2, 4), ((256, AMD_SPLIT), (None, AMD_HEAD)))
+# One of each kind at the sizes that an interpreter can run, which pays by the program.
+INTERPRETED = ((2, Config(splits=2, block_v=16)), (6, HEAD), (12, KEY_HEAD), (None, STREAM_F32))
 
 
 @cache
 def choose(target: Target, rows: int, sizes: Sizes) -> Config:
     """The configuration for a launch of `rows` rows."""
-    table = (AMD if target.amd else NVIDIA)[sizes.itemsize]
+    table = _table(target, sizes)
     return next(config for limit, config in table if limit is None or rows * sizes.HV <= limit)
 
 
 def configurations(target: Target, sizes: Sizes) -> tuple[Config, ...]:
     """Every configuration that `choose` can return for these sizes."""
-    return tuple(config for _, config in (AMD if target.amd else NVIDIA)[sizes.itemsize])
+    return tuple(config for _, config in _table(target, sizes))
+
+
+def _table(target: Target, sizes: Sizes) -> tuple[tuple[int | None, Config], ...]:
+    if target == INTERPRETER:
+        return INTERPRETED
+    return (AMD if target.amd else NVIDIA)[sizes.itemsize]
 
 
 # As above, for drafts; measured with four tokens a row. A program's state stays in registers over all of them.
@@ -182,5 +190,7 @@ def _spec_table(target: Target, width: int, sizes: Sizes) -> tuple[tuple[int | N
     """The measured table, with heads cut finer where a program would not have the registers."""
     tiles = triton.next_power_of_2(sizes.K) * triton.next_power_of_2(sizes.V) // (128 * 128)
     finer = max(1, tiles) * (2 if width > 4 else 1)
+    if target == INTERPRETER:
+        return ((4, SpecConfig(splits=2)), (None, SpecConfig()))
     table = (AMD_SPEC if target.amd else NVIDIA_SPEC)[sizes.itemsize]
     return tuple((limit, replace(config, splits=min(8, config.splits * finer))) for limit, config in table)

@@ -6,7 +6,14 @@ import torch
 from torch import Tensor
 
 from gdn_verify.kernels.fallback import Layer
-from gdn_verify.kernels.triton.checks import check_conv_pool, check_outputs, check_packed, check_pool, check_rows
+from gdn_verify.kernels.triton.checks import (
+    check_conv_pool,
+    check_outputs,
+    check_packed,
+    check_pool,
+    check_rows,
+    check_tickets,
+)
 from gdn_verify.kernels.triton.config import Config, Sizes, choose
 from gdn_verify.kernels.triton.decode_kernel import gdn_decode_kernel
 from gdn_verify.kernels.triton.target import current_target
@@ -51,6 +58,7 @@ def fused_decode(
     check_pool(layer, pool, state_order)
     check_conv_pool(layer, conv_pool, slots=pool.shape[0])
     check_rows(state_indices, query_start_loc)
+    check_tickets(tickets, pool.shape[0], layer.num_k_heads)
     output = check_outputs(qkvz, layer, output, z_output)
     return launch(
         qkvz, ba, layer, conv_pool, pool, state_indices, query_start_loc, output, z_output, packing, state_order,

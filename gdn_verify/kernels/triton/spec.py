@@ -7,7 +7,7 @@ from torch import Tensor
 
 from gdn_verify.kernels.fallback import Layer
 from gdn_verify.kernels.rows import INDEX_DTYPES, expect_dtype, expect_shape
-from gdn_verify.kernels.triton.checks import check_conv_pool, check_outputs, check_packed, check_pool
+from gdn_verify.kernels.triton.checks import check_conv_pool, check_outputs, check_packed, check_pool, check_tickets
 from gdn_verify.kernels.triton.config import Sizes, SpecConfig, choose_spec
 from gdn_verify.kernels.triton.decode import fused_decode, taps_in_word
 from gdn_verify.kernels.triton.spec_kernel import gdn_spec_kernel
@@ -57,6 +57,7 @@ def fused_spec_decode(
     check_pool(layer, pool, state_order)
     check_conv_pool(layer, conv_pool, slots=pool.shape[0], columns=layer.conv_weight.shape[1] - 2 + width)
     _check_tables(rows, state_indices, query_start_loc, num_accepted_tokens, spec_rows)
+    check_tickets(tickets, pool.shape[0], layer.num_k_heads)
     output = check_outputs(qkvz, layer, output, z_output)
     if qkvz.shape[0] == 0:
         return output

@@ -79,6 +79,7 @@ def delta_update(
     """
     check_mixed(mixed_qkv, layer, output.shape[0])
     check_packed(None, ba, layer, packing)
+    expect_shape("ba", ba, (output.shape[0], None))
     check_pool(layer, pool, state_order)
     check_rows(state_indices, query_start_loc)
     check_outputs(mixed_qkv, layer, output, None)
