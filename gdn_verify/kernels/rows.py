@@ -22,8 +22,11 @@ DROPPED = -1
 
 def expect_shape(name: str, tensor: Tensor, shape: tuple[int | None, ...]) -> None:
     """Raises ValueError unless `tensor` has this shape; None stands for any size."""
-    actual = tuple(tensor.shape)
-    if len(actual) != len(shape) or any(e not in (None, a) for a, e in zip(actual, shape, strict=True)):
+    actual = tensor.shape
+    fits = len(actual) == len(shape)
+    for size, expected in zip(actual, shape, strict=False):
+        fits = fits and (expected is None or size == expected)
+    if not fits:
         wanted = ", ".join("any" if e is None else str(e) for e in shape)
         raise ValueError(f"{name} has shape {list(actual)}; it must be [{wanted}]")
 

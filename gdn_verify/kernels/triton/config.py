@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
+from types import MappingProxyType
 from typing import Any
 
 import triton
@@ -62,27 +64,9 @@ class Config:
         limits = f" r{self.maxnreg}" * bool(self.maxnreg) + f" o{self.waves_per_eu}" * bool(self.waves_per_eu)
         return f"{unit}{split} bv{self.block_v} l{self.lanes} w{self.num_warps}{ahead}{limits}"
 
-    def constants(self, sizes: Sizes) -> dict[str, Any]:
+    def constants(self, sizes: Sizes) -> Mapping[str, Any]:
         """The kernel's tile constants for these sizes; a tile never exceeds what there is of V and K."""
-        heads = sizes.ratio if self.whole_key_head else 1
-        splits = min(self.splits, triton.next_power_of_2(sizes.V))
-        block_v = min(self.block_v, triton.next_power_of_2(triton.cdiv(sizes.V, splits)))
-        steps = triton.cdiv(sizes.V, splits * block_v)
-        width = triton.next_power_of_2(sizes.K)
-        piece = min(width, self.lanes * 16 // sizes.itemsize)
-        return {
-            "HEADS": heads,
-            "SPLITS": splits,
-            "STEPS": steps,
-            "BV": block_v,
-            "KS": width // piece,
-            "KK": piece,
-            "TP": triton.next_power_of_2(heads * steps),
-            "RP": triton.next_power_of_2(sizes.ratio),
-            "VP": triton.next_power_of_2(sizes.V),
-            "STAGES": self.stages,
-            "INPUTS_FIRST": self.inputs_first,
-        }
+        return _constants(self, sizes)
 
     def options(self, target: Target) -> dict[str, Any]:
         """The compiler's options, those of the other vendor left out."""
@@ -92,6 +76,31 @@ class Config:
         if self.waves_per_eu and target.amd:
             options["waves_per_eu"] = self.waves_per_eu
         return options
+
+
+@cache
+def _constants(config: Config, sizes: Sizes) -> Mapping[str, Any]:
+    heads = sizes.ratio if config.whole_key_head else 1
+    splits = min(config.splits, triton.next_power_of_2(sizes.V))
+    block_v = min(config.block_v, triton.next_power_of_2(triton.cdiv(sizes.V, splits)))
+    steps = triton.cdiv(sizes.V, splits * block_v)
+    width = triton.next_power_of_2(sizes.K)
+    piece = min(width, config.lanes * 16 // sizes.itemsize)
+    return MappingProxyType(
+        {
+            "HEADS": heads,
+            "SPLITS": splits,
+            "STEPS": steps,
+            "BV": block_v,
+            "KS": width // piece,
+            "KK": piece,
+            "TP": triton.next_power_of_2(heads * steps),
+            "RP": triton.next_power_of_2(sizes.ratio),
+            "VP": triton.next_power_of_2(sizes.V),
+            "STAGES": config.stages,
+            "INPUTS_FIRST": config.inputs_first,
+        }
+    )
 
 
 @dataclass(frozen=True)
@@ -113,7 +122,7 @@ class SpecConfig:
         """Short, for tables."""
         return f"spec head/{self.splits} l{self.lanes} w{self.num_warps}" + f" r{self.maxnreg}" * bool(self.maxnreg)
 
-    def constants(self, sizes: Sizes) -> dict[str, Any]:
+    def constants(self, sizes: Sizes) -> Mapping[str, Any]:
         """The kernel's tile constants for these sizes."""
         found = Config(splits=self.splits, block_v=256, lanes=self.lanes).constants(sizes)
         return {name: found[name] for name in ("SPLITS", "BV", "KS", "KK", "RP", "VP")}
