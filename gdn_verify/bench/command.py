@@ -133,7 +133,7 @@ def merge(
 def _finish(runs: Sequence[Run], json_file: File | None, plot: File | None) -> None:
     from gdn_verify.bench.plot import PlotError, draw
     from gdn_verify.bench.record import dumps
-    from gdn_verify.report.bench import show
+    from gdn_verify.bench.table import show
 
     console = Console()
     show(runs, console if console.is_terminal else Console(width=200))

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from gdn_verify.bench.plot import PlotError, draw
 from gdn_verify.bench.record import Run
-from gdn_verify.report.bench import show
+from gdn_verify.bench.table import show
 
 
 def shown(*some: Run) -> str:
