@@ -22,7 +22,9 @@ free of races on both vendors:
 - The last arriver stores only after its ticket came back, by control dependence.
 - With V split (and a norm), partial outputs cross programs through memory: they are stored before the ticket, the
   ticket is `acq_rel` at device scope with a barrier before it, and the last arriver loads them past its L1 (`.cg`).
-- A program's own v channels are shifted by itself, after a barrier behind the same dependence.
+- What no other program reads (a program's v channels; q and k where it owns the whole key head) it shifts by itself,
+  after a barrier, so that no thread stores what another has yet to load: behind the same dependence on AMD, right
+  after the conv elsewhere (EARLY), since CUDA's barrier orders the loads of a block's threads before their stores.
 
 Tickets belong to (slot, key head), not to a launch: launches that run at once on one pool have distinct slots, or they
 race on the state anyway. A row adds up to exactly `QUANTUM`, so nothing is reset, launches of different `SHARERS` mix,
