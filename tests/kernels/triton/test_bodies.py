@@ -1,0 +1,89 @@
+"""What `test_on_gpu` asks, asked in the interpreter, small: so that on a card only the card can fail it."""
+
+from __future__ import annotations
+
+import pytest
+
+from . import bodies
+from .families import SPLIT, STAGED
+from .problems import Problem, one_each
+
+pytest.importorskip("triton")
+SMALL = Problem(rows=one_each(3, 1, 5), H=1, K=4, V=4, packing="interleaved")
+SOME = [("decode", SPLIT), ("spec", "4 splits"), ("two-launch", STAGED)]
+
+
+@pytest.mark.parametrize(("kernel", "family"), SOME)
+def test_repeats(interpreted, kernel, family):
+    """From the same bits to the same bits."""
+    interpreted(bodies.repeated, kernel, bodies.sized(kernel, SMALL), family, "cpu", 2)
+
+
+@pytest.mark.parametrize(("kernel", "family"), [*SOME, *bodies.ROUTES])
+def test_replays(interpreted, kernel, family):
+    """With fewer rows each time."""
+    interpreted(bodies.replayed, kernel, bodies.sized(kernel, SMALL), family, "cpu")
+
+
+def test_replays_without_offsets(interpreted):
+    """Rows that are gone have a token and no slot."""
+    interpreted(bodies.replayed, "decode", SMALL, SPLIT, "cpu")
+
+
+def at_once(shared: bool) -> None:
+    """In the interpreter's process."""
+    bodies.at_once(SMALL, SPLIT, "cpu", shared=shared, count=2, rounds=1)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_streams(interpreted, shared):
+    """Two of them, taking turns."""
+    interpreted(at_once, shared)
+
+
+def far_away(kernel: str, family: str) -> None:
+    """In the interpreter's process."""
+    bodies.far_away(kernel, bodies.sized(kernel, SMALL), family, "cpu", slots=40)
+
+
+def many_rows(kernel: str, family: str) -> None:
+    """In the interpreter's process."""
+    bodies.many_rows(kernel, SMALL, family, "cpu", rows=8)
+
+
+@pytest.mark.parametrize(("kernel", "family"), SOME[:2])
+def test_far_slots_and_many_rows(interpreted, kernel, family):
+    """Not so far, not so many."""
+    interpreted(far_away, kernel, family)
+    interpreted(many_rows, kernel, family)
+
+
+@pytest.mark.parametrize(("kernel", "family"), SOME)
+def test_sanitizer_launches(interpreted, kernel, family):
+    """They are legal, and right."""
+    interpreted(bodies.sanitized, kernel, family, "cpu")
+
+
+def defective_repeat() -> str | None:
+    """In the interpreter's process: what is said of a launch whose second run differs in one bit."""
+    right, calls = bodies.launch, []
+
+    def launch(problem, on, family):
+        right(problem, on, family)
+        calls.append(None)
+        if len(calls) == 2:
+            on.pool.view[3, 0, 0, 0] *= 1 + 2**-23
+
+    bodies.launch = launch
+    try:
+        bodies.repeated("decode", SMALL, SPLIT, "cpu", 2)
+    except AssertionError as error:
+        return str(error)
+    finally:
+        bodies.launch = right
+    return None
+
+
+def test_one_bit_is_enough(interpreted):
+    """A repeat that differs in the last bit of one number is found."""
+    assert interpreted(defective_repeat) == "pool: repeat 0 differs"

@@ -1,0 +1,138 @@
+"""The kernels on a card: graphs, repeats, streams, large pools, many rows, the compiler, and cases for a sanitizer.
+
+For a sanitizer, so that it sees the buffers and not the allocator's pool:
+
+    PYTORCH_NO_CUDA_MEMORY_CACHING=1 compute-sanitizer --tool memcheck \\
+        python -m pytest tests/kernels/triton/test_on_gpu.py -k sanitizer_cases
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+
+import pytest
+import torch
+
+from gdn_verify.kernels import ops
+
+from . import bodies
+from .accounts import assert_same
+from .families import PLAIN, SPLIT, STAGED, families, operands, options
+from .problems import PADDING, Problem, one_each
+
+pytest.importorskip("triton")
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA or ROCm card on this machine")
+
+SERVED = Problem(
+    rows=one_each(*range(5, 22), PADDING, *range(30, 36)),
+    K=128,
+    V=128,
+    slots=40,
+    packing="interleaved",
+    activations=torch.bfloat16,
+    conv=torch.bfloat16,
+)
+"""24 rows in a layer of four heads of Qwen3-Next's size."""
+LARGE = replace(SERVED, rows=one_each(0, 3, PADDING, 1), H=16, slots=5, state=torch.bfloat16)
+SMALL_HEADS = Problem(H=16, K=16, V=16)
+ids = [f"{kernel}: {family}" for kernel, family in bodies.CASES]
+
+
+@pytest.mark.parametrize(("kernel", "family"), bodies.CASES, ids=ids)
+def test_200_repeats_are_the_same_bits(kernel, family):
+    """From the same pools, two hundred times; the first is near the fallback."""
+    bodies.repeated(kernel, bodies.sized(kernel, SERVED), family, "cuda", 200)
+
+
+@pytest.mark.parametrize("state", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("kernel", ["decode", "spec"])
+def test_every_configuration_that_can_be_chosen(kernel, state, monkeypatch):
+    """Those of this card, however many rows they are for: repeats, and replays in a graph."""
+    from gdn_verify.kernels.triton.config import Sizes, configurations, spec_configurations
+    from gdn_verify.kernels.triton.target import current_target
+
+    problem = replace(bodies.sized(kernel, SERVED), state=state)
+    sizes = Sizes(problem.H, problem.HV, problem.K, problem.V, state.itemsize)
+    target = current_target()
+    width = problem.width
+    chosen = configurations(target, sizes) if width is None else spec_configurations(target, width, sizes)
+    for config in set(chosen):
+        monkeypatch.setitem(families(problem), config.name, asdict(config))
+        bodies.repeated(kernel, problem, config.name, "cuda", 200)
+        bodies.replayed(kernel, problem, config.name, "cuda")
+
+
+@pytest.mark.parametrize(("kernel", "family"), [*bodies.CASES, *bodies.ROUTES])
+def test_a_replay_is_the_eager_launch(kernel, family):
+    """Captured at N rows, replayed with N, N-1, 1 and 0 in refilled index buffers."""
+    bodies.replayed(kernel, bodies.sized(kernel, SERVED), family, "cuda")
+
+
+@pytest.mark.parametrize("family", ["chosen", SPLIT])
+def test_a_replay_without_offsets(family):
+    """Row n is token n: rows that are gone have a token and no slot."""
+    bodies.replayed("decode", SERVED, family, "cuda")
+
+
+@pytest.mark.parametrize("shared", [True, False], ids=["one pool", "16 pools"])
+@pytest.mark.parametrize("family", ["chosen", PLAIN, SPLIT, STAGED])
+def test_16_streams_at_once(family, shared):
+    """Launches on slots of their own do not notice each other."""
+    problem = replace(SERVED, rows=one_each(*range(24)))
+    bodies.at_once(problem, family, "cuda", shared=shared)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "family"),
+    [("decode", "chosen"), ("decode", PLAIN), ("decode", SPLIT), ("decode", STAGED), ("spec", "chosen")],
+)
+def test_pools_beyond_2_to_the_31(kernel, family):
+    """Both pools have more elements than an int32 counts, and the slots lie at their ends."""
+    problem = bodies.sized(kernel, LARGE)
+    slots = 2**31 // (problem.HV * problem.K * problem.V) + 1 + problem.slots
+    bodies.far_away(kernel, problem, family, "cuda", slots=slots)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "family"),
+    [("decode", "chosen"), ("decode", PLAIN), ("decode", SPLIT), ("spec", "chosen"), ("spec", "4 splits")],
+)
+def test_more_programs_than_65535(kernel, family):
+    """2100 rows of 32 heads."""
+    bodies.many_rows(kernel, SMALL_HEADS, family, "cuda", rows=2100)
+
+
+@pytest.mark.parametrize("shift", [1, 2])
+@pytest.mark.parametrize("kernel", ["decode", "spec"])
+def test_addresses_and_strides_that_are_no_multiples_of_16(kernel, shift):
+    """What is compiled for operands that are aligned to their elements only, or to 4 bytes."""
+    problem = bodies.sized(kernel, replace(SERVED, shift=shift, gap=6, spare=1, packing="flat"))
+    bodies.repeated(kernel, problem, "chosen", "cuda", 2)
+
+
+def test_the_compiler_uses_the_operator_in_place():
+    """Compiled whole: the eager bits, and no copy of the pool, which the compiler makes of what it cannot update."""
+    problem = replace(LARGE, slots=60, state=torch.float32)
+    eager, compiled = problem.buffers("cuda"), problem.buffers("cuda")
+    before = compiled.copy()
+
+    def program(*arguments: torch.Tensor) -> torch.Tensor:
+        return ops.fused_decode(*arguments, **options(problem, compiled)) + 1
+
+    expected = ops.fused_decode(*operands(problem, eager), **options(problem, eager)) + 1
+    fast = torch.compile(program, fullgraph=True)
+    fast(*operands(problem, compiled))
+    compiled.restore(before)
+    torch.cuda.synchronize()
+    torch.cuda.reset_peak_memory_stats()
+    held = torch.cuda.memory_allocated()
+    assert torch.equal(fast(*operands(problem, compiled)), expected)
+    assert_same(compiled, eager, "compiled")
+    pool = compiled.pool.storage
+    assert torch.cuda.max_memory_allocated() - held < pool.numel() * pool.element_size() / 2
+
+
+@pytest.mark.parametrize(("kernel", "family"), bodies.CASES, ids=ids)
+def test_sanitizer_cases(kernel, family):
+    """A few small launches of every configuration."""
+    bodies.sanitized(kernel, family, "cuda")
