@@ -60,10 +60,10 @@ def _configurations(settings: Sequence[Setting]) -> Iterator[Contender]:
 
     target = current_target()
     shapes = [(setting.geometry, setting.state.itemsize) for setting in settings]
-    sizes = dict.fromkeys(Sizes(g.H, g.HV, g.K, g.V, itemsize) for g, itemsize in shapes)
-    for config in dict.fromkeys(config for size in sizes for config in configurations(target, size)):
+    sizes = dict.fromkeys((g.S, Sizes(g.H, g.HV, g.K, g.V, itemsize)) for g, itemsize in shapes)
+    for config in dict.fromkeys(config for _, size in sizes for config in configurations(target, size)):
         yield _ours(f"fused-decode {config.name}", WHOLE, _fused(config), _decode_only)
-    for spec in dict.fromkeys(config for size in sizes for config in spec_configurations(target, size)):
+    for spec in dict.fromkeys(config for width, size in sizes for config in spec_configurations(target, width, size)):
         yield _ours(f"fused-{spec.name}", WHOLE, _drafts(spec), _drafts_only)
 
 

@@ -129,8 +129,8 @@ class SpecConfig:
 
     def options(self, target: Target) -> dict[str, Any]:
         """The compiler's options."""
-        limits = {"maxnreg": self.maxnreg, "waves_per_eu": self.waves_per_eu}
-        return Config(num_warps=self.num_warps, **limits).options(target)
+        alike = Config(num_warps=self.num_warps, maxnreg=self.maxnreg, waves_per_eu=self.waves_per_eu)
+        return alike.options(target)
 
 
 SPLIT = Config(splits=8, block_v=16, num_warps=2)
