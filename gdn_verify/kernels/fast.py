@@ -74,10 +74,12 @@ def spec_refuses(operands: Operands) -> str | None:
     from gdn_verify.kernels.triton.spec import MAX_WIDTH
 
     tables = operands.tables
+    if tables.num_accepted_tokens is None:
+        return "the tables have no num_accepted_tokens"
     if tables.width > MAX_WIDTH:
         return f"state_indices has {tables.width} columns; at most {MAX_WIDTH} tokens a row are taken"
     for name in ("query_start_loc", "num_accepted_tokens"):
-        if getattr(tables, name).stride(0) != 1:
+        if not getattr(tables, name).is_contiguous():
             return f"{name} must be contiguous: call .contiguous()"
     return _refusal(operands, columns=operands.layer.conv_weight.shape[1] - 2 + tables.width)
 

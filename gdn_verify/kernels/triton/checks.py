@@ -14,7 +14,11 @@ STATE_ORDERS = ("VK", "KV")
 
 def check_packed(qkvz: Tensor | None, ba: Tensor | None, layer: Layer, packing: str) -> None:
     """Raises ValueError unless the projections given fit the layer, and its parameters are contiguous and whole."""
-    _, HV, _, V = layer.geometry
+    H, HV, K, V = layer.geometry
+    if 24 % (HV // H):
+        raise ValueError(f"num_v_heads={HV} is {HV // H} times num_k_heads={H}; taken are the divisors of 24")
+    if max(K, V) > 256:
+        raise ValueError(f"head_k_dim={K}, head_v_dim={V}: at most 256 are taken")
     if (W := layer.conv_weight.shape[1]) < 2:
         raise ValueError(f"conv_weight has width W={W}; a convolution without history (W < 2) is not supported")
     if layer.conv_bias is not None:
@@ -32,8 +36,26 @@ def check_packed(qkvz: Tensor | None, ba: Tensor | None, layer: Layer, packing: 
         expect_dtype(name, tensor, POOL_DTYPES)
         if tensor.stride(1) != 1:
             raise ValueError(f"{name} has stride {tensor.stride(1)} between columns; it must be 1: call .contiguous()")
+    check_no_gradient(qkvz, ba, layer)
     if packing not in PACKINGS:
         raise ValueError(f"packing={packing!r} is not one of 'flat', 'interleaved'")
+
+
+def check_no_gradient(qkvz: Tensor | None, ba: Tensor | None, layer: Layer) -> None:
+    """Raises RuntimeError where a gradient is asked: a kernel would drop it in silence."""
+    if not torch.is_grad_enabled():
+        return
+    parameters = (layer.conv_weight, layer.conv_bias, layer.A_log, layer.dt_bias, layer.norm_weight)
+    if any(x is not None and x.requires_grad for x in (qkvz, ba, *parameters)):
+        reason = "an input requires a gradient, which the kernels do not give"
+        raise RuntimeError(f"{reason}; call under torch.no_grad(), or use the fallback")
+
+
+def is_laid_out(tensor: Tensor, strides: tuple[int, ...]) -> bool:
+    """Whether the last dimensions have these strides; the stride of a dimension of size 1 means nothing."""
+    inner = tensor.dim() - len(strides)
+    actual = zip(tensor.shape[inner:], tensor.stride()[inner:], strides, strict=True)
+    return all(size == 1 or stride == wanted for size, stride, wanted in actual)
 
 
 def check_pool(layer: Layer, pool: Tensor, state_order: str) -> None:
@@ -44,7 +66,7 @@ def check_pool(layer: Layer, pool: Tensor, state_order: str) -> None:
     inner = (V, K) if state_order == "VK" else (K, V)
     expect_shape("pool", pool, (None, HV, *inner))
     expect_dtype("pool", pool, POOL_DTYPES)
-    if pool.stride()[1:] != (V * K, inner[1], 1):
+    if not is_laid_out(pool, (V * K, inner[1], 1)):
         raise ValueError(f"pool has strides {pool.stride()}; each slot must be contiguous, whatever the slot's stride")
 
 
@@ -64,7 +86,7 @@ def check_rows(state_indices: Tensor, query_start_loc: Tensor | None) -> None:
     if query_start_loc is not None:
         expect_shape("query_start_loc", query_start_loc, (state_indices.shape[0] + 1,))
         expect_dtype("query_start_loc", query_start_loc, INDEX_DTYPES)
-        if query_start_loc.stride(0) != 1:
+        if not query_start_loc.is_contiguous():
             raise ValueError("query_start_loc must be contiguous: call .contiguous()")
 
 
@@ -86,7 +108,7 @@ def check_outputs(qkvz: Tensor, layer: Layer, output: Tensor | None, z_output: T
         if tensor is None:
             continue
         expect_shape(name, tensor, shape)
-        expect_dtype(name, tensor, POOL_DTYPES)
-        if tensor.stride()[1:] != (shape[2], 1):
+        expect_dtype(name, tensor, POOL_DTYPES if name == "output" else (qkvz.dtype,))
+        if not is_laid_out(tensor, (shape[2], 1)):
             raise ValueError(f"{name} has strides {tensor.stride()}; the heads of a token must be contiguous")
     return output

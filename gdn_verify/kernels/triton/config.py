@@ -141,7 +141,7 @@ SMALL_TILES = Config(block_v=32, num_warps=4)
 STREAM_F32 = Config(block_v=8, lanes=16, num_warps=2, stages=5)
 STREAM_16 = Config(block_v=8, lanes=16, num_warps=1, stages=4)
 
-AMD_SPLIT = Config(splits=4, block_v=32, num_warps=4)
+AMD_FEW = Config(block_v=32, num_warps=8)
 AMD_HEAD = Config(block_v=32, num_warps=4)
 
 # Up to so many value heads in a launch (rows · HV), this configuration; by bytes of a number of the state. Measured
@@ -151,8 +151,8 @@ NVIDIA = {
     4: ((128, SPLIT), (256, WIDE_HEAD), (4096, KEY_HEAD), (None, STREAM_F32)),
     2: ((64, SPLIT), (256, HEAD), (512, SMALL_TILES), (None, STREAM_16)),
 }
-# Never measured: there was no such card. Whole waves a row, no loop that needs asynchronous copies.
-AMD = dict.fromkeys((2, 4), ((256, AMD_SPLIT), (None, AMD_HEAD)))
+# Never measured: there was no such card. V is not split (see `decode_kernel`), and no loop needs asynchronous copies.
+AMD = dict.fromkeys((2, 4), ((256, AMD_FEW), (None, AMD_HEAD)))
 # One of each kind at the sizes that an interpreter can run, which pays by the program.
 INTERPRETED = ((2, Config(splits=2, block_v=16)), (6, HEAD), (12, KEY_HEAD), (None, STREAM_F32))
 
@@ -180,7 +180,7 @@ NVIDIA_SPEC = {
     4: ((64, SpecConfig(8, 8, 2)), (512, SpecConfig(1, 8, 8)), (None, SpecConfig(4, 8, 4))),
     2: ((64, SpecConfig(4, 16, 4)), (256, SpecConfig(1, 8, 8)), (None, SpecConfig(2, 16, 4))),
 }
-AMD_SPEC = dict.fromkeys((2, 4), ((256, SpecConfig(4, 16, 4)), (None, SpecConfig(2, 16, 8))))
+AMD_SPEC = ((None, SpecConfig(1, 16, 16)),)
 
 
 def choose_spec(target: Target, rows: int, width: int, sizes: Sizes) -> SpecConfig:
@@ -201,5 +201,7 @@ def _spec_table(target: Target, width: int, sizes: Sizes) -> tuple[tuple[int | N
     finer = max(1, tiles) * (2 if width > 4 else 1)
     if target == INTERPRETER:
         return ((4, SpecConfig(splits=2)), (None, SpecConfig()))
-    table = (AMD_SPEC if target.amd else NVIDIA_SPEC)[sizes.itemsize]
+    if target.amd:
+        return AMD_SPEC
+    table = NVIDIA_SPEC[sizes.itemsize]
     return tuple((limit, replace(config, splits=min(8, config.splits * finer))) for limit, config in table)

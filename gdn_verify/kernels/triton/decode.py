@@ -16,7 +16,7 @@ from gdn_verify.kernels.triton.checks import (
 )
 from gdn_verify.kernels.triton.config import Config, Sizes, choose
 from gdn_verify.kernels.triton.decode_kernel import gdn_decode_kernel
-from gdn_verify.kernels.triton.target import current_target
+from gdn_verify.kernels.triton.target import check_join, current_target, on_device_of
 from gdn_verify.kernels.triton.tickets import tickets_of
 
 
@@ -86,35 +86,38 @@ def launch(
     """Launches the kernel on operands that fit. Without a `conv_pool`, x [T, D] is the conv's output, o the result."""
     sizes = Sizes(*layer.geometry, pool.element_size())
     rows, tokens = state_indices.shape[0], x.shape[0]
-    units = max(rows, tokens)
-    if tokens == 0:
+    # A program a row; and, where something is written for tokens that belong to no row, one a token.
+    units = max(rows, tokens) if zero_pads or z_output is not None else rows
+    if tokens == 0 or units == 0:
         return output
     conv = conv_pool is not None
     norm_weight = layer.norm_weight if conv else None
-    target = current_target()
-    config = config or choose(target, units, sizes)
-    constants = config.constants(sizes)
-    splits, heads = constants["SPLITS"], constants["HEADS"]
-    if tickets is None and conv_pool is not None and splits * sizes.ratio > heads:
-        tickets = tickets_of(conv_pool, sizes.H)
-    partial = None
-    if splits > 1 and norm_weight is not None:
-        partial = x.new_empty(units * sizes.HV * sizes.V, dtype=torch.float32)
-    interleaved = packing == "interleaved"
-    gdn_decode_kernel[(units * sizes.HV // heads * splits,)](
-        x, ba, layer.conv_weight, layer.conv_bias if conv else None, conv_pool, layer.A_log, layer.dt_bias, pool,
-        state_indices, query_start_loc, norm_weight, output, z_output, partial, tickets,
-        rows, tokens, pool.shape[0], layer.q_scale, layer.qk_norm_eps, layer.norm_eps, layer.softplus_threshold,
-        layer.beta_scale,
-        x.stride(0), ba.stride(0), 0 if conv_pool is None else conv_pool.stride(0), pool.stride(0),
-        state_indices.stride(0), output.stride(0), 0 if z_output is None else z_output.stride(0),
-        H=sizes.H, HV=sizes.HV, K=sizes.K, V=sizes.V, W=layer.conv_weight.shape[1],
-        CONV=conv, X_INTERLEAVED=interleaved and conv, BA_INTERLEAVED=interleaved,
-        CONV_SILU=layer.conv_activation == "silu", NORM_SILU=layer.norm_activation == "silu",
-        STATE_KV=state_order == "KV", STRIDE_D=0 if conv_pool is None else conv_pool.stride(1),
-        STRIDE_C=0 if conv_pool is None else conv_pool.stride(2), TAPS_IN_WORD=taps_in_word(layer.conv_weight),
-        PAD=pad_slot_id, ZERO_PADS=zero_pads, EARLY=not target.amd, **constants, **config.options(target),
-    )  # fmt: skip
+    with on_device_of(x):
+        target = current_target()
+        config = config or choose(target, rows, sizes)
+        constants = config.constants(sizes)
+        splits, heads = constants["SPLITS"], constants["HEADS"]
+        if tickets is None and conv_pool is not None and splits * sizes.ratio > heads:
+            tickets = tickets_of(conv_pool, sizes.H)
+        partial = None
+        if splits > 1 and norm_weight is not None:
+            check_join(target, splits)
+            partial = x.new_empty(units * sizes.HV * sizes.V, dtype=torch.float32)
+        interleaved = packing == "interleaved"
+        gdn_decode_kernel[(units * sizes.HV // heads * splits,)](
+            x, ba, layer.conv_weight, layer.conv_bias if conv else None, conv_pool, layer.A_log, layer.dt_bias, pool,
+            state_indices, query_start_loc, norm_weight, output, z_output, partial, tickets,
+            rows, tokens, pool.shape[0], layer.q_scale, layer.qk_norm_eps, layer.norm_eps, layer.softplus_threshold,
+            layer.beta_scale,
+            x.stride(0), ba.stride(0), 0 if conv_pool is None else conv_pool.stride(0), pool.stride(0),
+            state_indices.stride(0), output.stride(0), 0 if z_output is None else z_output.stride(0),
+            H=sizes.H, HV=sizes.HV, K=sizes.K, V=sizes.V, W=layer.conv_weight.shape[1],
+            CONV=conv, X_INTERLEAVED=interleaved and conv, BA_INTERLEAVED=interleaved,
+            CONV_SILU=layer.conv_activation == "silu", NORM_SILU=layer.norm_activation == "silu",
+            STATE_KV=state_order == "KV", STRIDE_D=0 if conv_pool is None else conv_pool.stride(1),
+            STRIDE_C=0 if conv_pool is None else conv_pool.stride(2), TAPS_IN_WORD=taps_in_word(layer.conv_weight),
+            PAD=pad_slot_id, ZERO_PADS=zero_pads, EARLY=not target.amd, **constants, **config.options(target),
+        )  # fmt: skip
     return output
 
 

@@ -4,12 +4,12 @@ A program owns `HEADS` value heads of one row (one, or all of a key head), or on
 It walks over its rows of the state in tiles [BV, K], `STEPS` a head, each read once, updated in registers and written
 back. The state is nearly all of the traffic; everything else hides behind its first load.
 
-Both sums over K run on the state as it was read, side by side, with q and k as the conv left them:
+Both sums over K run on the state as it was read, side by side:
 
-    S k, S q  →  u = β (v - e^g (S k) ρ_k),   o = e^g (S q) ρ_q + u (k·q) ρ_k ρ_q,   S ← e^g S + (u ρ_k) kᵀ
+    S k̂, S q̂  →  u = β (v - e^g S k̂),   o = e^g S q̂ + u (k̂·q̂),   S ← e^g S + u k̂ᵀ
 
-which is equation 4 with h q̂ = (e^g S + u k̂ᵀ) q̂ multiplied out; ρ are the reciprocal norms. So the norms are needed
-only after the sums, and a row's sums need one exchange among threads instead of two.
+which is equation 4 with h q̂ = (e^g S + u k̂ᵀ) q̂ multiplied out, so that a row's sums need one exchange among threads
+instead of two. q and k are normalised first: S k overflows with legal numbers where S k̂ does not.
 
 **The conv state of a key head** is read by `SHARERS` programs and shifted in place, so a shift must not begin before
 all of them have read. None waits: each takes a ticket when it is done, and the last to arrive writes. Why this is
@@ -22,6 +22,7 @@ free of races on both vendors:
 - The last arriver stores only after its ticket came back, by control dependence.
 - With V split (and a norm), partial outputs cross programs through memory: they are stored before the ticket, the
   ticket is `acq_rel` at device scope with a barrier before it, and the last arriver loads them past its L1 (`.cg`).
+  This is for NVIDIA: on CDNA a barrier lets other waves' stores be on their way, so V is not split there before a norm.
 - What no other program reads (a program's v channels; q and k where it owns the whole key head) it shifts by itself,
   after a barrier, so that no thread stores what another has yet to load: behind the same dependence on AMD, right
   after the conv elsewhere (EARLY), since CUDA's barrier orders the loads of a block's threads before their stores.
@@ -131,18 +132,16 @@ def at_step(vector, step, t, HEADS: tl.constexpr):
 
 
 @triton.jit
-def update_tile(
-    state, k, q, v, decay, beta, rho_k, rho_q, kq, step, t, HEADS: tl.constexpr, TP: tl.constexpr, BV: tl.constexpr
-):
-    """(next state, o) of the t-th tile: `state` [BV, KS, KK], k and q [1, KS, KK], v [TP, BV]; `kq` is k̂·q̂."""
+def update_tile(state, k, q, v, decay, beta, kq, step, t, HEADS: tl.constexpr, TP: tl.constexpr, BV: tl.constexpr):
+    """(next state, o) of the t-th tile: `state` [BV, KS, KK], k̂ and q̂ [1, KS, KK], v [TP, BV]; `kq` is k̂·q̂."""
     v_t = tl.reshape(v, [BV]) if TP == 1 else tl.sum(tl.where((step == t)[:, None], v, 0.0), 0)
     decay = at_step(decay, step, t, HEADS)
     old = state.to(tl.float32)
     sk = tl.sum(tl.sum(old * k, 1), 1)
     sq = tl.sum(tl.sum(old * q, 1), 1)
-    u = at_step(beta, step, t, HEADS) * (v_t - sk * (decay * rho_k))
-    o = sq * (decay * rho_q) + u * kq
-    return old * decay + (u * rho_k)[:, None, None] * k, o
+    u = at_step(beta, step, t, HEADS) * (v_t - decay * sk)
+    o = decay * sq + u * kq
+    return old * decay + u[:, None, None] * k, o
 
 
 @triton.jit
@@ -176,7 +175,7 @@ def find_row(state_indices, query_start_loc, unit, num_rows, num_tokens, num_slo
     token = tl.minimum(tl.maximum(first, 0), num_tokens - 1)
     if legal:
         stop = first
-    return slot, token, live, first, tl.minimum(stop, num_tokens)
+    return slot, token, live, tl.maximum(first, 0), tl.minimum(stop, num_tokens)
 
 
 @triton.jit(do_not_specialize=["num_rows", "num_tokens", "num_slots"])
@@ -299,8 +298,8 @@ def gdn_decode_kernel(
         if SHARERS == 1:
             store_shifted(conv_slot, qk_channel, qk_mask, qk_history, x_qk, W, STRIDE_D, STRIDE_C)
     decay, beta = decay_and_beta(gates[0], gates[1], gates[2], gates[3], threshold, beta_scale)
-    q = q[None, :, :]
-    k = k[None, :, :]
+    q = (q * rho_q)[None, :, :]
+    k = (k * rho_k)[None, :, :]
 
     # The delta rule, tile by tile.
     o = tl.zeros([TP, BV], tl.float32)
@@ -310,7 +309,7 @@ def gdn_decode_kernel(
             if t + 1 < STEPS_IN_ALL:
                 ahead = state + tile + tile_offset(t + 1, K, V, BV, STEPS, STATE_KV)
                 following = load_tile(ahead, tile_inside(kk, lane, v_end, t + 1, K, BV, STEPS), EVEN)
-            new, o_t = update_tile(old, k, q, v, decay, beta, rho_k, rho_q, kq, step, t, HEADS, TP, BV)
+            new, o_t = update_tile(old, k, q, v, decay, beta, kq, step, t, HEADS, TP, BV)
             o = place(o, o_t, step, t, TP, BV)
             if JOIN:  # partial outputs leave before the state does: the ticket waits for them
                 tl.store(
@@ -326,7 +325,7 @@ def gdn_decode_kernel(
             at = state + tile + tile_offset(t, K, V, BV, STEPS, STATE_KV)
             inside_t = tile_inside(kk, lane, v_end, t, K, BV, STEPS)
             old = load_tile(at, inside_t, EVEN)
-            new, o_t = update_tile(old, k, q, v, decay, beta, rho_k, rho_q, kq, step, t, HEADS, TP, BV)
+            new, o_t = update_tile(old, k, q, v, decay, beta, kq, step, t, HEADS, TP, BV)
             o = place(o, o_t, step, t, TP, BV)
             if JOIN:
                 tl.store(

@@ -11,7 +11,7 @@ from gdn_verify.kernels.triton.checks import check_conv_pool, check_outputs, che
 from gdn_verify.kernels.triton.config import Sizes, SpecConfig, choose_spec
 from gdn_verify.kernels.triton.decode import fused_decode, taps_in_word
 from gdn_verify.kernels.triton.spec_kernel import gdn_spec_kernel
-from gdn_verify.kernels.triton.target import current_target
+from gdn_verify.kernels.triton.target import check_join, current_target, on_device_of
 from gdn_verify.kernels.triton.tickets import tickets_of
 
 MAX_WIDTH = 8
@@ -66,27 +66,30 @@ def fused_spec_decode(
             qkvz, ba, layer, conv_pool, pool, state_indices[:, 0], query_start_loc=query_start_loc, packing=packing,
             state_order=state_order, output=output, z_output=z_output, zero_pads=zero_pads,
         )  # fmt: skip
-    target = current_target()
-    config = config or choose_spec(target, rows, width, sizes)
-    constants = config.constants(sizes)
-    joins = constants["SPLITS"] > 1 and layer.norm_weight is not None
-    shared = constants["SPLITS"] * sizes.ratio > 1
-    weight = layer.conv_weight
-    gdn_spec_kernel[(rows * sizes.HV * constants["SPLITS"],)](
-        qkvz, ba, weight, layer.conv_bias, conv_pool, layer.A_log, layer.dt_bias, pool, state_indices,
-        query_start_loc, num_accepted_tokens, spec_rows, layer.norm_weight, output, z_output,
-        qkvz.new_empty(output.shape, dtype=torch.float32) if joins else None,
-        (tickets_of(conv_pool, sizes.H) if tickets is None else tickets) if shared else None,
-        rows, qkvz.shape[0], pool.shape[0], layer.q_scale, layer.qk_norm_eps, layer.norm_eps,
-        layer.softplus_threshold, layer.beta_scale,
-        qkvz.stride(0), ba.stride(0), conv_pool.stride(0), pool.stride(0), *state_indices.stride(),
-        output.stride(0), 0 if z_output is None else z_output.stride(0),
-        H=sizes.H, HV=sizes.HV, K=sizes.K, V=sizes.V, W=weight.shape[1], S=width,
-        INTERLEAVED=packing == "interleaved", CONV_SILU=layer.conv_activation == "silu",
-        NORM_SILU=layer.norm_activation == "silu", STATE_KV=state_order == "KV", STRIDE_D=conv_pool.stride(1),
-        STRIDE_C=conv_pool.stride(2), TAPS_IN_WORD=taps_in_word(weight), PAD=pad_slot_id, ZERO_PADS=zero_pads,
-        **constants, **config.options(target),
-    )  # fmt: skip
+    with on_device_of(qkvz):
+        target = current_target()
+        config = config or choose_spec(target, rows, width, sizes)
+        constants = config.constants(sizes)
+        joins = constants["SPLITS"] > 1 and layer.norm_weight is not None
+        if joins:
+            check_join(target, constants["SPLITS"])
+        shared = constants["SPLITS"] * sizes.ratio > 1
+        weight = layer.conv_weight
+        gdn_spec_kernel[(rows * sizes.HV * constants["SPLITS"],)](
+            qkvz, ba, weight, layer.conv_bias, conv_pool, layer.A_log, layer.dt_bias, pool, state_indices,
+            query_start_loc, num_accepted_tokens, spec_rows, layer.norm_weight, output, z_output,
+            qkvz.new_empty(output.shape, dtype=torch.float32) if joins else None,
+            (tickets_of(conv_pool, sizes.H) if tickets is None else tickets) if shared else None,
+            rows, qkvz.shape[0], pool.shape[0], layer.q_scale, layer.qk_norm_eps, layer.norm_eps,
+            layer.softplus_threshold, layer.beta_scale,
+            qkvz.stride(0), ba.stride(0), conv_pool.stride(0), pool.stride(0), *state_indices.stride(),
+            output.stride(0), 0 if z_output is None else z_output.stride(0),
+            H=sizes.H, HV=sizes.HV, K=sizes.K, V=sizes.V, W=weight.shape[1], S=width,
+            INTERLEAVED=packing == "interleaved", CONV_SILU=layer.conv_activation == "silu",
+            NORM_SILU=layer.norm_activation == "silu", STATE_KV=state_order == "KV", STRIDE_D=conv_pool.stride(1),
+            STRIDE_C=conv_pool.stride(2), TAPS_IN_WORD=taps_in_word(weight), PAD=pad_slot_id, ZERO_PADS=zero_pads,
+            **constants, **config.options(target),
+        )  # fmt: skip
     return output
 
 
@@ -100,10 +103,10 @@ def _check_tables(
     expect_shape("num_accepted_tokens", num_accepted_tokens, (rows,))
     for name, indices in (("query_start_loc", query_start_loc), ("num_accepted_tokens", num_accepted_tokens)):
         expect_dtype(name, indices, INDEX_DTYPES)
-        if indices.stride(0) != 1:
+        if not indices.is_contiguous():
             raise ValueError(f"{name} must be contiguous: call .contiguous()")
     if spec_rows is not None:
         expect_shape("spec_rows", spec_rows, (rows,))
         expect_dtype("spec_rows", spec_rows, (torch.bool,))
-        if spec_rows.stride(0) != 1:
+        if not spec_rows.is_contiguous():
             raise ValueError("spec_rows must be contiguous: call .contiguous()")

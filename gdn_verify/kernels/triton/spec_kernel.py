@@ -15,6 +15,7 @@ import triton.language as tl
 from gdn_verify.kernels.triton.decode_kernel import QUANTUM, add3, load_tile, normalised, store_tile
 from gdn_verify.kernels.triton.equations import (
     b_column,
+    conv_offset,
     convolve,
     decay_and_beta,
     k_step,
@@ -60,7 +61,7 @@ def store_stream(
     STRIDE_C: tl.constexpr,
 ):  # fmt: skip
     """Stores history[1:] and the row's tokens from column 0: exact copies; columns beyond keep their bytes."""
-    slot = conv_slot + channel * STRIDE_D
+    slot = conv_slot + conv_offset(channel, STRIDE_D)
     for w in tl.static_range(W - 2):
         tl.store(slot + w * STRIDE_C, history[w + 1], mask=mask)
     for t in tl.static_range(S):
@@ -118,7 +119,8 @@ def gdn_spec_kernel(
 
     nothing = tl.zeros([BV], out.dtype.element_ty)
     # Tokens beyond the last row are dealt out to the rows.
-    for t in range(tl.load(query_start_loc + num_rows).to(tl.int64) + row, num_tokens, num_rows):
+    end = tl.maximum(tl.load(query_start_loc + num_rows).to(tl.int64), 0)
+    for t in range(end + row, num_tokens, num_rows):
         if ZERO_PADS:
             tl.store(out + t * stride_out + value, nothing, mask=inside)
         if z_out is not None:
@@ -179,12 +181,14 @@ def gdn_spec_kernel(
             qq, kk_sum, qk = tl.reduce((qq, kk_sum, qk), 0, add3)
             rho_q = tl.rsqrt(qq + qk_norm_eps) * scale
             rho_k = tl.rsqrt(kk_sum + qk_norm_eps)
+            q = (q * rho_q)[None, :, :]
+            k = (k * rho_k)[None, :, :]
             decay, beta = decay_and_beta(gate_A, gate_dt, a_tokens[t], b_tokens[t], threshold, beta_scale)
-            sk = tl.sum(tl.sum(h * k[None, :, :], 1), 1)
-            sq = tl.sum(tl.sum(h * q[None, :, :], 1), 1)
-            u = beta * (v - sk * (decay * rho_k))
-            o = sq * (decay * rho_q) + u * (qk * rho_q * rho_k)
-            h = h * decay + (u * rho_k)[:, None, None] * k[None, :, :]
+            sk = tl.sum(tl.sum(h * k, 1), 1)
+            sq = tl.sum(tl.sum(h * q, 1), 1)
+            u = beta * (v - decay * sk)
+            o = decay * sq + u * (qk * rho_q * rho_k)
+            h = h * decay + u[:, None, None] * k
             squares = tl.sum(o * o, 0)
             consumed += squares
             if JOIN:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cache
 
+import torch
 import triton
+from torch import Tensor
 from triton.backends.compiler import GPUTarget
 
 
@@ -30,6 +33,17 @@ def current_target() -> Target:
     if triton.knobs.runtime.interpret:
         return INTERPRETER
     return _of(triton.runtime.driver.active.get_current_target())
+
+
+def check_join(target: Target, splits: int) -> None:
+    """Raises ValueError where programs cannot hand parts of a head's output to each other (see `decode_kernel`)."""
+    if target.amd:
+        raise ValueError(f"splits={splits} before a norm on {target.arch}: V cannot be split there; use splits=1")
+
+
+def on_device_of(tensor: Tensor) -> AbstractContextManager[object]:
+    """Triton launches on the current device: make it the tensor's."""
+    return torch.cuda.device(tensor.device) if tensor.is_cuda else nullcontext()
 
 
 @cache

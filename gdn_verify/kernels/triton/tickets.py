@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-_counters: dict[tuple[torch.device, int], Tensor] = {}
+_counters: dict[tuple[torch.device, int, int], Tensor] = {}
+"""By device, address and number; none is ever let go, since a captured graph may count on it."""
 
 
 def make_tickets(num_slots: int, num_k_heads: int, device: torch.device | str) -> Tensor:
@@ -20,11 +21,14 @@ def tickets_of(conv_pool: Tensor, num_k_heads: int) -> Tensor:
     way, so those of a pool that was freed serve the next one at its address. Made within a graph capture, they are
     the graph's own, and their zeroing is a second node of it: launch once before you capture.
     """
-    key = (conv_pool.device, conv_pool.data_ptr())
+    key = (conv_pool.device, conv_pool.data_ptr(), conv_pool.shape[0] * num_k_heads)
     found = _counters.get(key)
-    if found is not None and found.numel() >= conv_pool.shape[0] * num_k_heads:
+    if found is not None:
         return found
     made = make_tickets(conv_pool.shape[0], num_k_heads, conv_pool.device)
-    if not (conv_pool.is_cuda and torch.cuda.is_current_stream_capturing()):
+    if not conv_pool.is_cuda:
+        _counters[key] = made
+    elif not torch.cuda.is_current_stream_capturing():
+        torch.cuda.current_stream().synchronize()  # the next launch may come from another stream
         _counters[key] = made
     return made

@@ -15,6 +15,7 @@ from gdn_verify.kernels.triton.checks import check_conv_pool, check_outputs, che
 from gdn_verify.kernels.triton.config import Config
 from gdn_verify.kernels.triton.conv_kernel import gdn_conv_update_kernel
 from gdn_verify.kernels.triton.decode import launch, taps_in_word
+from gdn_verify.kernels.triton.target import on_device_of
 
 BLOCK = 256
 """Channels of a program of the conv update: two a thread."""
@@ -48,14 +49,15 @@ def conv_update(
     if tokens == 0:
         return
     blocks = triton.cdiv(layer.channels, BLOCK) + triton.cdiv(HV * V, BLOCK)
-    gdn_conv_update_kernel[(units * blocks,)](
-        qkvz, layer.conv_weight, layer.conv_bias, conv_pool, state_indices, query_start_loc, mixed_qkv, z_output,
-        rows, tokens, conv_pool.shape[0],
-        qkvz.stride(0), conv_pool.stride(0), state_indices.stride(0), mixed_qkv.stride(0), z_output.stride(0),
-        H=H, HV=HV, K=K, V=V, W=layer.conv_weight.shape[1], INTERLEAVED=packing == "interleaved",
-        CONV_SILU=layer.conv_activation == "silu", STRIDE_D=conv_pool.stride(1), STRIDE_C=conv_pool.stride(2),
-        TAPS_IN_WORD=taps_in_word(layer.conv_weight), PAD=pad_slot_id, BLOCK=BLOCK, num_warps=4,
-    )  # fmt: skip
+    with on_device_of(qkvz):
+        gdn_conv_update_kernel[(units * blocks,)](
+            qkvz, layer.conv_weight, layer.conv_bias, conv_pool, state_indices, query_start_loc, mixed_qkv, z_output,
+            rows, tokens, conv_pool.shape[0],
+            qkvz.stride(0), conv_pool.stride(0), state_indices.stride(0), mixed_qkv.stride(0), z_output.stride(0),
+            H=H, HV=HV, K=K, V=V, W=layer.conv_weight.shape[1], INTERLEAVED=packing == "interleaved",
+            CONV_SILU=layer.conv_activation == "silu", STRIDE_D=conv_pool.stride(1), STRIDE_C=conv_pool.stride(2),
+            TAPS_IN_WORD=taps_in_word(layer.conv_weight), PAD=pad_slot_id, BLOCK=BLOCK, num_warps=4,
+        )  # fmt: skip
 
 
 def delta_update(

@@ -48,7 +48,7 @@ def test_every_configuration_without_a_norm(interpreted, family):
     interpreted(check, replace(TILED, H=1, ratio=3, norm=None), family)
 
 
-@pytest.mark.parametrize("family", ["head", "key head", SPLIT, STAGED])
+@pytest.mark.parametrize("family", ["head", "key head", STAGED])
 def test_what_is_compiled_for_amd(interpreted, family):
     """The other place of the conv state's stores: after the state."""
     interpreted(check_as_amd, TILED, family)

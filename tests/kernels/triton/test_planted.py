@@ -100,7 +100,7 @@ DEFECTS = [
         "tl.store(slot + w * STRIDE_C, history[w], mask=mask)", check, TILED, "stages", "conv pool",
     ),
     Defect(
-        "the state does not decay", "decode_kernel.py", "return old * decay + (u", "return old + (u",
+        "the state does not decay", "decode_kernel.py", "return old * decay + u[", "return old + u[",
         check, TILED, "chosen", "state of slot",
     ),
     Defect(

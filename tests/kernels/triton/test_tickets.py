@@ -82,13 +82,14 @@ def test_a_slot_named_twice_harms_no_later_launch(interpreted):
 
 
 def test_a_pools_tickets_are_made_once():
-    """They are found again by the pool, and made anew where they are too few."""
+    """They are found again by the pool and their number, and never let go: a captured graph may count on them."""
     pool = torch.zeros(4, 8, 3)
     tickets = tickets_of(pool, 2)
     assert (tickets.shape, tickets.dtype, int(tickets.abs().sum())) == ((4, 2), torch.int64, 0)
     assert tickets_of(pool, 2) is tickets
-    assert tickets_of(pool, 1) is tickets
     assert tickets_of(pool, 16).shape == (4, 16)
+    assert tickets_of(pool[:2], 2).shape == (2, 2)
+    assert tickets_of(pool, 2) is tickets
     assert tickets_of(torch.zeros(4, 8, 3), 2) is not tickets
 
 
