@@ -36,8 +36,9 @@ class Config:
     A program owns all value heads of a key head (`whole_key_head`), or one; V of each is split over `splits` programs
     and walked in tiles of `block_v` rows. `lanes` threads share a row, 16 bytes each. With `stages` the walk is a loop
     whose loads run that many tiles ahead through shared memory; 0 unrolls it. The projections are asked for while the
-    slot is on its way (`inputs_first`), or after the state. `maxnreg` bounds the registers of a thread on NVIDIA,
-    `waves_per_eu` asks AMD's compiler for an occupancy; 0 leaves either alone.
+    slot is on its way (`inputs_first`), or after the state. What a program alone reads of a conv slot it shifts before
+    the walk (`early`; never on AMD, see `decode_kernel`), or after it. `maxnreg` bounds the registers of a thread on
+    NVIDIA, `waves_per_eu` asks AMD's compiler for an occupancy; 0 leaves either alone.
     """
 
     whole_key_head: bool = False
@@ -47,6 +48,7 @@ class Config:
     num_warps: int = 8
     stages: int = 0
     inputs_first: bool = True
+    early: bool = True
     maxnreg: int = 0
     waves_per_eu: int = 0
 
@@ -61,6 +63,7 @@ class Config:
         split = f"/{self.splits}" if self.splits > 1 else ""
         ahead = f" s{self.stages}" if self.stages else ""
         ahead += "" if self.inputs_first else " late"
+        ahead += "" if self.early else " shift last"
         limits = f" r{self.maxnreg}" * bool(self.maxnreg) + f" o{self.waves_per_eu}" * bool(self.waves_per_eu)
         return f"{unit}{split} bv{self.block_v} l{self.lanes} w{self.num_warps}{ahead}{limits}"
 
@@ -154,7 +157,12 @@ NVIDIA = {
 # Never measured: there was no such card. V is not split (see `decode_kernel`), and no loop needs asynchronous copies.
 AMD = dict.fromkeys((2, 4), ((256, AMD_FEW), (None, AMD_HEAD)))
 # One of each kind at the sizes that an interpreter can run, which pays by the program.
-INTERPRETED = ((2, Config(splits=2, block_v=16)), (6, HEAD), (12, KEY_HEAD), (None, STREAM_F32))
+INTERPRETED = (
+    (4, Config(splits=8, block_v=16)),
+    (6, replace(HEAD, early=False)),
+    (12, replace(KEY_HEAD, block_v=16)),
+    (None, STREAM_F32),
+)
 
 
 @cache

@@ -116,7 +116,8 @@ def launch(
             CONV_SILU=layer.conv_activation == "silu", NORM_SILU=layer.norm_activation == "silu",
             STATE_KV=state_order == "KV", STRIDE_D=0 if conv_pool is None else conv_pool.stride(1),
             STRIDE_C=0 if conv_pool is None else conv_pool.stride(2), TAPS_IN_WORD=taps_in_word(layer.conv_weight),
-            PAD=pad_slot_id, ZERO_PADS=zero_pads, EARLY=not target.amd, **constants, **config.options(target),
+            PAD=pad_slot_id, ZERO_PADS=zero_pads, EARLY=config.early and not target.amd,
+            **constants, **config.options(target),
         )  # fmt: skip
     return output
 

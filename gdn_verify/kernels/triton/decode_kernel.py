@@ -312,11 +312,7 @@ def gdn_decode_kernel(
             new, o_t = update_tile(old, k, q, v, decay, beta, kq, step, t, HEADS, TP, BV)
             o = place(o, o_t, step, t, TP, BV)
             if JOIN:  # partial outputs leave before the state does: the ticket waits for them
-                tl.store(
-                    partial_row + tile_offset(t, 1, V, BV, STEPS, True) + lane,
-                    o_t,
-                    mask=lane < v_end - (t % STEPS) * BV,
-                )
+                store_partial(partial_row, o_t, t, lane, v_end, V, BV, STEPS)
             store_tile(at, new, tile_inside(kk, lane, v_end, t, K, BV, STEPS), EVEN)
             if t + 1 < STEPS_IN_ALL:
                 old = following
@@ -328,11 +324,7 @@ def gdn_decode_kernel(
             new, o_t = update_tile(old, k, q, v, decay, beta, kq, step, t, HEADS, TP, BV)
             o = place(o, o_t, step, t, TP, BV)
             if JOIN:
-                tl.store(
-                    partial_row + tile_offset(t, 1, V, BV, STEPS, True) + lane,
-                    o_t,
-                    mask=lane < v_end - (t % STEPS) * BV,
-                )
+                store_partial(partial_row, o_t, t, lane, v_end, V, BV, STEPS)
             store_tile(at, new, inside_t, EVEN)
 
     squares = tl.sum(o * o, 1)

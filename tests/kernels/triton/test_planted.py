@@ -89,11 +89,11 @@ DEFECTS = [
     ),
     Defect(
         "one ticket for all slots", "decode_kernel.py", "tickets + slot * H + key_head", "tickets + key_head",
-        check_tickets, TILED, "head, 4 splits", "head, 4 splits: ",
+        check_tickets, TILED, "head, 4 splits", "conv pool",
     ),
     Defect(
         "one ticket for all drafts", "spec_kernel.py", "tickets + own * H + key_head", "tickets + key_head",
-        check_tickets, DRAFTS, "4 splits", "4 splits: ",
+        check_tickets, DRAFTS, "4 splits", "conv pool",
     ),
     Defect(
         "the conv state is not shifted", "equations.py", "tl.store(slot + w * STRIDE_C, history[w + 1], mask=mask)",
