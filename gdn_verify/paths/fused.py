@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib.util import find_spec
+from types import MappingProxyType
+from typing import Any
 
 from gdn_verify.cases.case import Case
 from gdn_verify.cases.contract import (
@@ -53,6 +55,8 @@ class FusedDecode(Fused):
 
     name = "fused-decode"
     kernels: tuple[str, ...] = ("gdn_decode_kernel",)
+    #: What is said of padding beside the defaults.
+    padding: Mapping[str, Any] = MappingProxyType({})
     capabilities = Capabilities(
         span=Span(Stage.UNPACK, Stage.NORM), groups=frozenset({Group.DECODE}), beta_scales=frozenset({1.0, 2.0})
     )
@@ -64,12 +68,25 @@ class FusedDecode(Fused):
             launch["qkvz"], launch["ba"], layer(launch), launch["conv_pool"], launch["ssm_pool"],
             launch["state_indices"], query_start_loc=launch["query_start_loc"], packing=packing(launch),
             state_order=launch.presentation.state_order.value, output=launch["out"], z_output=launch["z_out"],
+            **self.padding,
         )  # fmt: skip
         return Outputs(o=out)
 
     def rounding(self, case: Case, host: str) -> Rounding:
         o = DType.F32 if Stage.NORM in self.capabilities.span else None
         return sequential_float32(case.dtypes, conv_out=DType.F32, o=o)
+
+
+class FusedDecodeNull(FusedDecode):
+    """`fused_decode` as an engine calls it whose slot 0 is nobody's and whose buffers are its own to clear."""
+
+    name = "fused-decode-null"
+    conventions = Conventions(
+        pads=tuple((stage, IdRule.NOT_POSITIVE) for stage in (Stage.CONV, Stage.DELTA)),
+        illegal_ids=IllegalIds.NO_OP,
+        pad_outputs=(("out", PadPolicy.UNTOUCHED), ("z_out", PadPolicy.UNSPECIFIED)),
+    )
+    padding = MappingProxyType({"pad_slot_id": 0, "zero_pads": False})
 
 
 class FusedDecodeRaw(FusedDecode):
@@ -92,7 +109,8 @@ class TwoLaunchDecode(FusedDecodeRaw):
 
         parameters, rows = layer(launch), launch["state_indices"]
         starts, packed = launch["query_start_loc"], packing(launch)
-        mixed_qkv = launch["qkvz"].new_empty(launch["qkvz"].shape[0], launch.geometry.D)
+        width = launch.geometry.D
+        mixed_qkv = launch["qkvz"].new_empty(len(launch["qkvz"]), width + launch.presentation.row_pad)[:, :width]
         conv_update(
             launch["qkvz"], parameters, launch["conv_pool"], rows, mixed_qkv, launch["z_out"],
             query_start_loc=starts, packing=packed,
@@ -136,4 +154,4 @@ def packing(launch: Launch) -> str:
 
 def paths() -> Iterable[Path]:
     """All of them."""
-    return (FusedDecode(), FusedDecodeRaw(), TwoLaunchDecode(), FusedSpec())
+    return (FusedDecode(), FusedDecodeNull(), FusedDecodeRaw(), TwoLaunchDecode(), FusedSpec())
