@@ -18,6 +18,7 @@ from torch import Tensor
 
 from gdn_verify.kernels import fast
 from gdn_verify.kernels.fallback import Layer
+from gdn_verify.kernels.triton.checks import check_no_gradient  # imports no Triton
 
 _SCHEMA_TYPES = {"Tensor | None": "Tensor?", "float | None": "float?", "str | None": "str?"}
 _FIELDS = tuple(field.name for field in fields(Layer))
@@ -47,7 +48,7 @@ def fused_decode(
     zero_pads: bool = True,
 ) -> Tensor:
     """`triton.decode.fused_decode` through its operator: the same operands, result and errors."""
-    _expect_no_gradient(layer, qkvz, ba)
+    check_no_gradient(layer, qkvz, ba)
     output = _output(qkvz, layer) if output is None else output
     torch.ops.gdn_verify.fused_decode(
         qkvz, ba, conv_pool, pool, state_indices, query_start_loc, output, z_output,
@@ -75,7 +76,7 @@ def fused_spec_decode(
     zero_pads: bool = True,
 ) -> Tensor:
     """`triton.spec.fused_spec_decode` through its operator: the same operands, result and errors."""
-    _expect_no_gradient(layer, qkvz, ba)
+    check_no_gradient(layer, qkvz, ba)
     output = _output(qkvz, layer) if output is None else output
     torch.ops.gdn_verify.fused_spec_decode(
         qkvz, ba, conv_pool, pool, state_indices, query_start_loc, num_accepted_tokens, spec_rows, output, z_output,
@@ -97,7 +98,7 @@ def conv_update(
     pad_slot_id: int | None = None,
 ) -> None:
     """`triton.two_launch.conv_update` through its operator: the same operands and errors."""
-    _expect_no_gradient(layer, qkvz)
+    check_no_gradient(layer, qkvz)
     torch.ops.gdn_verify.conv_update(
         qkvz, conv_pool, state_indices, query_start_loc, mixed_qkv, z_output, packing, pad_slot_id, *_flattened(layer)
     )
@@ -118,7 +119,7 @@ def delta_update(
     zero_pads: bool = True,
 ) -> Tensor:
     """`triton.two_launch.delta_update` through its operator: the same operands, result and errors."""
-    _expect_no_gradient(layer, mixed_qkv, ba)
+    check_no_gradient(layer, mixed_qkv, ba)
     torch.ops.gdn_verify.delta_update(
         mixed_qkv, ba, pool, state_indices, query_start_loc, output,
         packing, state_order, pad_slot_id, zero_pads, *_flattened(layer),
@@ -133,16 +134,6 @@ def _flattened(layer: Layer) -> list[Any]:
 
 def _output(qkvz: Tensor, layer: Layer) -> Tensor:
     return qkvz.new_empty(qkvz.shape[0], layer.num_v_heads, layer.head_v_dim)
-
-
-def _expect_no_gradient(layer: Layer, *inputs: Tensor) -> None:
-    """Raises RuntimeError where a gradient is asked: an operator that returns nothing would drop it in silence."""
-    parameters = (layer.conv_weight, layer.conv_bias, layer.A_log, layer.dt_bias, layer.norm_weight)
-    if torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in (*inputs, *parameters)):
-        raise RuntimeError(
-            "an input or a parameter of the layer requires a gradient, which the kernels do not have; "
-            "call under torch.no_grad(), or use gdn_verify.kernels.fallback"
-        )
 
 
 # Not `torch.library.custom_op`: its bookkeeping is quadratic in the number of arguments, over a millisecond here.

@@ -1,1 +1,1 @@
-"""This project's Triton kernels for NVIDIA and AMD. Importing this package imports Triton; nothing is compiled yet."""
+"""This project's Triton kernels for NVIDIA and AMD. Only `checks` and `tickets` import without Triton."""

@@ -36,19 +36,19 @@ def check_packed(qkvz: Tensor | None, ba: Tensor | None, layer: Layer, packing: 
         expect_dtype(name, tensor, POOL_DTYPES)
         if tensor.stride(1) != 1:
             raise ValueError(f"{name} has stride {tensor.stride(1)} between columns; it must be 1: call .contiguous()")
-    check_no_gradient(qkvz, ba, layer)
+    check_no_gradient(layer, qkvz, ba)
     if packing not in PACKINGS:
         raise ValueError(f"packing={packing!r} is not one of 'flat', 'interleaved'")
 
 
-def check_no_gradient(qkvz: Tensor | None, ba: Tensor | None, layer: Layer) -> None:
-    """Raises RuntimeError where a gradient is asked: a kernel would drop it in silence."""
-    if not torch.is_grad_enabled():
-        return
+def check_no_gradient(layer: Layer, *inputs: Tensor | None) -> None:
+    """Raises RuntimeError where a gradient is asked of an input or a parameter: a kernel would drop it in silence."""
     parameters = (layer.conv_weight, layer.conv_bias, layer.A_log, layer.dt_bias, layer.norm_weight)
-    if any(x is not None and x.requires_grad for x in (qkvz, ba, *parameters)):
-        reason = "an input requires a gradient, which the kernels do not give"
-        raise RuntimeError(f"{reason}; call under torch.no_grad(), or use the fallback")
+    if torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in (*inputs, *parameters)):
+        raise RuntimeError(
+            "an input or a parameter of the layer requires a gradient, which the kernels do not have; "
+            "call under torch.no_grad(), or use gdn_verify.kernels.fallback"
+        )
 
 
 def is_laid_out(tensor: Tensor, strides: tuple[int, ...]) -> bool:
