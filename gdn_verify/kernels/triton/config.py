@@ -12,6 +12,10 @@ import triton
 
 from gdn_verify.kernels.triton.target import INTERPRETER, Target
 
+AXIS = 1 if tuple(map(int, triton.__version__.split(".")[:2])) < (3, 7) else 0
+"""Where a tile has its pieces of K, so that one thread holds them all: of two dimensions that are alike in memory,
+Triton deals its threads out over the first until 3.6, and over the last since 3.7 (`test_contraction` sees it)."""
+
 
 @dataclass(frozen=True)
 class Sizes:
@@ -102,17 +106,26 @@ def _constants(config: Config, sizes: Sizes) -> Mapping[str, Any]:
             "VP": triton.next_power_of_2(sizes.V),
             "STAGES": config.stages,
             "INPUTS_FIRST": config.inputs_first,
+            "AXIS": AXIS,
         }
     )
 
 
+MAX_WIDTH = 8
+"""The longest draft, with the token before it, that a kernel is unrolled for."""
+
+
 @dataclass(frozen=True)
 class SpecConfig:
-    """One way to cut a speculative launch: V of a head over `splits` programs, each with all its rows in registers."""
+    """One way to cut a speculative launch: V of a head over `splits` programs, each with all its rows in registers.
+
+    Inputs are asked for `ahead` tokens before they are used: what waits takes registers.
+    """
 
     splits: int = 1
     lanes: int = 16
     num_warps: int = 8
+    ahead: int = MAX_WIDTH
     maxnreg: int = 0
     waves_per_eu: int = 0
 
@@ -123,12 +136,13 @@ class SpecConfig:
     @property
     def name(self) -> str:
         """Short, for tables."""
-        return f"spec head/{self.splits} l{self.lanes} w{self.num_warps}" + f" r{self.maxnreg}" * bool(self.maxnreg)
+        limits = f" a{self.ahead}" * (self.ahead < MAX_WIDTH) + f" r{self.maxnreg}" * bool(self.maxnreg)
+        return f"spec head/{self.splits} l{self.lanes} w{self.num_warps}{limits}"
 
     def constants(self, sizes: Sizes) -> Mapping[str, Any]:
         """The kernel's tile constants for these sizes."""
         found = Config(splits=self.splits, block_v=256, lanes=self.lanes).constants(sizes)
-        return {name: found[name] for name in ("SPLITS", "BV", "KS", "KK", "RP", "VP")}
+        return {name: found[name] for name in ("SPLITS", "BV", "KS", "KK", "RP", "VP", "AXIS")}
 
     def options(self, target: Target) -> dict[str, Any]:
         """The compiler's options."""
@@ -185,10 +199,11 @@ def _table(target: Target, sizes: Sizes) -> tuple[tuple[int | None, Config], ...
 
 # As above, for drafts; measured with four tokens a row. A program's state stays in registers over all of them.
 NVIDIA_SPEC = {
-    4: ((64, SpecConfig(8, 8, 2)), (512, SpecConfig(1, 8, 8)), (None, SpecConfig(4, 8, 4))),
-    2: ((64, SpecConfig(4, 16, 4)), (256, SpecConfig(1, 8, 8)), (None, SpecConfig(2, 16, 4))),
+    4: ((64, SpecConfig(8, 8, 2)), (512, SpecConfig(1, 8, 8)), (None, SpecConfig(4, 16, 4, ahead=2))),
+    2: ((64, SpecConfig(8, 16, 4)), (512, SpecConfig(1, 8, 8)), (None, SpecConfig(4, 16, 4, ahead=2))),
 }
-AMD_SPEC = ((None, SpecConfig(1, 16, 16)),)
+# 512 threads, whose registers hold a head of 128 x 128 and two tokens on every AMD chip compiled for.
+AMD_SPEC = {64: SpecConfig(1, 16, 8, ahead=2), 32: SpecConfig(1, 16, 16, ahead=2)}
 
 
 def choose_spec(target: Target, rows: int, width: int, sizes: Sizes) -> SpecConfig:
@@ -208,8 +223,8 @@ def _spec_table(target: Target, width: int, sizes: Sizes) -> tuple[tuple[int | N
     tiles = triton.next_power_of_2(sizes.K) * triton.next_power_of_2(sizes.V) // (128 * 128)
     finer = max(1, tiles) * (2 if width > 4 else 1)
     if target == INTERPRETER:
-        return ((4, SpecConfig(splits=2)), (None, SpecConfig()))
+        return ((4, SpecConfig(splits=2, ahead=1)), (None, SpecConfig()))
     if target.amd:
-        return AMD_SPEC
+        return ((None, AMD_SPEC[target.wavefront]),)
     table = NVIDIA_SPEC[sizes.itemsize]
     return tuple((limit, replace(config, splits=min(8, config.splits * finer))) for limit, config in table)

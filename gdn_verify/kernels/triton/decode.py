@@ -15,6 +15,7 @@ from gdn_verify.kernels.triton.checks import (
     check_tickets,
 )
 from gdn_verify.kernels.triton.config import Config, Sizes, choose
+from gdn_verify.kernels.triton.contraction import may_contract
 from gdn_verify.kernels.triton.decode_kernel import gdn_decode_kernel
 from gdn_verify.kernels.triton.target import check_join, current_target, on_device_of
 from gdn_verify.kernels.triton.tickets import tickets_of
@@ -118,6 +119,7 @@ def launch(
             STRIDE_C=0 if conv_pool is None else conv_pool.stride(2), TAPS_IN_WORD=taps_in_word(layer.conv_weight),
             PAD=pad_slot_id, ZERO_PADS=zero_pads, EARLY=config.early and not target.amd,
             **constants, **config.options(target),
+            enable_fp_fusion=may_contract(pool, state_order, constants, config.num_warps * target.wavefront),
         )  # fmt: skip
     return output
 

@@ -46,6 +46,7 @@ from gdn_verify.kernels.triton.equations import (
     load,
     load_history,
     load_taps,
+    product,
     q_column,
     store_shifted,
     v_column,
@@ -98,9 +99,21 @@ def tile_offset(t, K: tl.constexpr, V: tl.constexpr, BV: tl.constexpr, STEPS: tl
 
 
 @triton.jit
-def tile_inside(kk, lane, v_end, t, K: tl.constexpr, BV: tl.constexpr, STEPS: tl.constexpr):
-    """[BV, KS, KK]: what of the t-th tile lies within K and V."""
-    return (kk < K)[None, :, :] & (lane < v_end - (t % STEPS) * BV)[:, None, None]
+def for_rows(x, AXIS: tl.constexpr):
+    """x [KS, KK] against the rows of a tile, which is [KS, BV, KK] or [BV, KS, KK]: AXIS says where KS is."""
+    return tl.expand_dims(x, 1 - AXIS)
+
+
+@triton.jit
+def for_columns(x, AXIS: tl.constexpr):
+    """x [BV] against the columns of a tile."""
+    return x[None, :, None] if AXIS == 0 else x[:, None, None]
+
+
+@triton.jit
+def tile_inside(kk, lane, v_end, t, K: tl.constexpr, BV: tl.constexpr, STEPS: tl.constexpr, AXIS: tl.constexpr):
+    """What of the t-th tile lies within K and V."""
+    return for_rows(kk < K, AXIS) & for_columns(lane < v_end - (t % STEPS) * BV, AXIS)
 
 
 @triton.jit
@@ -132,16 +145,19 @@ def at_step(vector, step, t, HEADS: tl.constexpr):
 
 
 @triton.jit
-def update_tile(state, k, q, v, decay, beta, kq, step, t, HEADS: tl.constexpr, TP: tl.constexpr, BV: tl.constexpr):
-    """(next state, o) of the t-th tile: `state` [BV, KS, KK], k̂ and q̂ [1, KS, KK], v [TP, BV]; `kq` is k̂·q̂."""
+def update_tile(
+    state, k, q, v, decay, beta, kq, step, t, HEADS: tl.constexpr, TP: tl.constexpr, BV: tl.constexpr,
+    AXIS: tl.constexpr,
+):  # fmt: skip
+    """(next state, o) of the t-th tile: `state` a tile, k̂ and q̂ `for_rows`, v [TP, BV]; `kq` is k̂·q̂."""
     v_t = tl.reshape(v, [BV]) if TP == 1 else tl.sum(tl.where((step == t)[:, None], v, 0.0), 0)
     decay = at_step(decay, step, t, HEADS)
     old = state.to(tl.float32)
-    sk = tl.sum(tl.sum(old * k, 1), 1)
-    sq = tl.sum(tl.sum(old * q, 1), 1)
+    sk = tl.sum(tl.sum(old * k, AXIS), 1)
+    sq = tl.sum(tl.sum(old * q, AXIS), 1)
     u = at_step(beta, step, t, HEADS) * (v_t - decay * sk)
     o = decay * sq + u * kq
-    return old * decay + u[:, None, None] * k, o
+    return old * decay + for_columns(u, AXIS) * k, o
 
 
 @triton.jit
@@ -190,7 +206,7 @@ def gdn_decode_kernel(
     TAPS_IN_WORD: tl.constexpr, PAD: tl.constexpr, ZERO_PADS: tl.constexpr, EARLY: tl.constexpr,
     HEADS: tl.constexpr, SPLITS: tl.constexpr, STEPS: tl.constexpr, BV: tl.constexpr, KS: tl.constexpr,
     KK: tl.constexpr, TP: tl.constexpr, RP: tl.constexpr, VP: tl.constexpr, STAGES: tl.constexpr,
-    INPUTS_FIRST: tl.constexpr,
+    INPUTS_FIRST: tl.constexpr, AXIS: tl.constexpr,
 ):  # fmt: skip
     """See the module; `decode.fused_decode` gives shapes and meanings. TP, RP, VP are powers of two that hold the
     program's steps, the ratio and V."""
@@ -248,11 +264,11 @@ def gdn_decode_kernel(
 
     v_step: tl.constexpr = 1 if STATE_KV else K
     c_step: tl.constexpr = V if STATE_KV else 1
-    tile = (lane * v_step)[:, None, None] + (kk * c_step)[None, :, :]
+    tile = for_columns(lane * v_step, AXIS) + for_rows(kk * c_step, AXIS)
     state = pool + slot * stride_pool + (head0 * V * K + split * STEPS * BV * v_step)
     v_end = V - split * STEPS * BV
     if STAGES == 0:
-        old = load_tile(state + tile, tile_inside(kk, lane, v_end, 0, K, BV, STEPS), EVEN)
+        old = load_tile(state + tile, tile_inside(kk, lane, v_end, 0, K, BV, STEPS, AXIS), EVEN)
     if not INPUTS_FIRST:
         x_qk, x_v, qk_taps, v_taps = load_inputs(
             x_row, qk_column, x_value, conv_weight, qk_channel, v_channel, qk_mask, inside, W, TAPS_IN_WORD, CONV
@@ -287,7 +303,8 @@ def gdn_decode_kernel(
     else:
         q, k = tl.split(x_qk.to(tl.float32))
         v = x_v.to(tl.float32)
-    qq, kk_sum, qk = tl.reduce((q * q, k * k, q * k), 1, add3)
+    zero = tl.minimum(num_slots, 0).to(tl.float32)
+    qq, kk_sum, qk = tl.reduce((product(q, q, zero), product(k, k, zero), product(q, k, zero)), 1, add3)
     qq, kk_sum, qk = tl.reduce((qq, kk_sum, qk), 0, add3)
     rho_q = tl.rsqrt(qq + qk_norm_eps) * scale
     rho_k = tl.rsqrt(kk_sum + qk_norm_eps)
@@ -298,8 +315,8 @@ def gdn_decode_kernel(
         if SHARERS == 1:
             store_shifted(conv_slot, qk_channel, qk_mask, qk_history, x_qk, W, STRIDE_D, STRIDE_C)
     decay, beta = decay_and_beta(gates[0], gates[1], gates[2], gates[3], threshold, beta_scale)
-    q = (q * rho_q)[None, :, :]
-    k = (k * rho_k)[None, :, :]
+    q = for_rows(q * rho_q, AXIS)
+    k = for_rows(k * rho_k, AXIS)
 
     # The delta rule, tile by tile.
     o = tl.zeros([TP, BV], tl.float32)
@@ -308,26 +325,26 @@ def gdn_decode_kernel(
             at = state + tile + tile_offset(t, K, V, BV, STEPS, STATE_KV)
             if t + 1 < STEPS_IN_ALL:
                 ahead = state + tile + tile_offset(t + 1, K, V, BV, STEPS, STATE_KV)
-                following = load_tile(ahead, tile_inside(kk, lane, v_end, t + 1, K, BV, STEPS), EVEN)
-            new, o_t = update_tile(old, k, q, v, decay, beta, kq, step, t, HEADS, TP, BV)
+                following = load_tile(ahead, tile_inside(kk, lane, v_end, t + 1, K, BV, STEPS, AXIS), EVEN)
+            new, o_t = update_tile(old, k, q, v, decay, beta, kq, step, t, HEADS, TP, BV, AXIS)
             o = place(o, o_t, step, t, TP, BV)
             if JOIN:  # partial outputs leave before the state does: the ticket waits for them
                 store_partial(partial_row, o_t, t, lane, v_end, V, BV, STEPS)
-            store_tile(at, new, tile_inside(kk, lane, v_end, t, K, BV, STEPS), EVEN)
+            store_tile(at, new, tile_inside(kk, lane, v_end, t, K, BV, STEPS, AXIS), EVEN)
             if t + 1 < STEPS_IN_ALL:
                 old = following
     else:  # a loop that the compiler pipelines, STAGES tiles ahead, through shared memory
         for t in tl.range(0, STEPS_IN_ALL, num_stages=STAGES):
             at = state + tile + tile_offset(t, K, V, BV, STEPS, STATE_KV)
-            inside_t = tile_inside(kk, lane, v_end, t, K, BV, STEPS)
+            inside_t = tile_inside(kk, lane, v_end, t, K, BV, STEPS, AXIS)
             old = load_tile(at, inside_t, EVEN)
-            new, o_t = update_tile(old, k, q, v, decay, beta, kq, step, t, HEADS, TP, BV)
+            new, o_t = update_tile(old, k, q, v, decay, beta, kq, step, t, HEADS, TP, BV, AXIS)
             o = place(o, o_t, step, t, TP, BV)
             if JOIN:
                 store_partial(partial_row, o_t, t, lane, v_end, V, BV, STEPS)
             store_tile(at, new, inside_t, EVEN)
 
-    squares = tl.sum(o * o, 1)
+    squares = tl.sum(product(o, o, zero), 1)
     total = tl.sum(squares, 0)
     if not JOIN:
         if NORM:
@@ -354,7 +371,7 @@ def gdn_decode_kernel(
             if (taken + QUANTUM // SHARERS) % QUANTUM == 0:
                 if JOIN:
                     whole = tl.load(partial + unit * HV * V + z_value, mask=z_mask, other=0.0, cache_modifier=".cg")
-                    in_head = tl.sum(whole * whole, 1)[:, None]
+                    in_head = tl.sum(product(whole, whole, zero), 1)[:, None]
                     result = normalised(whole, in_head, z, weight, norm_eps, V, NORM_SILU)
                     tl.store(out + token * stride_out + z_value, result.to(out.dtype.element_ty), mask=z_mask)
                 if CONV:

@@ -34,6 +34,16 @@ def decay_and_beta(A_log, dt_bias, a, b, threshold, beta_scale):
 
 
 @triton.jit
+def product(x, y, zero):
+    """x·y, rounded before a sum over lanes takes it up; `zero` is a 0.0 that the compiler does not know to be one.
+
+    Such a sum adds each lane's own number to its neighbour's. Contracted to one instruction with the product, its own
+    goes in unrounded: then the lanes of one sum hold different sums, and which of them is used is up to the machine.
+    """
+    return tl.fma(x, y, zero)
+
+
+@triton.jit
 def load(pointer, mask):
     """Zeros where `mask` is false; a mask of None is no mask, and costs no predicate."""
     if mask is None:

@@ -12,7 +12,15 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from gdn_verify.kernels.triton.decode_kernel import QUANTUM, add3, load_tile, normalised, store_tile
+from gdn_verify.kernels.triton.decode_kernel import (
+    QUANTUM,
+    add3,
+    for_columns,
+    for_rows,
+    load_tile,
+    normalised,
+    store_tile,
+)
 from gdn_verify.kernels.triton.equations import (
     b_column,
     conv_offset,
@@ -22,6 +30,7 @@ from gdn_verify.kernels.triton.equations import (
     load,
     load_history,
     load_taps,
+    product,
     q_column,
     v_column,
     z_step,
@@ -38,10 +47,10 @@ def is_slot(index, num_slots, PAD: tl.constexpr):
 
 
 @triton.jit
-def load_tokens(x, stride, at, mask, length, S: tl.constexpr):
-    """The same columns of each of a row's tokens, zeros beyond its last: a tuple of S tiles or scalars."""
+def load_tokens(x, stride, at, mask, begin: tl.constexpr, end: tl.constexpr, length):
+    """The same columns of tokens [begin, end) of a row, zeros beyond its last: a tuple of tiles or scalars."""
     tokens = ()
-    for t in tl.static_range(S):
+    for t in tl.static_range(begin, end):
         tokens = tokens + (tl.load(x + t * stride + at, mask=mask & (t < length), other=0),)
     return tokens
 
@@ -79,7 +88,7 @@ def gdn_spec_kernel(
     INTERLEAVED: tl.constexpr, CONV_SILU: tl.constexpr, NORM_SILU: tl.constexpr, STATE_KV: tl.constexpr,
     STRIDE_D: tl.constexpr, STRIDE_C: tl.constexpr, TAPS_IN_WORD: tl.constexpr, PAD: tl.constexpr,
     ZERO_PADS: tl.constexpr, SPLITS: tl.constexpr, BV: tl.constexpr, KS: tl.constexpr, KK: tl.constexpr,
-    RP: tl.constexpr, VP: tl.constexpr,
+    RP: tl.constexpr, VP: tl.constexpr, AXIS: tl.constexpr, AHEAD: tl.constexpr,
 ):  # fmt: skip
     """See the module; `spec.fused_spec_decode` gives shapes and meanings."""
     R: tl.constexpr = HV // H
@@ -141,22 +150,23 @@ def gdn_spec_kernel(
 
     v_step: tl.constexpr = 1 if STATE_KV else K
     c_step: tl.constexpr = V if STATE_KV else 1
-    tile = head * V * K + (column * v_step)[:, None, None] + (kk * c_step)[None, :, :]
-    tile_mask = (kk < K)[None, :, :] & inside[:, None, None]
+    tile = head * V * K + for_columns(column * v_step, AXIS) + for_rows(kk * c_step, AXIS)
+    tile_mask = for_rows(kk < K, AXIS) & for_columns(inside, AXIS)
     h = load_tile(pool + read * stride_pool + tile, tile_mask, EVEN).to(tl.float32)
     conv_slot = conv_pool + own * stride_conv
     qk_channel = (key_head * K + kk)[:, :, None] + pair * (H * K)
     v_channel = 2 * H * K + value
     qk_history = load_history(conv_slot, qk_channel, qk_mask, accepted - 1, W, STRIDE_D, STRIDE_C)
     v_history = load_history(conv_slot, v_channel, inside, accepted - 1, W, STRIDE_D, STRIDE_C)
-    writes = load_tokens(table, stride_column, 0, True, length, S)
+    writes = load_tokens(table, stride_column, 0, True, 0, S, length)
     x_row = x + first * stride_x
-    qk_tokens = load_tokens(x_row, stride_x, x_qk, qk_mask, length, S)
-    v_tokens = load_tokens(x_row, stride_x, x_value, inside, length, S)
+    qk_tokens = load_tokens(x_row, stride_x, x_qk, qk_mask, 0, AHEAD, length)
+    v_tokens = load_tokens(x_row, stride_x, x_value, inside, 0, AHEAD, length)
     ba_row = ba + first * stride_ba
-    b_tokens = load_tokens(ba_row, stride_ba, b_column(key_head, head, R, INTERLEAVED), True, length, S)
-    a_step: tl.constexpr = R if INTERLEAVED else HV
-    a_tokens = load_tokens(ba_row, stride_ba, b_column(key_head, head, R, INTERLEAVED) + a_step, True, length, S)
+    b_at = b_column(key_head, head, R, INTERLEAVED)
+    a_at = b_at + (R if INTERLEAVED else HV)
+    b_tokens = load_tokens(ba_row, stride_ba, b_at, True, 0, S, length)
+    a_tokens = load_tokens(ba_row, stride_ba, a_at, True, 0, S, length)
     gate_A = tl.load(A_log + head)
     gate_dt = tl.load(dt_bias + head)
     qk_taps = load_taps(conv_weight, qk_channel, qk_mask, W, TAPS_IN_WORD)
@@ -165,31 +175,38 @@ def gdn_spec_kernel(
     v_bias = None if conv_bias is None else load(conv_bias + v_channel, inside)
     if NORM and not JOIN:
         weight = tl.load(norm_weight + column, mask=inside, other=0)
-        z_tokens = load_tokens(x_row, stride_x, x_value + z_step(H, R, V, INTERLEAVED), inside, length, S)
+        z_at = x_value + z_step(H, R, V, INTERLEAVED)
+        z_tokens = load_tokens(x_row, stride_x, z_at, inside, 0, AHEAD, length)
 
     qk_window = ()
     v_window = ()
     for w in tl.static_range(W - 1):
         qk_window = qk_window + (qk_history[w].to(tl.float32),)
         v_window = v_window + (v_history[w].to(tl.float32),)
+    zero = tl.minimum(num_slots, 0).to(tl.float32)
     consumed = 0.0
     for t in tl.static_range(S):
+        if t + AHEAD < S:
+            qk_tokens += load_tokens(x_row, stride_x, x_qk, qk_mask, t + AHEAD, t + AHEAD + 1, length)
+            v_tokens += load_tokens(x_row, stride_x, x_value, inside, t + AHEAD, t + AHEAD + 1, length)
+            if NORM and not JOIN:
+                z_tokens += load_tokens(x_row, stride_x, z_at, inside, t + AHEAD, t + AHEAD + 1, length)
         if t < length:
             q, k = tl.split(convolve(qk_window, qk_tokens[t], qk_taps, qk_bias, W, CONV_SILU))
             v = convolve(v_window, v_tokens[t], v_taps, v_bias, W, CONV_SILU)
-            qq, kk_sum, qk = tl.reduce((q * q, k * k, q * k), 1, add3)
+            qq, kk_sum, qk = tl.reduce((product(q, q, zero), product(k, k, zero), product(q, k, zero)), 1, add3)
             qq, kk_sum, qk = tl.reduce((qq, kk_sum, qk), 0, add3)
             rho_q = tl.rsqrt(qq + qk_norm_eps) * scale
             rho_k = tl.rsqrt(kk_sum + qk_norm_eps)
-            q = (q * rho_q)[None, :, :]
-            k = (k * rho_k)[None, :, :]
+            q = for_rows(q * rho_q, AXIS)
+            k = for_rows(k * rho_k, AXIS)
             decay, beta = decay_and_beta(gate_A, gate_dt, a_tokens[t], b_tokens[t], threshold, beta_scale)
-            sk = tl.sum(tl.sum(h * k, 1), 1)
-            sq = tl.sum(tl.sum(h * q, 1), 1)
+            sk = tl.sum(tl.sum(h * k, AXIS), 1)
+            sq = tl.sum(tl.sum(h * q, AXIS), 1)
             u = beta * (v - decay * sk)
             o = decay * sq + u * (qk * rho_q * rho_k)
-            h = h * decay + u[:, None, None] * k
-            squares = tl.sum(o * o, 0)
+            h = h * decay + for_columns(u, AXIS) * k
+            squares = tl.sum(product(o, o, zero), 0)
             consumed += squares
             if JOIN:
                 tl.store(partial + (first + t) * HV * V + value, o, mask=inside)
@@ -203,6 +220,8 @@ def gdn_spec_kernel(
         v_window = slide(v_window, v_tokens[t].to(tl.float32), W)
 
     tl.debug_barrier()
+    if AHEAD < S:  # the first tokens have long left the registers
+        v_tokens = load_tokens(x_row, stride_x, x_value, inside, 0, S, length)
     store_stream(conv_slot, v_channel, inside, v_history, v_tokens, length, W, S, STRIDE_D, STRIDE_C)
     last = SHARERS == 1
     if SHARERS > 1:
@@ -221,6 +240,9 @@ def gdn_spec_kernel(
                     partial + token * HV * V + heads * V + columns, mask=whole, other=0.0, cache_modifier=".cg"
                 )
                 z = tl.load(x + token * stride_x + at, mask=whole, other=0)
-                result = normalised(o_all, tl.sum(o_all * o_all, 1)[:, None], z, weight, norm_eps, V, NORM_SILU)
+                squares = tl.sum(product(o_all, o_all, zero), 1)[:, None]
+                result = normalised(o_all, squares, z, weight, norm_eps, V, NORM_SILU)
                 tl.store(out + token * stride_out + heads * V + columns, result.to(out.dtype.element_ty), mask=whole)
+        if AHEAD < S:
+            qk_tokens = load_tokens(x_row, stride_x, x_qk, qk_mask, 0, S, length)
         store_stream(conv_slot, qk_channel, qk_mask, qk_history, qk_tokens, length, W, S, STRIDE_D, STRIDE_C)

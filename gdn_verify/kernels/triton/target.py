@@ -24,6 +24,11 @@ class Target:
         """Whether kernels are compiled for AMD."""
         return self.vendor == "hip"
 
+    @property
+    def wavefront(self) -> int:
+        """Threads of a warp: 64 on AMD's CDNA chips (gfx9), 32 elsewhere."""
+        return 64 if self.arch.startswith("gfx9") else 32
+
 
 INTERPRETER = Target("interpreter")
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from gdn_verify.kernels.dispatch import gated_delta_net_packed
 from gdn_verify.kernels.plan import LaunchPlan
+from gdn_verify.kernels.rows import Tables
 from gdn_verify.kernels.tables import Row
 
 from .accounts import assert_left, assert_same
@@ -204,21 +205,39 @@ def all_are(x: Tensor, value: float, piece: int = 2**28) -> bool:
     return all(bool((part == value).all()) for part in x.split(piece))
 
 
-def many_rows(kernel: str, problem: Problem, family: str, device: str, *, rows: int) -> None:
-    """A launch of so many rows, every seventh one padded."""
+def many_rows(kernel: str, problem: Problem, family: str, device: str, *, rows: int, at_a_time: int) -> None:
+    """One launch of so many rows, every seventh padded, leaves the bits that launches of a few rows leave."""
     slots = one_each(*(PADDING if n % 7 == 6 else n for n in range(rows)))
     many = sized(kernel, replace(problem, rows=slots, slots=rows))
     on = many.buffers(device)
-    before = on.copy()
+    few = on.copy()
     bound(kernel, many, on, family)()
-    assert_left(many, before, on)
+    for first in range(0, rows, at_a_time):
+        bound(kernel, many, part_of(few, first, first + at_a_time), family)()
+    assert_same(on, few, f"{rows} rows in one launch")
+
+
+def part_of(on: Buffers, first: int, last: int) -> Buffers:
+    """Rows [first, last) of a launch as a launch of its own, in the same memory."""
+    starts = on.tables.query_start_loc[first : last + 1]
+    tokens = slice(int(starts[0]), int(starts[-1]))
+    cut = {name: getattr(on, name) for name in ("qkvz", "ba", "output", "z_output")}
+    views = {name: Buffer(whole.storage, whole.view[tokens]) for name, whole in cut.items()}
+    accepted = on.tables.num_accepted_tokens
+    tables = Tables(
+        starts - starts[0],
+        on.tables.state_indices[first:last],
+        num_accepted_tokens=None if accepted is None else accepted[first:last],
+    )
+    return replace(on, tables=tables, query_start_loc=tables.query_start_loc, **views)
 
 
 def sanitized(kernel: str, family: str, device: str) -> None:
-    """Few rows, small ragged sizes, both packings and state orders: something for a sanitizer to look at."""
+    """Few rows, sizes small and ragged and as served, both packings and state orders: for a sanitizer to look at."""
     ragged = Problem(rows=one_each(3, PADDING, 1), K=12, V=10, tokens=4, starts=True, bias=True, spare=1)
     even = Problem(rows=one_each(0, 2), K=16, V=16, packing="interleaved", state_order="KV", slots=4)
-    for problem in (ragged, even):
+    served = replace(even, H=1, K=128, V=128, state=torch.bfloat16)
+    for problem in (ragged, even, served):
         if kernel == "spec":
             problem = replace(problem, rows=DRAFTS.rows[:3], width=3, tokens=7, slots=9)
         on = problem.buffers(device)

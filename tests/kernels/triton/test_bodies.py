@@ -48,7 +48,7 @@ def far_away(kernel: str, family: str) -> None:
 
 def many_rows(kernel: str, family: str) -> None:
     """In the interpreter's process."""
-    bodies.many_rows(kernel, SMALL, family, "cpu", rows=8)
+    bodies.many_rows(kernel, SMALL, family, "cpu", rows=8, at_a_time=3)
 
 
 @pytest.mark.parametrize(("kernel", "family"), SOME[:2])
@@ -82,6 +82,31 @@ def defective_repeat() -> str | None:
     finally:
         bodies.launch = right
     return None
+
+
+def defective_large_launch() -> str | None:
+    """In the interpreter's process: what is said of a launch that forgets a row beyond its fifth."""
+    right = bodies.launch
+
+    def launch(problem, on, family):
+        before = on.copy()
+        right(problem, on, family)
+        if on.tables.rows > 5:
+            on.output.view[5].copy_(before.output.view[5])
+
+    bodies.launch = launch
+    try:
+        bodies.many_rows("decode", SMALL, SPLIT, "cpu", rows=8, at_a_time=3)
+    except AssertionError as error:
+        return str(error)
+    finally:
+        bodies.launch = right
+    return None
+
+
+def test_a_forgotten_row_of_many_is_found(interpreted):
+    """By launches of a few."""
+    assert interpreted(defective_large_launch) == "output: 8 rows in one launch"
 
 
 def test_one_bit_is_enough(interpreted):

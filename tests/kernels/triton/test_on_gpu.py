@@ -95,11 +95,11 @@ def test_pools_beyond_2_to_the_31(kernel, family):
 
 @pytest.mark.parametrize(
     ("kernel", "family"),
-    [("decode", "chosen"), ("decode", PLAIN), ("decode", SPLIT), ("spec", "chosen"), ("spec", "4 splits")],
+    [("decode", "stages"), ("decode", PLAIN), ("decode", SPLIT), ("spec", "1 split"), ("spec", "4 splits")],
 )
 def test_more_programs_than_65535(kernel, family):
     """2100 rows of 32 heads."""
-    bodies.many_rows(kernel, SMALL_HEADS, family, "cuda", rows=2100)
+    bodies.many_rows(kernel, SMALL_HEADS, family, "cuda", rows=2100, at_a_time=100)
 
 
 @pytest.mark.parametrize("shift", [1, 2])
@@ -126,10 +126,12 @@ def test_the_compiler_uses_the_operator_in_place():
     torch.cuda.synchronize()
     torch.cuda.reset_peak_memory_stats()
     held = torch.cuda.memory_allocated()
-    assert torch.equal(fast(*operands(problem, compiled)), expected)
-    assert_same(compiled, eager, "compiled")
+    result = fast(*operands(problem, compiled))
+    taken = torch.cuda.max_memory_allocated() - held
+    assert torch.equal(result, expected)
+    assert_same(compiled, eager, "compiled")  # takes memory for copies of its own
     pool = compiled.pool.storage
-    assert torch.cuda.max_memory_allocated() - held < pool.numel() * pool.element_size() / 2
+    assert taken < pool.numel() * pool.element_size() / 2
 
 
 @pytest.mark.parametrize(("kernel", "family"), bodies.CASES, ids=ids)

@@ -100,7 +100,8 @@ DEFECTS = [
         "tl.store(slot + w * STRIDE_C, history[w], mask=mask)", check, TILED, "stages", "conv pool",
     ),
     Defect(
-        "the state does not decay", "decode_kernel.py", "return old * decay + u[", "return old + u[",
+        "the state does not decay", "decode_kernel.py", "return old * decay + for_columns(",
+        "return old + for_columns(",
         check, TILED, "chosen", "state of slot",
     ),
     Defect(
@@ -157,6 +158,10 @@ DEFECTS = [
         "rows are looked at that are not to be", "spec_kernel.py", "if tl.load(spec_rows + row) == 0:",
         "if tl.load(spec_rows + row) == 7:", check, SPEC_ROWS["only the rows that are looked at"], "chosen",
         "output was written",
+    ),
+    Defect(
+        "a token ahead is the one before", "spec_kernel.py", "x_value, inside, t + AHEAD, t + AHEAD + 1, length)",
+        "x_value, inside, t + AHEAD - 1, t + AHEAD, length)", check, DRAFTS, "1 split, 1 ahead", "output|state of slot",
     ),
     Defect(
         "tokens are stored one column late", "spec_kernel.py", "(W - 2 + t) * STRIDE_C", "(W - 1 + t) * STRIDE_C",
