@@ -99,6 +99,7 @@ def _teach_loops() -> None:
 def _teach_reductions() -> None:
     """Reductions and scans of bfloat16 and float16 round after every step, as the combine function does."""
     stock.ReduceOps.sum = _sum
+    stock.ReduceOps.generic_reduce = _reduce
     stock.ReduceOps.min_max = _min_max
     scan = stock.ScanOps.apply_impl
 
@@ -133,6 +134,38 @@ def _sum(self: Any, tensor: Any) -> Any:
     shape = [1] * data.ndim if self.axis is None and self.keep_dims else halves.shape
     total = halves.reshape(shape) if self.keep_dims else halves.squeeze(axis)
     return self.to_tensor(total if total.ndim else total[()], tensor.dtype)
+
+
+def _reduce(self: Any, tensors: Any) -> list[Any]:
+    """Any combine function over any number of tensors: neighbours first, blocks at a time, as a balanced tree.
+
+    Stock Triton combines number by number, and of several tensors without an axis it flattens only the first.
+    """
+    axis = 0 if self.axis is None else self.axis
+    parts = [x.handle.data.reshape(-1) if self.axis is None else x.handle.data for x in tensors]
+    dtypes = [x.dtype for x in tensors]
+    while (length := parts[0].shape[axis]) > 1:
+        pairs = [np.split(x, [length - length % 2], axis=axis) for x in parts]
+        halves = [[_every_other(even, axis, start) for even, _ in pairs] for start in (0, 1)]
+        operands = [self.to_tensor(x, dtype) for half in halves for x, dtype in zip(half, dtypes, strict=True)]
+        combined = self.combine_fn.fn(*operands)
+        results = combined if isinstance(combined, tuple) else (combined,)
+        shape = halves[0][0].shape
+        kept = [np.broadcast_to(stock.interpreter_semantic.to_tensor(x).handle.data, shape) for x in results]
+        parts = [np.concatenate([x, odd], axis=axis) for x, (_, odd) in zip(kept, pairs, strict=True)]
+    return [_packed(self, x, dtype, axis, tensors[0].handle.data.ndim) for x, dtype in zip(parts, dtypes, strict=True)]
+
+
+def _every_other(x: Any, axis: int, start: int) -> Any:
+    return x[(slice(None),) * axis + (slice(start, None, 2),)]
+
+
+def _packed(self: Any, x: Any, dtype: Any, axis: int, ndim: int) -> Any:
+    if not self.keep_dims:
+        x = x.squeeze(axis)
+    elif self.axis is None:
+        x = x.reshape([1] * ndim)
+    return self.to_tensor(x if x.ndim else x[()], dtype)
 
 
 def _min_max(self: Any, tensors: Any, val_reduce_op: Any, idx_reduce_op: Any = None) -> Any:

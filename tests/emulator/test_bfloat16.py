@@ -300,6 +300,13 @@ def rounded_tree_sum(x: torch.Tensor) -> torch.Tensor:
     return x
 
 
+def rounded_product(x: torch.Tensor) -> torch.Tensor:
+    """The product by a tree of neighbours, rounded at every node."""
+    while x.numel() > 1:
+        x = x[0::2] * x[1::2]
+    return x
+
+
 def rounded_scan(x: torch.Tensor, combine: Callable[..., torch.Tensor]) -> torch.Tensor:
     return torch.stack(list(itertools.accumulate(x, combine)))
 
@@ -329,9 +336,17 @@ def test_cumsum_runs_in_float32(interpreted: RunsThere, which: str) -> None:
 def test_custom_combinations_round_every_step(interpreted: RunsThere, which: str) -> None:
     """A user's combine function works on bfloat16 values."""
     x = (1 + torch.rand(16, generator=torch.Generator().manual_seed(2)) / 4).to(BF16)
-    products = rounded_scan(x, torch.mul)
-    expected = products if which == "scan" else products[-1].expand(16)
+    expected = rounded_scan(x, torch.mul) if which == "scan" else rounded_product(x).expand(16)
     assert torch.equal(interpreted(emulated.expression, which, x, x, x, BF16), expected)
+
+
+@pytest.mark.parametrize("which", ["reduce_all", "reduce_rows"])
+def test_several_tensors_reduced_at_once(interpreted: RunsThere, which: str) -> None:
+    """Along an axis, and along all; stock Triton flattens only the first of them."""
+    x, y = torch.arange(1.0, 9.0), torch.tensor([1.0, 2, 1, 3, 1, 1, 5, 1])
+    rows = x.view(-1, 2).sum(1), y.view(-1, 2).prod(1)
+    expected = torch.stack(rows, 1).flatten() if which == "reduce_rows" else torch.tensor([36.0, 30.0] * 4)
+    assert torch.equal(interpreted(emulated.expression, which, x, y, x, torch.float32), expected)
 
 
 def test_scan_of_sums_rounds_every_step(interpreted: RunsThere) -> None:

@@ -111,21 +111,13 @@ def _constants(config: Config, sizes: Sizes) -> Mapping[str, Any]:
     )
 
 
-MAX_WIDTH = 8
-"""The longest draft, with the token before it, that a kernel is unrolled for."""
-
-
 @dataclass(frozen=True)
 class SpecConfig:
-    """One way to cut a speculative launch: V of a head over `splits` programs, each with all its rows in registers.
-
-    Inputs are asked for `ahead` tokens before they are used: what waits takes registers.
-    """
+    """One way to cut a speculative launch: V of a head over `splits` programs, each with all its rows in registers."""
 
     splits: int = 1
     lanes: int = 16
     num_warps: int = 8
-    ahead: int = MAX_WIDTH
     maxnreg: int = 0
     waves_per_eu: int = 0
 
@@ -136,8 +128,7 @@ class SpecConfig:
     @property
     def name(self) -> str:
         """Short, for tables."""
-        limits = f" a{self.ahead}" * (self.ahead < MAX_WIDTH) + f" r{self.maxnreg}" * bool(self.maxnreg)
-        return f"spec head/{self.splits} l{self.lanes} w{self.num_warps}{limits}"
+        return f"spec head/{self.splits} l{self.lanes} w{self.num_warps}" + f" r{self.maxnreg}" * bool(self.maxnreg)
 
     def constants(self, sizes: Sizes) -> Mapping[str, Any]:
         """The kernel's tile constants for these sizes."""
@@ -150,13 +141,11 @@ class SpecConfig:
         return alike.options(target)
 
 
-SPLIT = Config(splits=8, block_v=16, num_warps=2)
+JOINED = Config(splits=4, block_v=32, lanes=4, num_warps=4, inputs_first=False)
 HEAD = Config(block_v=64, maxnreg=128)
-WIDE_HEAD = Config(block_v=64, lanes=16, maxnreg=128, inputs_first=False)
-KEY_HEAD = Config(whole_key_head=True, block_v=64, lanes=16, maxnreg=128, inputs_first=False)
-SMALL_TILES = Config(block_v=32, num_warps=4)
+KEY_HEAD = Config(whole_key_head=True, block_v=64, lanes=16, inputs_first=False, early=False, maxnreg=128)
 STREAM_F32 = Config(block_v=8, lanes=16, num_warps=2, stages=5)
-STREAM_16 = Config(block_v=8, lanes=16, num_warps=1, stages=4)
+STREAM_16 = Config(block_v=16, lanes=16, num_warps=2, stages=4)
 
 AMD_FEW = Config(block_v=32, num_warps=8)
 AMD_HEAD = Config(block_v=32, num_warps=4)
@@ -165,8 +154,21 @@ AMD_HEAD = Config(block_v=32, num_warps=4)
 # on one H200 with K = V = 128 (docs/decode.md): a split head feeds all processors when there are few heads; many
 # heads stream best through small tiles that run ahead in shared memory.
 NVIDIA = {
-    4: ((128, SPLIT), (256, WIDE_HEAD), (4096, KEY_HEAD), (None, STREAM_F32)),
-    2: ((64, SPLIT), (256, HEAD), (512, SMALL_TILES), (None, STREAM_16)),
+    4: (
+        (64, JOINED),
+        (256, HEAD),
+        (384, Config(block_v=32, lanes=16, num_warps=4)),
+        (768, Config(whole_key_head=True, block_v=32, lanes=16)),
+        (4096, KEY_HEAD),
+        (None, STREAM_F32),
+    ),
+    2: (
+        (64, JOINED),
+        (256, HEAD),
+        (384, Config(block_v=64, num_warps=4)),
+        (512, Config(block_v=32, lanes=16, num_warps=4, early=False)),
+        (None, STREAM_16),
+    ),
 }
 # Never measured: there was no such card. V is not split (see `decode_kernel`), and no loop needs asynchronous copies.
 AMD = dict.fromkeys((2, 4), ((256, AMD_FEW), (None, AMD_HEAD)))
@@ -199,11 +201,11 @@ def _table(target: Target, sizes: Sizes) -> tuple[tuple[int | None, Config], ...
 
 # As above, for drafts; measured with four tokens a row. A program's state stays in registers over all of them.
 NVIDIA_SPEC = {
-    4: ((64, SpecConfig(8, 8, 2)), (512, SpecConfig(1, 8, 8)), (None, SpecConfig(4, 16, 4, ahead=2))),
-    2: ((64, SpecConfig(8, 16, 4)), (512, SpecConfig(1, 8, 8)), (None, SpecConfig(4, 16, 4, ahead=2))),
+    4: ((64, SpecConfig(8, 8, 2)), (128, SpecConfig(1, 8, 8)), (None, SpecConfig(1, 16, 4))),
+    2: ((32, SpecConfig(8, 16, 4)), (128, SpecConfig(1, 8, 8)), (None, SpecConfig(1, 16, 4))),
 }
-# 512 threads, whose registers hold a head of 128 x 128 and two tokens on every AMD chip compiled for.
-AMD_SPEC = {64: SpecConfig(1, 16, 8, ahead=2), 32: SpecConfig(1, 16, 16, ahead=2)}
+# 512 threads, whose registers hold a head of 128 x 128 on every AMD chip compiled for.
+AMD_SPEC = {64: SpecConfig(1, 16, 8), 32: SpecConfig(1, 16, 16)}
 
 
 def choose_spec(target: Target, rows: int, width: int, sizes: Sizes) -> SpecConfig:
@@ -221,9 +223,10 @@ def spec_configurations(target: Target, width: int, sizes: Sizes) -> tuple[SpecC
 def _spec_table(target: Target, width: int, sizes: Sizes) -> tuple[tuple[int | None, SpecConfig], ...]:
     """The measured table, with heads cut finer where a program would not have the registers."""
     tiles = triton.next_power_of_2(sizes.K) * triton.next_power_of_2(sizes.V) // (128 * 128)
-    finer = max(1, tiles) * (2 if width > 4 else 1)
+    crowded = width > 4 or target.arch == "100"  # whose compiler has no register left at four tokens
+    finer = max(1, tiles) * (2 if crowded else 1)
     if target == INTERPRETER:
-        return ((4, SpecConfig(splits=2, ahead=1)), (None, SpecConfig()))
+        return ((4, SpecConfig(splits=2)), (None, SpecConfig()))
     if target.amd:
         return ((None, AMD_SPEC[target.wavefront]),)
     table = NVIDIA_SPEC[sizes.itemsize]

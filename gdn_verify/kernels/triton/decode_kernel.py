@@ -304,8 +304,7 @@ def gdn_decode_kernel(
         q, k = tl.split(x_qk.to(tl.float32))
         v = x_v.to(tl.float32)
     zero = tl.minimum(num_slots, 0).to(tl.float32)
-    qq, kk_sum, qk = tl.reduce((product(q, q, zero), product(k, k, zero), product(q, k, zero)), 1, add3)
-    qq, kk_sum, qk = tl.reduce((qq, kk_sum, qk), 0, add3)
+    qq, kk_sum, qk = tl.reduce((product(q, q, zero), product(k, k, zero), product(q, k, zero)), None, add3)
     rho_q = tl.rsqrt(qq + qk_norm_eps) * scale
     rho_k = tl.rsqrt(kk_sum + qk_norm_eps)
     kq = qk * rho_q * rho_k

@@ -8,12 +8,15 @@ from torch import Tensor
 from gdn_verify.kernels.fallback import Layer
 from gdn_verify.kernels.rows import INDEX_DTYPES, expect_dtype, expect_shape
 from gdn_verify.kernels.triton.checks import check_conv_pool, check_outputs, check_packed, check_pool, check_tickets
-from gdn_verify.kernels.triton.config import MAX_WIDTH, Sizes, SpecConfig, choose_spec
+from gdn_verify.kernels.triton.config import Sizes, SpecConfig, choose_spec
 from gdn_verify.kernels.triton.contraction import may_contract
 from gdn_verify.kernels.triton.decode import fused_decode, taps_in_word
 from gdn_verify.kernels.triton.spec_kernel import gdn_spec_kernel
 from gdn_verify.kernels.triton.target import check_join, current_target, on_device_of
 from gdn_verify.kernels.triton.tickets import tickets_of
+
+MAX_WIDTH = 8
+"""The longest draft, with the token before it, that a kernel is unrolled for."""
 
 
 def fused_spec_decode(
@@ -86,7 +89,7 @@ def fused_spec_decode(
             INTERLEAVED=packing == "interleaved", CONV_SILU=layer.conv_activation == "silu",
             NORM_SILU=layer.norm_activation == "silu", STATE_KV=state_order == "KV", STRIDE_D=conv_pool.stride(1),
             STRIDE_C=conv_pool.stride(2), TAPS_IN_WORD=taps_in_word(weight), PAD=pad_slot_id, ZERO_PADS=zero_pads,
-            AHEAD=min(config.ahead, width), **constants, **config.options(target),
+            **constants, **config.options(target),
             enable_fp_fusion=may_contract(pool, state_order, constants, config.num_warps * target.wavefront),
         )  # fmt: skip
     return output

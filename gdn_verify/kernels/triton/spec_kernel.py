@@ -47,10 +47,10 @@ def is_slot(index, num_slots, PAD: tl.constexpr):
 
 
 @triton.jit
-def load_tokens(x, stride, at, mask, begin: tl.constexpr, end: tl.constexpr, length):
-    """The same columns of tokens [begin, end) of a row, zeros beyond its last: a tuple of tiles or scalars."""
+def load_tokens(x, stride, at, mask, length, S: tl.constexpr):
+    """The same columns of each of a row's tokens, zeros beyond its last: a tuple of S tiles or scalars."""
     tokens = ()
-    for t in tl.static_range(begin, end):
+    for t in tl.static_range(S):
         tokens = tokens + (tl.load(x + t * stride + at, mask=mask & (t < length), other=0),)
     return tokens
 
@@ -88,7 +88,7 @@ def gdn_spec_kernel(
     INTERLEAVED: tl.constexpr, CONV_SILU: tl.constexpr, NORM_SILU: tl.constexpr, STATE_KV: tl.constexpr,
     STRIDE_D: tl.constexpr, STRIDE_C: tl.constexpr, TAPS_IN_WORD: tl.constexpr, PAD: tl.constexpr,
     ZERO_PADS: tl.constexpr, SPLITS: tl.constexpr, BV: tl.constexpr, KS: tl.constexpr, KK: tl.constexpr,
-    RP: tl.constexpr, VP: tl.constexpr, AXIS: tl.constexpr, AHEAD: tl.constexpr,
+    RP: tl.constexpr, VP: tl.constexpr, AXIS: tl.constexpr,
 ):  # fmt: skip
     """See the module; `spec.fused_spec_decode` gives shapes and meanings."""
     R: tl.constexpr = HV // H
@@ -158,15 +158,15 @@ def gdn_spec_kernel(
     v_channel = 2 * H * K + value
     qk_history = load_history(conv_slot, qk_channel, qk_mask, accepted - 1, W, STRIDE_D, STRIDE_C)
     v_history = load_history(conv_slot, v_channel, inside, accepted - 1, W, STRIDE_D, STRIDE_C)
-    writes = load_tokens(table, stride_column, 0, True, 0, S, length)
+    writes = load_tokens(table, stride_column, 0, True, length, S)
     x_row = x + first * stride_x
-    qk_tokens = load_tokens(x_row, stride_x, x_qk, qk_mask, 0, AHEAD, length)
-    v_tokens = load_tokens(x_row, stride_x, x_value, inside, 0, AHEAD, length)
+    qk_tokens = load_tokens(x_row, stride_x, x_qk, qk_mask, length, S)
+    v_tokens = load_tokens(x_row, stride_x, x_value, inside, length, S)
     ba_row = ba + first * stride_ba
     b_at = b_column(key_head, head, R, INTERLEAVED)
     a_at = b_at + (R if INTERLEAVED else HV)
-    b_tokens = load_tokens(ba_row, stride_ba, b_at, True, 0, S, length)
-    a_tokens = load_tokens(ba_row, stride_ba, a_at, True, 0, S, length)
+    b_tokens = load_tokens(ba_row, stride_ba, b_at, True, length, S)
+    a_tokens = load_tokens(ba_row, stride_ba, a_at, True, length, S)
     gate_A = tl.load(A_log + head)
     gate_dt = tl.load(dt_bias + head)
     qk_taps = load_taps(conv_weight, qk_channel, qk_mask, W, TAPS_IN_WORD)
@@ -175,8 +175,7 @@ def gdn_spec_kernel(
     v_bias = None if conv_bias is None else load(conv_bias + v_channel, inside)
     if NORM and not JOIN:
         weight = tl.load(norm_weight + column, mask=inside, other=0)
-        z_at = x_value + z_step(H, R, V, INTERLEAVED)
-        z_tokens = load_tokens(x_row, stride_x, z_at, inside, 0, AHEAD, length)
+        z_tokens = load_tokens(x_row, stride_x, x_value + z_step(H, R, V, INTERLEAVED), inside, length, S)
 
     qk_window = ()
     v_window = ()
@@ -186,16 +185,10 @@ def gdn_spec_kernel(
     zero = tl.minimum(num_slots, 0).to(tl.float32)
     consumed = 0.0
     for t in tl.static_range(S):
-        if t + AHEAD < S:
-            qk_tokens += load_tokens(x_row, stride_x, x_qk, qk_mask, t + AHEAD, t + AHEAD + 1, length)
-            v_tokens += load_tokens(x_row, stride_x, x_value, inside, t + AHEAD, t + AHEAD + 1, length)
-            if NORM and not JOIN:
-                z_tokens += load_tokens(x_row, stride_x, z_at, inside, t + AHEAD, t + AHEAD + 1, length)
         if t < length:
             q, k = tl.split(convolve(qk_window, qk_tokens[t], qk_taps, qk_bias, W, CONV_SILU))
             v = convolve(v_window, v_tokens[t], v_taps, v_bias, W, CONV_SILU)
-            qq, kk_sum, qk = tl.reduce((product(q, q, zero), product(k, k, zero), product(q, k, zero)), 1, add3)
-            qq, kk_sum, qk = tl.reduce((qq, kk_sum, qk), 0, add3)
+            qq, kk_sum, qk = tl.reduce((product(q, q, zero), product(k, k, zero), product(q, k, zero)), None, add3)
             rho_q = tl.rsqrt(qq + qk_norm_eps) * scale
             rho_k = tl.rsqrt(kk_sum + qk_norm_eps)
             q = for_rows(q * rho_q, AXIS)
@@ -220,8 +213,6 @@ def gdn_spec_kernel(
         v_window = slide(v_window, v_tokens[t].to(tl.float32), W)
 
     tl.debug_barrier()
-    if AHEAD < S:  # the first tokens have long left the registers
-        v_tokens = load_tokens(x_row, stride_x, x_value, inside, 0, S, length)
     store_stream(conv_slot, v_channel, inside, v_history, v_tokens, length, W, S, STRIDE_D, STRIDE_C)
     last = SHARERS == 1
     if SHARERS > 1:
@@ -243,6 +234,4 @@ def gdn_spec_kernel(
                 squares = tl.sum(product(o_all, o_all, zero), 1)[:, None]
                 result = normalised(o_all, squares, z, weight, norm_eps, V, NORM_SILU)
                 tl.store(out + token * stride_out + heads * V + columns, result.to(out.dtype.element_ty), mask=whole)
-        if AHEAD < S:
-            qk_tokens = load_tokens(x_row, stride_x, x_qk, qk_mask, 0, S, length)
         store_stream(conv_slot, qk_channel, qk_mask, qk_history, qk_tokens, length, W, S, STRIDE_D, STRIDE_C)

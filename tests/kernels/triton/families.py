@@ -34,8 +34,6 @@ SPEC: dict[str, dict[str, Any]] = {
     "2 splits": {"splits": 2, "num_warps": 4},
     "4 splits": {"splits": 4, "lanes": 8, "num_warps": 4},
     "8 splits": {"splits": 8, "num_warps": 2},
-    "1 split, 1 ahead": {"ahead": 1},
-    "4 splits, 2 ahead": {"splits": 4, "ahead": 2, "num_warps": 4},
 }
 PLAIN, SPLIT, STAGED = "key head, late inputs", "head, 4 splits", "stages, key head"
 """One configuration of each sort, for claims that do not depend on it."""

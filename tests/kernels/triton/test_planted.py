@@ -160,10 +160,6 @@ DEFECTS = [
         "output was written",
     ),
     Defect(
-        "a token ahead is the one before", "spec_kernel.py", "x_value, inside, t + AHEAD, t + AHEAD + 1, length)",
-        "x_value, inside, t + AHEAD - 1, t + AHEAD, length)", check, DRAFTS, "1 split, 1 ahead", "output|state of slot",
-    ),
-    Defect(
         "tokens are stored one column late", "spec_kernel.py", "(W - 2 + t) * STRIDE_C", "(W - 1 + t) * STRIDE_C",
         check, DRAFTS, "chosen", "conv pool",
     ),
