@@ -8,6 +8,7 @@ a function that refuses to run. Rewired once before any kernel module is importe
 import ast
 import functools
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -136,14 +137,50 @@ def _sum(self: Any, tensor: Any) -> Any:
     return self.to_tensor(total if total.ndim else total[()], tensor.dtype)
 
 
+class _BranchesError(Exception):
+    """A combine function asked for the truth of a block."""
+
+
+_number_by_number = stock.ReduceOps.generic_reduce
+
+
 def _reduce(self: Any, tensors: Any) -> list[Any]:
     """Any combine function over any number of tensors: neighbours first, blocks at a time, as a balanced tree.
 
-    Stock Triton combines number by number, and of several tensors without an axis it flattens only the first.
+    One that branches is asked number by number, as stock Triton does always. Of several tensors without an axis stock
+    Triton flattens only the first.
     """
-    axis = 0 if self.axis is None else self.axis
-    parts = [x.handle.data.reshape(-1) if self.axis is None else x.handle.data for x in tensors]
-    dtypes = [x.dtype for x in tensors]
+    ndim = tensors[0].handle.data.ndim
+    axis = 0 if self.axis is None else self.axis % ndim
+    if self.axis is None:
+        tensors = [self.to_tensor(x.handle.data.reshape(-1), x.dtype) for x in tensors]
+    try:
+        with _blocks_without_truth():
+            parts = _tree(self, tensors, axis)
+    except _BranchesError:
+        reduced = _number_by_number(stock.ReduceOps(axis, self.combine_fn, True), tensors)
+        parts = [x.handle.data for x in reduced]
+    return [_packed(self, x, t.dtype, axis, ndim) for x, t in zip(parts, tensors, strict=True)]
+
+
+@contextmanager
+def _blocks_without_truth() -> Iterator[None]:
+    truth = tl.tensor.__bool__
+
+    def strict(self: Any) -> bool:
+        if self.handle.data.size != 1:
+            raise _BranchesError
+        return bool(truth(self))
+
+    tl.tensor.__bool__ = strict
+    try:
+        yield
+    finally:
+        tl.tensor.__bool__ = truth
+
+
+def _tree(self: Any, tensors: Any, axis: int) -> list[Any]:
+    parts, dtypes = [x.handle.data for x in tensors], [x.dtype for x in tensors]
     while (length := parts[0].shape[axis]) > 1:
         pairs = [np.split(x, [length - length % 2], axis=axis) for x in parts]
         halves = [[_every_other(even, axis, start) for even, _ in pairs] for start in (0, 1)]
@@ -153,7 +190,7 @@ def _reduce(self: Any, tensors: Any) -> list[Any]:
         shape = halves[0][0].shape
         kept = [np.broadcast_to(stock.interpreter_semantic.to_tensor(x).handle.data, shape) for x in results]
         parts = [np.concatenate([x, odd], axis=axis) for x, (_, odd) in zip(kept, pairs, strict=True)]
-    return [_packed(self, x, dtype, axis, tensors[0].handle.data.ndim) for x, dtype in zip(parts, dtypes, strict=True)]
+    return parts
 
 
 def _every_other(x: Any, axis: int, start: int) -> Any:

@@ -110,6 +110,10 @@ def _expressions(x_ptr, y_ptr, z_ptr, out_ptr, which: tl.constexpr, N: tl.conste
     elif which == "reduce_rows":
         total, product = tl.reduce((tl.reshape(x, [N // 2, 2]), tl.reshape(y, [N // 2, 2])), 1, _sum_and_product)
         result = tl.reshape(tl.join(total, product), [N])
+    elif which == "reduce_branch":
+        result = tl.reduce(tl.reshape(x, [2, N // 2]), -1, _larger)
+        result = tl.reshape(tl.join(result, result), [4]) + tl.zeros([N // 4, 4], x.dtype)
+        result = tl.reshape(result, [N])
     elif which == "sqrt":
         result = tl.sqrt(x.to(tl.float32))
     elif which == "toward_zero":
@@ -122,6 +126,14 @@ def _expressions(x_ptr, y_ptr, z_ptr, out_ptr, which: tl.constexpr, N: tl.conste
 @triton.jit
 def _multiply(a, b):
     return a * b
+
+
+@triton.jit
+def _larger(a, b):
+    found = b
+    if a > b:
+        found = a
+    return found
 
 
 @triton.jit

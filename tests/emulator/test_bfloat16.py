@@ -349,6 +349,13 @@ def test_several_tensors_reduced_at_once(interpreted: RunsThere, which: str) -> 
     assert torch.equal(interpreted(emulated.expression, which, x, y, x, torch.float32), expected)
 
 
+def test_a_combine_function_that_branches(interpreted: RunsThere) -> None:
+    """Each pair of numbers takes its own branch; the axis counts from the end."""
+    x = torch.tensor([1.0, 7, 3, 2, -5, -1, -9, -2])
+    result = interpreted(emulated.expression, "reduce_branch", x, x, x, torch.float32)
+    assert result.tolist() == [7, 7, -1, -1] * 2
+
+
 def test_scan_of_sums_rounds_every_step(interpreted: RunsThere) -> None:
     """Triton's own combine function has a short cut in the interpreter; it must not add bit patterns."""
     x = torch.randn(16, generator=torch.Generator().manual_seed(5)).to(BF16)

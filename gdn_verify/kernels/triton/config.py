@@ -13,8 +13,9 @@ import triton
 from gdn_verify.kernels.triton.target import INTERPRETER, Target
 
 AXIS = 1 if tuple(map(int, triton.__version__.split(".")[:2])) < (3, 7) else 0
-"""Where a tile has its pieces of K, so that one thread holds them all: of two dimensions that are alike in memory,
-Triton deals its threads out over the first until 3.6, and over the last since 3.7 (`test_contraction` sees it)."""
+"""Where a tile has its pieces of K, so that one thread holds them all if there are rows for all threads: of two
+dimensions that are alike in memory Triton deals its threads out over the first until 3.6, over the last since 3.7
+(`test_contraction` sees it)."""
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from gdn_verify.kernels.tables import Row
 
 from .accounts import assert_left, assert_same
 from .families import DECODE, PLAIN, SPEC, SPLIT, STAGED, conv_launch, delta_launch, launch, mixed_buffer, operands
-from .problems import PADDING, Buffer, Buffers, Problem, one_each
+from .problems import PADDING, UNWRITTEN, Buffer, Buffers, Problem, one_each
 from .situations import DRAFTS
 
 Run = Callable[[], None]
@@ -215,6 +215,8 @@ def many_rows(kernel: str, problem: Problem, family: str, device: str, *, rows: 
     for first in range(0, rows, at_a_time):
         bound(kernel, many, part_of(few, first, first + at_a_time), family)()
     assert_same(on, few, f"{rows} rows in one launch")
+    written = (on.output.view[many.live_tokens] != UNWRITTEN).flatten(1).any(1)
+    assert written.all(), "nothing was written for a live row"
 
 
 def part_of(on: Buffers, first: int, last: int) -> Buffers:

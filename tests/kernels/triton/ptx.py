@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import re
 import tempfile
+from dataclasses import asdict
 
 from . import bodies
+from .families import families
 from .problems import Problem
 
 
@@ -25,7 +27,24 @@ def contracted_sums(kernel: str, family: str, problem: Problem, always: bool = F
 
     if always:
         decode.may_contract = spec.may_contract = lambda *args: True
-    text = compiled(kernel, family, problem)
+    return counted(compiled(kernel, family, problem))
+
+
+def contracted_in_tables(kernel: str, problem: Problem) -> dict[str, int]:
+    """The same for every configuration of Hopper's table."""
+    from gdn_verify.kernels.triton.config import Sizes, configurations, spec_configurations
+    from gdn_verify.kernels.triton.target import Target
+
+    target, problem = Target("cuda", "90"), bodies.sized(kernel, problem)
+    sizes = Sizes(problem.H, problem.HV, problem.K, problem.V, problem.state.itemsize)
+    chosen = spec_configurations(target, 3, sizes) if kernel == "spec" else configurations(target, sizes)
+    for config in chosen:
+        families(problem)[config.name] = asdict(config)
+    return {config.name: counted(compiled(kernel, config.name, problem)) for config in chosen}
+
+
+def counted(text: str) -> int:
+    """In PTX of a chip without packed float32 arithmetic: Hopper's."""
     shuffled = set(re.findall(r"shfl\.sync\.bfly\.b32\s+(%r\d+)", text))
     assert shuffled, "no sum over lanes is recognised"
     return sum(added in shuffled for added in re.findall(r"fma\.rn\.f32\s+%\w+, %\w+, %\w+, (%\w+);", text))

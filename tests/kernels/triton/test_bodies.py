@@ -109,6 +109,23 @@ def test_a_forgotten_row_of_many_is_found(interpreted):
     assert interpreted(defective_large_launch) == "output: 8 rows in one launch"
 
 
+def no_launch() -> str | None:
+    """In the interpreter's process: what is said of a kernel that does nothing."""
+    right, bodies.launch = bodies.launch, lambda problem, on, family: None
+    try:
+        bodies.many_rows("decode", SMALL, SPLIT, "cpu", rows=8, at_a_time=3)
+    except AssertionError as error:
+        return str(error)
+    finally:
+        bodies.launch = right
+    return None
+
+
+def test_many_rows_that_are_not_computed_are_found(interpreted):
+    """Many and few agree then."""
+    assert str(interpreted(no_launch)).startswith("nothing was written for a live row")
+
+
 def test_one_bit_is_enough(interpreted):
     """A repeat that differs in the last bit of one number is found."""
     assert interpreted(defective_repeat) == "pool: repeat 0 differs"

@@ -6,6 +6,7 @@ import multiprocessing
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -20,28 +21,49 @@ CASES = [("decode", "head"), ("decode", "key head, late inputs"), ("decode", "he
 CASES += [("spec", "1 split"), ("spec", "4 splits"), ("two-launch", "key head, late inputs")]
 
 
+TABLES = [SERVED, replace(SERVED, state=torch.float32), replace(SERVED, V=16, state=torch.float32)]
+UNALIGNED = [replace(SERVED, shift=1), replace(SERVED, gap=8), replace(SERVED, gap=4, K=64, state=torch.float32)]
+LATE = "key head, late inputs"
+Compiles = Callable[..., Any]
+
+
 @pytest.fixture(scope="module")
-def contracted_sums() -> Iterator[Callable[..., int]]:
-    """`ptx.contracted_sums`, in a process that compiles."""
+def compiles() -> Iterator[Compiles]:
+    """Call a function of `ptx` in a process that compiles."""
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=spawn, initializer=ptx.prepare) as pool:
-        yield lambda *args: pool.submit(ptx.contracted_sums, *args).result(timeout=300)
+        yield lambda function, *args: pool.submit(function, *args).result(timeout=300)
 
 
 @pytest.mark.parametrize("problem", [SMALL, replace(SERVED, state_order="KV"), SERVED], ids=["small", "KV", "served"])
 @pytest.mark.parametrize(("kernel", "family"), CASES)
-def test_no_product_is_contracted_with_a_sum_over_lanes(contracted_sums, kernel, family, problem):
-    """In any configuration and order of the state."""
-    assert contracted_sums(kernel, family, problem) == 0
+def test_no_product_is_contracted_with_a_sum_over_lanes(compiles, kernel, family, problem):
+    """In any sort of configuration and order of the state."""
+    assert compiles(ptx.contracted_sums, kernel, family, problem) == 0
 
 
-def test_unaligned_states(contracted_sums):
+@pytest.mark.parametrize("problem", TABLES, ids=["bfloat16", "float32", "few rows of V"])
+@pytest.mark.parametrize("kernel", ["decode", "spec"])
+def test_in_no_configuration_that_is_chosen(compiles, kernel, problem):
+    """Also where there are fewer rows of V than the configuration was made for: threads then share the pieces of K."""
+    found = compiles(ptx.contracted_in_tables, kernel, problem)
+    assert found == dict.fromkeys(found, 0)
+
+
+@pytest.mark.parametrize("problem", UNALIGNED, ids=["addresses", "strides", "strides of 16 bytes"])
+@pytest.mark.parametrize(("kernel", "family"), [("decode", LATE), ("spec", "1 split")])
+def test_unaligned_states(compiles, kernel, family, problem):
     """A thread holds single columns of those."""
-    assert contracted_sums("decode", "head", replace(SERVED, shift=1)) == 0
+    assert compiles(ptx.contracted_sums, kernel, family, problem) == 0
 
 
-def test_a_contraction_is_seen():
-    """Where the compiler may do as it likes, it does."""
+@pytest.mark.parametrize(
+    ("family", "problem"),
+    [("head", SMALL), (LATE, UNALIGNED[1]), (LATE, UNALIGNED[2]), ("chosen", TABLES[2])],
+    ids=["small", "strides", "strides of 16 bytes", "few rows of V"],
+)
+def test_a_contraction_is_seen(family, problem):
+    """Where the compiler may do as it likes, it does: so the launch's refusal is what the tests above see."""
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=spawn, initializer=ptx.prepare) as pool:
-        assert pool.submit(ptx.contracted_sums, "decode", "head", SMALL, True).result(timeout=300) > 0
+        assert pool.submit(ptx.contracted_sums, "decode", family, problem, True).result(timeout=300) > 0
