@@ -13,7 +13,10 @@ import torch
 from torch import Tensor
 
 from gdn_verify.kernels.fallback import Layer
+from gdn_verify.kernels.rows import Tables
+from gdn_verify.kernels.triton.chunk import chunk_delta
 from gdn_verify.kernels.triton.config import Config, Sizes, SpecConfig, configurations, spec_configurations
+from gdn_verify.kernels.triton.conv_prefill import conv_prefill
 from gdn_verify.kernels.triton.decode import fused_decode
 from gdn_verify.kernels.triton.spec import fused_spec_decode
 from gdn_verify.kernels.triton.target import current_target
@@ -106,6 +109,8 @@ def samples() -> Iterator[Sample]:
         yield Sample("gdn_spec_kernel", f"{spec.name} S 8", partial(_spec, longest, spec))
     for packing in ("flat", "interleaved"):
         yield Sample("gdn_conv_update_kernel", packing, partial(_conv, plain, packing))
+        yield Sample("gdn_conv_prefill_kernel", packing, partial(_conv_prefill, plain, packing))
+    yield Sample("gdn_scan_kernel", "bfloat16", partial(_chunk, plain))  # `exact` is for checking, and may spill
 
 
 def _decode(o: _Operands, config: Config) -> None:
@@ -129,3 +134,19 @@ def _spec(o: _Operands, config: SpecConfig) -> None:
     fused_spec_decode(
         o.qkvz, o.ba, o.layer, o.conv_pool, o.pool, table, starts, counts, output=o.output, config=config
     )  # fmt: skip
+
+
+def _plain_rows() -> Tables:
+    starts, slots = torch.zeros(ROWS + 1, dtype=torch.int32), torch.zeros(ROWS, dtype=torch.int32)
+    return Tables(starts, slots, has_initial_state=torch.ones(ROWS, dtype=torch.bool))
+
+
+def _conv_prefill(o: _Operands, packing: str) -> None:
+    conv_prefill(o.qkvz, o.layer, o.conv_pool, _plain_rows(), packing=packing)
+
+
+def _chunk(o: _Operands) -> None:
+    sizes, gate = o.sizes, torch.empty(o.tokens, o.sizes.HV)
+    q, k = (o.tensor(o.tokens, sizes.H, sizes.K) for _ in range(2))
+    v = o.tensor(o.tokens, sizes.HV, sizes.V)
+    chunk_delta(q, k, v, gate, gate, o.pool, _plain_rows())
