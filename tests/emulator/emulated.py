@@ -104,16 +104,6 @@ def _expressions(x_ptr, y_ptr, z_ptr, out_ptr, which: tl.constexpr, N: tl.conste
         result = tl.max(x, 0) + tl.zeros([N], tl.float32)
     elif which == "reduce":
         result = tl.reduce(x, 0, _multiply) + tl.zeros([N], x.dtype)
-    elif which == "reduce_all":
-        total, product = tl.reduce((tl.reshape(x, [2, N // 2]), tl.reshape(y, [2, N // 2])), None, _sum_and_product)
-        result = tl.where(index % 2 == 0, total, product)
-    elif which == "reduce_rows":
-        total, product = tl.reduce((tl.reshape(x, [N // 2, 2]), tl.reshape(y, [N // 2, 2])), 1, _sum_and_product)
-        result = tl.reshape(tl.join(total, product), [N])
-    elif which == "reduce_branch":
-        result = tl.reduce(tl.reshape(x, [2, N // 2]), -1, _larger)
-        result = tl.reshape(tl.join(result, result), [4]) + tl.zeros([N // 4, 4], x.dtype)
-        result = tl.reshape(result, [N])
     elif which == "sqrt":
         result = tl.sqrt(x.to(tl.float32))
     elif which == "toward_zero":
@@ -126,19 +116,6 @@ def _expressions(x_ptr, y_ptr, z_ptr, out_ptr, which: tl.constexpr, N: tl.conste
 @triton.jit
 def _multiply(a, b):
     return a * b
-
-
-@triton.jit
-def _larger(a, b):
-    found = b
-    if a > b:
-        found = a
-    return found
-
-
-@triton.jit
-def _sum_and_product(sum_a, product_a, sum_b, product_b):
-    return sum_a + sum_b, product_a * product_b
 
 
 def expression(which: str, x: torch.Tensor, y: torch.Tensor, z: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:

@@ -1,6 +1,5 @@
 """Contract: every operation of the interpreter is right for bfloat16, or raises."""
 
-import itertools
 import math
 from collections.abc import Callable
 from fractions import Fraction
@@ -289,77 +288,6 @@ def test_what_triton_does_not_compile_is_refused(interpreted: RunsThere) -> None
     x = bf16(1, 2)
     with pytest.raises(Exception, match="Expected dtype"):
         interpreted(emulated.expression, "exp_without_cast", x, x, x, BF16)
-
-
-# -- reductions and scans ------------------------------------------------------------------------------
-
-
-def rounded_tree_sum(x: torch.Tensor) -> torch.Tensor:
-    while x.numel() > 1:
-        x = x[: x.numel() // 2] + x[x.numel() // 2 :]
-    return x
-
-
-def rounded_product(x: torch.Tensor) -> torch.Tensor:
-    """The product by a tree of neighbours, rounded at every node."""
-    while x.numel() > 1:
-        x = x[0::2] * x[1::2]
-    return x
-
-
-def rounded_scan(x: torch.Tensor, combine: Callable[..., torch.Tensor]) -> torch.Tensor:
-    return torch.stack(list(itertools.accumulate(x, combine)))
-
-
-def test_sum_rounds_every_step(interpreted: RunsThere) -> None:
-    """Triton keeps a bfloat16 sum in bfloat16; the order is a balanced tree."""
-    x = torch.randn(64, generator=torch.Generator().manual_seed(1)).to(BF16)
-    actual = interpreted(emulated.expression, "sum", x, x, x, BF16)
-    assert torch.equal(actual, rounded_tree_sum(x).expand(64))
-
-
-def test_max_is_by_value(interpreted: RunsThere) -> None:
-    """Negative numbers have the larger bit patterns."""
-    x = bf16(-3, -1, 2, -7)
-    assert interpreted(emulated.expression, "max", x, x, x, torch.float32).tolist() == [2] * 4
-
-
-@pytest.mark.parametrize("which", ["cumsum", "reverse_cumsum"])
-def test_cumsum_runs_in_float32(interpreted: RunsThere, which: str) -> None:
-    """Triton widens a bfloat16 cumsum; the prefix sums of small integers are exact."""
-    x = torch.arange(-8, 8).to(BF16)
-    expected = x.float().flip(0).cumsum(0).flip(0) if which.startswith("reverse") else x.float().cumsum(0)
-    assert torch.equal(interpreted(emulated.expression, which, x, x, x, torch.float32), expected)
-
-
-@pytest.mark.parametrize("which", ["scan", "reduce"])
-def test_custom_combinations_round_every_step(interpreted: RunsThere, which: str) -> None:
-    """A user's combine function works on bfloat16 values."""
-    x = (1 + torch.rand(16, generator=torch.Generator().manual_seed(2)) / 4).to(BF16)
-    expected = rounded_scan(x, torch.mul) if which == "scan" else rounded_product(x).expand(16)
-    assert torch.equal(interpreted(emulated.expression, which, x, x, x, BF16), expected)
-
-
-@pytest.mark.parametrize("which", ["reduce_all", "reduce_rows"])
-def test_several_tensors_reduced_at_once(interpreted: RunsThere, which: str) -> None:
-    """Along an axis, and along all; stock Triton flattens only the first of them."""
-    x, y = torch.arange(1.0, 9.0), torch.tensor([1.0, 2, 1, 3, 1, 1, 5, 1])
-    rows = x.view(-1, 2).sum(1), y.view(-1, 2).prod(1)
-    expected = torch.stack(rows, 1).flatten() if which == "reduce_rows" else torch.tensor([36.0, 30.0] * 4)
-    assert torch.equal(interpreted(emulated.expression, which, x, y, x, torch.float32), expected)
-
-
-def test_a_combine_function_that_branches(interpreted: RunsThere) -> None:
-    """Each pair of numbers takes its own branch; the axis counts from the end."""
-    x = torch.tensor([1.0, 7, 3, 2, -5, -1, -9, -2])
-    result = interpreted(emulated.expression, "reduce_branch", x, x, x, torch.float32)
-    assert result.tolist() == [7, 7, -1, -1] * 2
-
-
-def test_scan_of_sums_rounds_every_step(interpreted: RunsThere) -> None:
-    """Triton's own combine function has a short cut in the interpreter; it must not add bit patterns."""
-    x = torch.randn(16, generator=torch.Generator().manual_seed(5)).to(BF16)
-    assert torch.equal(interpreted(emulated.expression, "sum_scan", x, x, x, BF16), rounded_scan(x, torch.add))
 
 
 # -- dot -----------------------------------------------------------------------------------------------

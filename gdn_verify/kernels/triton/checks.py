@@ -43,8 +43,12 @@ def check_packed(qkvz: Tensor | None, ba: Tensor | None, layer: Layer, packing: 
 
 def check_no_gradient(layer: Layer, *inputs: Tensor | None) -> None:
     """Raises RuntimeError where a gradient is asked of an input or a parameter: a kernel would drop it in silence."""
-    parameters = (layer.conv_weight, layer.conv_bias, layer.A_log, layer.dt_bias, layer.norm_weight)
-    if torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in (*inputs, *parameters)):
+    refuse_gradients(*inputs, layer.conv_weight, layer.conv_bias, layer.A_log, layer.dt_bias, layer.norm_weight)
+
+
+def refuse_gradients(*tensors: Tensor | None) -> None:
+    """Raises RuntimeError where a gradient is asked of one of them."""
+    if torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in tensors):
         raise RuntimeError(
             "an input or a parameter of the layer requires a gradient, which the kernels do not have; "
             "call under torch.no_grad(), or use gdn_verify.kernels.fallback"

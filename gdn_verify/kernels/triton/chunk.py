@@ -11,7 +11,7 @@ from torch import Tensor
 from gdn_verify.kernels.delta import check_delta
 from gdn_verify.kernels.rows import POOL_DTYPES, Tables, expect_dtype, expect_shape
 from gdn_verify.kernels.stages import QK_NORM_EPS
-from gdn_verify.kernels.triton.checks import is_laid_out
+from gdn_verify.kernels.triton.checks import is_laid_out, refuse_gradients
 from gdn_verify.kernels.triton.conv_prefill import check_plain
 from gdn_verify.kernels.triton.intra_kernel import gdn_intra_kernel
 from gdn_verify.kernels.triton.scan_kernel import gdn_scan_kernel
@@ -49,7 +49,7 @@ def chunk_delta(
     check_plain(tables)
     output = torch.empty_like(v, memory_format=torch.contiguous_format) if output is None else output
     _check_heads(q, k, v, output, pool)
-    _check_no_gradient(q, k, v, g, beta)
+    refuse_gradients(q, k, v, g, beta)
     (T, H, K), (HV, V), N = q.shape, v.shape[1:], tables.rows
     if T == 0 or N == 0:
         return output.zero_() if zero_pads else output
@@ -110,8 +110,3 @@ def _check_heads(q: Tensor, k: Tensor, v: Tensor, output: Tensor, pool: Tensor) 
     inner = pool.shape[3]
     if not is_laid_out(pool, (K * V, inner, 1)):
         raise ValueError(f"pool has strides {pool.stride()}; each slot must be contiguous, whatever the slot's stride")
-
-
-def _check_no_gradient(*inputs: Tensor) -> None:
-    if torch.is_grad_enabled() and any(x.requires_grad for x in inputs):
-        raise RuntimeError("an input requires a gradient, which the kernels do not have; call under torch.no_grad()")

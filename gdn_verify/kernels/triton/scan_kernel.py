@@ -20,6 +20,17 @@ def multiply_add(a, b, c, EXACT: tl.constexpr):
         return tl.dot(a, b.to(a.dtype), c)
 
 
+@triton.jit
+def advance(
+    h, keys, queries, values, W, B, of_keys, of_queries, whole, C: tl.constexpr, BV: tl.constexpr, EXACT: tl.constexpr
+):
+    """(o [C, BV], the state after the chunk) from the state h [K, BV] before it."""
+    nothing = tl.zeros([C, BV], tl.float32)
+    fresh = values.to(tl.float32) - multiply_add(keys, h, nothing, EXACT) * of_keys[:, None]
+    o = multiply_add(B, fresh, multiply_add(queries, h, nothing, EXACT) * of_queries[:, None], EXACT)
+    return o, multiply_add(tl.trans(W), fresh, h * whole, EXACT)
+
+
 @triton.jit(do_not_specialize=["num_rows", "num_tokens", "num_slots"])
 def gdn_scan_kernel(
     q, k, v, w, b, factors, pool, state_indices, read_indices, query_start_loc, has_initial_state, out,
@@ -76,12 +87,7 @@ def gdn_scan_kernel(
         of_queries = tl.load(factors + at * 3 * C + C + c)
         whole = tl.load(factors + at * 3 * C + 3 * C - 1)
 
-        nothing = tl.zeros([C, BV], tl.float32)
-        seen = multiply_add(keys, h, nothing, EXACT) * of_keys[:, None]
-        fresh = values.to(tl.float32) - seen
-        o = multiply_add(queries, h, nothing, EXACT) * of_queries[:, None]
-        o = multiply_add(B, fresh, o, EXACT)
-        h = multiply_add(tl.trans(W), fresh, h * whole, EXACT)
+        o, h = advance(h, keys, queries, values, W, B, of_keys, of_queries, whole, C, BV, EXACT)
         tl.store(
             out + token[:, None] * stride_out + value[None, :], o.to(out.dtype.element_ty), mask=here & within[None, :]
         )

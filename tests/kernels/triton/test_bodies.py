@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from unittest.mock import patch
+
 import pytest
 
 from . import bodies
@@ -64,8 +66,18 @@ def test_sanitizer_launches(interpreted, kernel, family):
     interpreted(bodies.sanitized, kernel, family, "cpu")
 
 
+def said_of(launch, body, *args, **named) -> str | None:
+    """In the interpreter's process: what `body` says of kernels that are launched like this."""
+    with patch.object(bodies, "launch", launch):
+        try:
+            body("decode", SMALL, SPLIT, "cpu", *args, **named)
+        except AssertionError as error:
+            return str(error)
+    return None
+
+
 def defective_repeat() -> str | None:
-    """In the interpreter's process: what is said of a launch whose second run differs in one bit."""
+    """The second run differs in one bit."""
     right, calls = bodies.launch, []
 
     def launch(problem, on, family):
@@ -74,18 +86,16 @@ def defective_repeat() -> str | None:
         if len(calls) == 2:
             on.pool.view[3, 0, 0, 0] *= 1 + 2**-23
 
-    bodies.launch = launch
-    try:
-        bodies.repeated("decode", SMALL, SPLIT, "cpu", 2)
-    except AssertionError as error:
-        return str(error)
-    finally:
-        bodies.launch = right
-    return None
+    return said_of(launch, bodies.repeated, 2)
+
+
+def test_one_bit_is_enough(interpreted):
+    """A repeat that differs in the last bit of one number is found."""
+    assert interpreted(defective_repeat) == "pool: repeat 0 differs"
 
 
 def defective_large_launch() -> str | None:
-    """In the interpreter's process: what is said of a launch that forgets a row beyond its fifth."""
+    """A row beyond the fifth is forgotten."""
     right = bodies.launch
 
     def launch(problem, on, family):
@@ -94,14 +104,7 @@ def defective_large_launch() -> str | None:
         if on.tables.rows > 5:
             on.output.view[5].copy_(before.output.view[5])
 
-    bodies.launch = launch
-    try:
-        bodies.many_rows("decode", SMALL, SPLIT, "cpu", rows=8, at_a_time=3)
-    except AssertionError as error:
-        return str(error)
-    finally:
-        bodies.launch = right
-    return None
+    return said_of(launch, bodies.many_rows, rows=8, at_a_time=3)
 
 
 def test_a_forgotten_row_of_many_is_found(interpreted):
@@ -110,22 +113,10 @@ def test_a_forgotten_row_of_many_is_found(interpreted):
 
 
 def no_launch() -> str | None:
-    """In the interpreter's process: what is said of a kernel that does nothing."""
-    right, bodies.launch = bodies.launch, lambda problem, on, family: None
-    try:
-        bodies.many_rows("decode", SMALL, SPLIT, "cpu", rows=8, at_a_time=3)
-    except AssertionError as error:
-        return str(error)
-    finally:
-        bodies.launch = right
-    return None
+    """Nothing is done at all."""
+    return said_of(lambda problem, on, family: None, bodies.many_rows, rows=8, at_a_time=3)
 
 
 def test_many_rows_that_are_not_computed_are_found(interpreted):
     """Many and few agree then."""
     assert str(interpreted(no_launch)).startswith("nothing was written for a live row")
-
-
-def test_one_bit_is_enough(interpreted):
-    """A repeat that differs in the last bit of one number is found."""
-    assert interpreted(defective_repeat) == "pool: repeat 0 differs"

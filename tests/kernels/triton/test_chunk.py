@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from itertools import accumulate
 
 import pytest
 import torch
@@ -14,19 +13,18 @@ from gdn_verify.kernels.rows import Tables
 from gdn_verify.kernels.stages import qk_norm
 
 from ..launches import same_bits
+from .plain_rows import UNWRITTEN, PlainRows
 from .problems import Buffer
 
 pytest.importorskip("triton")
-UNWRITTEN = 77.0
 EXACT, HALF = 2e-5, 8e-3
 """Relative errors of a row's o and state, as norms: of float32 sums, and of operands rounded to bfloat16 (2^-8)."""
 
 
 @dataclass(frozen=True)
-class Launch:
-    """Lengths, slots, read slots, initial states; the decay's size."""
+class Launch(PlainRows):
+    """A launch; g lies in [-decay, 0]."""
 
-    rows: tuple[tuple[int, int, int, bool], ...]
     H: int = 1
     ratio: int = 2
     K: int = 16
@@ -38,12 +36,6 @@ class Launch:
     beta_scale: float = 1.0
     state_order: str = "VK"
     gap: int = 0
-    tail: int = 0
-    slots: int = 10
-    pad_slot_id: int | None = None
-    index: torch.dtype = torch.int32
-    reads: bool = False
-    known: bool = True
     qk_norm: bool = True
     scale: float | None = None
     zero_pads: bool = True
@@ -53,15 +45,6 @@ class Launch:
     @property
     def HV(self) -> int:
         return self.H * self.ratio
-
-    def tables(self) -> Tables:
-        lengths, slots, reads, known = (list(column) for column in zip(*self.rows, strict=True))
-        return Tables(
-            torch.tensor([0, *accumulate(lengths)], dtype=self.index),
-            torch.tensor(slots, dtype=self.index),
-            has_initial_state=torch.tensor(known) if self.known else None,
-            read_indices=torch.tensor(reads, dtype=self.index) if self.reads else None,
-        )
 
     def inputs(self) -> tuple[Tensor, ...]:
         """q, k, v, g, beta of the rows' tokens, NaN behind them; keys nearly `alike` make the chunk's inverse grow."""
@@ -80,11 +63,9 @@ class Launch:
     def states(self) -> Buffer:
         inner = (self.V, self.K) if self.state_order == "VK" else (self.K, self.V)
         made = Buffer.make((self.slots, self.HV, *inner), self.pool, gap=self.gap)
-        tables, make = self.tables(), torch.Generator().manual_seed(4)
-        reads = tables.read_indices if self.reads else tables.state_indices
-        for (_, _, _, known), slot in zip(self.rows, reads.tolist(), strict=True):
-            if (known or not self.known) and 0 <= slot < self.slots:
-                made.view[slot] = 0.3 * torch.randn(self.HV, *inner, generator=make)
+        make = torch.Generator().manual_seed(4)
+        for slot in self.filled:
+            made.view[slot] = 0.3 * torch.randn(self.HV, *inner, generator=make)
         return made
 
 
@@ -211,3 +192,26 @@ def defective(name: str) -> str | None:
 def test_a_wrong_product_of_one_chunk_is_found(interpreted, name):
     """In the last chunk but one."""
     assert "relative error" in interpreted(defective, name)
+
+
+def check_refusals() -> list[str]:
+    """In the interpreter's process: what is said of operands that do not fit."""
+    from gdn_verify.kernels.triton.chunk import chunk_delta
+
+    (q, k, v, g, beta), tables, pool = SHORT.inputs(), SHORT.tables(), SHORT.states().view
+    said = []
+    columns, learnt = v.mT.contiguous().mT, q.clone().requires_grad_()
+    for found in ((q, k.bfloat16(), v), (q, k, columns), (learnt, k, v)):
+        try:
+            chunk_delta(*found, g, beta, pool, tables)
+        except (ValueError, RuntimeError) as error:
+            said.append(str(error))
+    return said
+
+
+def test_what_does_not_fit_is_refused(interpreted):
+    """By name, with the way out."""
+    dtype, strides, gradient = interpreted(check_refusals)
+    assert dtype.startswith("k has dtype torch.bfloat16")
+    assert strides.startswith("v has strides (32, 1, 2); the heads of a token must be contiguous")
+    assert "requires a gradient" in gradient

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from itertools import accumulate
 
 import pytest
 import torch
@@ -11,22 +10,20 @@ from torch import Tensor
 
 from gdn_verify.kernels.conv import causal_conv
 from gdn_verify.kernels.fallback import Layer
-from gdn_verify.kernels.rows import Tables
 from gdn_verify.kernels.stages import unpack
 
 from ..checking import assert_rounded, wide
 from ..launches import same_bits
+from .plain_rows import UNWRITTEN, PlainRows
 from .problems import Buffer
 
 pytest.importorskip("triton")
-UNWRITTEN = 77.0
 
 
 @dataclass(frozen=True)
-class Rows:
-    """A launch: each row's length, slot, read slot and whether it has an initial state."""
+class Rows(PlainRows):
+    """A launch."""
 
-    rows: tuple[tuple[int, int, int, bool], ...]
     H: int = 1
     ratio: int = 2
     K: int = 8
@@ -40,12 +37,6 @@ class Rows:
     inside: bool = True
     spare: int = 0
     gap: int = 0
-    tail: int = 0
-    slots: int = 12
-    pad_slot_id: int | None = None
-    index: torch.dtype = torch.int32
-    reads: bool = False
-    starts: bool = True
 
     @property
     def D(self) -> int:
@@ -58,23 +49,11 @@ class Rows:
         zeros = torch.zeros(HV)
         return Layer(self.H, HV, self.K, self.V, weight, zeros, zeros, conv_bias=bias, conv_activation=self.activation)
 
-    def tables(self) -> Tables:
-        lengths, slots, reads, known = (list(column) for column in zip(*self.rows, strict=True))
-        return Tables(
-            torch.tensor([0, *accumulate(lengths)], dtype=self.index),
-            torch.tensor(slots, dtype=self.index),
-            has_initial_state=torch.tensor(known) if self.starts else None,
-            read_indices=torch.tensor(reads, dtype=self.index) if self.reads else None,
-        )
-
     def conv_pool(self) -> Buffer:
         columns = self.W - 1 + self.spare
         made = Buffer.make((self.slots, self.D, columns), self.pool, gap=self.gap, swap=not self.inside)
-        tables = self.tables()
-        reads = tables.read_indices if self.reads else tables.state_indices
-        for (_, _, _, known), slot in zip(self.rows, reads.tolist(), strict=True):
-            if (known or not self.starts) and 0 <= slot < self.slots:
-                made.view[slot, :, : self.W - 1] = torch.randn(self.D, self.W - 1, generator=GENERATOR)
+        for slot in self.filled:
+            made.view[slot, :, : self.W - 1] = torch.randn(self.D, self.W - 1, generator=GENERATOR)
         return made
 
 
@@ -100,7 +79,7 @@ OPTIONS = {
     "two taps": replace(MANY, W=2),
     "seven taps": replace(MANY, W=7, spare=1),
     "tokens of nobody": replace(MANY, tail=5),
-    "all have a state": replace(MANY, starts=False),
+    "all have a state": replace(MANY, known=False),
     "read elsewhere": replace(MANY, reads=True),
     "int64, padding by an id": replace(LONG, index=torch.int64, pad_slot_id=5),
     "one row": Rows(((3, 2, 2, True),)),
