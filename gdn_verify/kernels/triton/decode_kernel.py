@@ -54,7 +54,7 @@ from gdn_verify.kernels.triton.equations import (
 )
 
 QUANTUM = tl.constexpr(192)
-"""What a row adds to a ticket: a multiple of every r · SPLITS for ratios in {1, 2, 3, 4, 6, 8} and up to 8 splits."""
+"""What a row adds to a ticket: a multiple of every r · SPLITS for ratios that divide 24 and up to 8 splits."""
 
 
 @triton.jit
