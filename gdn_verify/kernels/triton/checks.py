@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from gdn_verify.kernels.fallback import Layer
-from gdn_verify.kernels.rows import INDEX_DTYPES, POOL_DTYPES, expect_dtype, expect_shape
+from gdn_verify.kernels.rows import INDEX_DTYPES, POOL_DTYPES, Tables, expect_dtype, expect_shape
 
 PACKINGS = ("flat", "interleaved")
 STATE_ORDERS = ("VK", "KV")
@@ -92,6 +92,19 @@ def check_rows(state_indices: Tensor, query_start_loc: Tensor | None) -> None:
         expect_dtype("query_start_loc", query_start_loc, INDEX_DTYPES)
         if not query_start_loc.is_contiguous():
             raise ValueError("query_start_loc must be contiguous: call .contiguous()")
+
+
+def check_plain(tables: Tables) -> None:
+    """Raises ValueError unless the tables are of plain rows, and can be read without strides but the indices'."""
+    if tables.num_accepted_tokens is not None:
+        raise ValueError("num_accepted_tokens is given; speculative rows go to fused_spec_decode")
+    expect_shape("state_indices", tables.state_indices, (None,))
+    if not tables.query_start_loc.is_contiguous():
+        raise ValueError("query_start_loc must be contiguous: call .contiguous()")
+    if tables.has_initial_state is not None:
+        expect_dtype("has_initial_state", tables.has_initial_state, (torch.bool,))
+        if not tables.has_initial_state.is_contiguous():
+            raise ValueError("has_initial_state must be contiguous: call .contiguous()")
 
 
 def check_tickets(tickets: Tensor | None, slots: int, num_k_heads: int) -> None:

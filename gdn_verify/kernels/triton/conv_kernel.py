@@ -28,6 +28,17 @@ def packed_column(
         return channel
 
 
+@triton.jit
+def packed_z_column(
+    value, H: tl.constexpr, R: tl.constexpr, K: tl.constexpr, V: tl.constexpr, INTERLEAVED: tl.constexpr
+):
+    """Column of a packed row that holds a number of z (flat over all value heads)."""
+    if INTERLEAVED:
+        return value // (R * V) * (2 * K + 2 * R * V) + 2 * K + R * V + value % (R * V)
+    else:
+        return value + (2 * H * K + H * R * V)
+
+
 @triton.jit(do_not_specialize=["num_rows", "num_tokens", "num_slots"])
 def gdn_conv_update_kernel(
     qkvz, weight, bias, conv_pool, state_indices, query_start_loc, mixed_qkv, z_out,
@@ -49,9 +60,7 @@ def gdn_conv_update_kernel(
     if block >= CONV_BLOCKS:
         if unit < num_tokens:
             value = (block - CONV_BLOCKS) * BLOCK + lane
-            column = value + D
-            if INTERLEAVED:
-                column = value // (R * V) * (2 * K + 2 * R * V) + 2 * K + R * V + value % (R * V)
+            column = packed_z_column(value, H, R, K, V, INTERLEAVED)
             z = tl.load(qkvz + unit * stride_x + column, mask=value < HV * V, other=0)
             tl.store(z_out + unit * stride_z + value, z, mask=value < HV * V)
         return

@@ -3,6 +3,9 @@
 A program owns a block of tokens of one row and a block of channels. The first block of a row alone reads the row's
 history and stores its new state, whose inputs it finds in `x` or in the history: no program waits for another, and no
 two share a byte that is written.
+
+Further programs of the same launch do what else a prefill needs of the projections: they copy z, and compute the gates.
+They do so for every token of every row: whether the row is padding is asked where its gates are used.
 """
 
 from __future__ import annotations
@@ -10,8 +13,15 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from gdn_verify.kernels.triton.conv_kernel import packed_column
-from gdn_verify.kernels.triton.equations import conv_offset, load, load_taps, sigmoid
+from gdn_verify.kernels.triton.conv_kernel import packed_column, packed_z_column
+from gdn_verify.kernels.triton.equations import (
+    b_column,
+    conv_offset,
+    load,
+    load_taps,
+    log_decay_and_beta,
+    sigmoid,
+)
 from gdn_verify.kernels.triton.varlen import find_block, find_slots
 
 
@@ -26,22 +36,62 @@ def inputs_at(
     return history, tl.load(x_row + t * stride_x + column, mask=mask & (t >= 0), other=0)
 
 
+@triton.jit
+def store_gates(
+    ba, A_log, dt_bias, g, beta, token, head, mask, stride_ba, threshold, beta_scale, H: tl.constexpr,
+    HV: tl.constexpr, INTERLEAVED: tl.constexpr,
+):  # fmt: skip
+    """Equation 2 for tokens [BT, 1] and value heads [1, BLOCK]; `g` and `beta` are contiguous [T, HV]."""
+    R: tl.constexpr = HV // H
+    at = ba + token * stride_ba + b_column(head // R, head, R, INTERLEAVED)
+    b = tl.load(at, mask=mask, other=0)
+    a = tl.load(at + (R if INTERLEAVED else HV), mask=mask, other=0)
+    rate = tl.load(A_log + head, mask=head < HV, other=0)
+    bias = tl.load(dt_bias + head, mask=head < HV, other=0)
+    log_decay, strength = log_decay_and_beta(rate, bias, a, b, threshold, beta_scale)
+    tl.store(g + token * HV + head, log_decay, mask=mask)
+    tl.store(beta + token * HV + head, strength, mask=mask)
+
+
 @triton.jit(do_not_specialize=["num_rows", "num_slots"])
 def gdn_conv_prefill_kernel(
     x, weight, bias, conv_pool, state_indices, read_indices, query_start_loc, has_initial_state, mixed_qkv,
-    num_rows, num_slots,
-    stride_x, stride_conv, stride_index, stride_read, stride_y,
+    ba, A_log, dt_bias, g, beta, z_out,
+    num_rows, num_slots, threshold, beta_scale,
+    stride_x, stride_conv, stride_index, stride_read, stride_y, stride_ba, stride_z,
     H: tl.constexpr, HV: tl.constexpr, K: tl.constexpr, V: tl.constexpr, W: tl.constexpr,
     INTERLEAVED: tl.constexpr, CONV_SILU: tl.constexpr, STRIDE_D: tl.constexpr, STRIDE_C: tl.constexpr,
     TAPS_IN_WORD: tl.constexpr, PAD: tl.constexpr, BT: tl.constexpr, BLOCK: tl.constexpr, NP: tl.constexpr,
 ):  # fmt: skip
-    """See the module; `conv_prefill.conv_prefill` gives shapes and meanings."""
+    """See the module; `conv_prefill` gives shapes and meanings. Without `ba` the conv is all."""
     D: tl.constexpr = 2 * H * K + HV * V
+    CONV_BLOCKS: tl.constexpr = (D + BLOCK - 1) // BLOCK
+    Z_BLOCKS: tl.constexpr = 0 if z_out is None else (HV * V + BLOCK - 1) // BLOCK
     row, first, length, begin = find_block(query_start_loc, tl.program_id(0), num_rows, BT, NP)
     if begin >= length:
         return
     position = begin + tl.arange(0, BT)[:, None]
-    channel = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)[None, :]
+    block = tl.program_id(1)
+    lane = tl.arange(0, BLOCK)[None, :]
+    if ba is not None:
+        if block >= CONV_BLOCKS:
+            token = first + position
+            if z_out is not None:
+                if block < CONV_BLOCKS + Z_BLOCKS:
+                    value = (block - CONV_BLOCKS) * BLOCK + lane
+                    column = packed_z_column(value, H, HV // H, K, V, INTERLEAVED)
+                    inside = (position < length) & (value < HV * V)
+                    z = tl.load(x + token * stride_x + column, mask=inside, other=0)
+                    tl.store(z_out + token * stride_z + value, z, mask=inside)
+                    return
+            head = (block - CONV_BLOCKS - Z_BLOCKS) * BLOCK + lane
+            store_gates(
+                ba, A_log, dt_bias, g, beta, token, head, (position < length) & (head < HV), stride_ba, threshold,
+                beta_scale, H, HV, INTERLEAVED,
+            )  # fmt: skip
+            return
+
+    channel = block * BLOCK + lane
     within = channel < D
     mask = (position < length) & within
     y_at = mixed_qkv + (first + position) * stride_y + channel

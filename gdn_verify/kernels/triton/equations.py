@@ -22,15 +22,22 @@ def activate(x, SILU: tl.constexpr):
 
 
 @triton.jit
-def decay_and_beta(A_log, dt_bias, a, b, threshold, beta_scale):
-    """(e^g, β) of equation 2: g = -exp(A_log) · softplus(a + dt_bias), β = beta_scale · sigmoid(b)."""
+def log_decay_and_beta(A_log, dt_bias, a, b, threshold, beta_scale):
+    """(g, β) of equation 2: g = -exp(A_log) · softplus(a + dt_bias), β = beta_scale · sigmoid(b)."""
     x = a.to(tl.float32) + dt_bias.to(tl.float32)
     e = tl.exp(tl.minimum(x, threshold))  # finite also where the other branch is taken
     w = 1.0 + e
     # log(1 + e) keeps e's digits where w has lost them: the error of w cancels in log(w) / (w - 1) (Kahan).
     log1p = tl.where(w == 1.0, e, tl.log(w) * (e / tl.where(w == 1.0, 1.0, w - 1.0)))
     softplus = tl.where(x > threshold, x, log1p)
-    return tl.exp(-tl.exp(A_log.to(tl.float32)) * softplus), beta_scale * sigmoid(b.to(tl.float32))
+    return -tl.exp(A_log.to(tl.float32)) * softplus, beta_scale * sigmoid(b.to(tl.float32))
+
+
+@triton.jit
+def decay_and_beta(A_log, dt_bias, a, b, threshold, beta_scale):
+    """(e^g, β) of equation 2."""
+    g, beta = log_decay_and_beta(A_log, dt_bias, a, b, threshold, beta_scale)
+    return tl.exp(g), beta
 
 
 @triton.jit
