@@ -16,8 +16,9 @@ from gdn_verify.kernels.fallback import Layer
 from gdn_verify.kernels.rows import Tables
 from gdn_verify.kernels.triton.chunk import chunk_delta
 from gdn_verify.kernels.triton.config import Config, Sizes, SpecConfig, configurations, spec_configurations
-from gdn_verify.kernels.triton.conv_prefill import conv_prefill
+from gdn_verify.kernels.triton.conv_prefill import conv_prefill, prepare_prefill
 from gdn_verify.kernels.triton.decode import fused_decode
+from gdn_verify.kernels.triton.gated_norm import gated_norm
 from gdn_verify.kernels.triton.spec import fused_spec_decode
 from gdn_verify.kernels.triton.target import current_target
 from gdn_verify.kernels.triton.two_launch import conv_update, delta_update
@@ -110,6 +111,8 @@ def samples() -> Iterator[Sample]:
     for packing in ("flat", "interleaved"):
         yield Sample("gdn_conv_update_kernel", packing, partial(_conv, plain, packing))
         yield Sample("gdn_conv_prefill_kernel", packing, partial(_conv_prefill, plain, packing))
+        yield Sample("gdn_conv_prefill_kernel", f"{packing}, gates and z", partial(_prepare, plain, packing))
+        yield Sample("gdn_gated_norm_kernel", packing, partial(_norm, plain, packing))
     yield Sample("gdn_scan_kernel", "bfloat16", partial(_chunk, plain))  # `exact` is for checking, and may spill
 
 
@@ -143,6 +146,16 @@ def _plain_rows() -> Tables:
 
 def _conv_prefill(o: _Operands, packing: str) -> None:
     conv_prefill(o.qkvz, o.layer, o.conv_pool, _plain_rows(), packing=packing)
+
+
+def _prepare(o: _Operands, packing: str) -> None:
+    prepare_prefill(
+        o.qkvz, o.ba, o.layer, o.conv_pool, _plain_rows(), packing=packing, pad_slot_id=None, z_output=o.output
+    )  # fmt: skip
+
+
+def _norm(o: _Operands, packing: str) -> None:
+    gated_norm(o.output, o.qkvz, o.layer, _plain_rows(), o.slots, packing=packing)
 
 
 def _chunk(o: _Operands) -> None:
