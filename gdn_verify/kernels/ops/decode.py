@@ -1,34 +1,15 @@
-"""The Triton kernels as operators of PyTorch, `torch.ops.gdn_verify.*`, for `torch.compile`, export and tracing.
-
-An operator takes tensors, numbers and strings: the fields of a `Layer` stand one by one at the end of its arguments,
-in their order. It returns nothing: pools and outputs are the caller's, and its schema says that they are written. The
-functions here are the same with a `Layer` in one piece, for use within a compiled function too.
-
-This module imports without Triton; a call imports it, or raises RuntimeError that says what to install.
-"""
+"""Decode and drafts as operators; see the package."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
-from dataclasses import fields
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from gdn_verify.kernels import fast
 from gdn_verify.kernels.fallback import Layer
+from gdn_verify.kernels.ops.registration import flattened, operator
 from gdn_verify.kernels.triton.checks import check_no_gradient  # imports no Triton
 
-_SCHEMA_TYPES = {"Tensor | None": "Tensor?", "float | None": "float?", "str | None": "str?"}
-_FIELDS = tuple(field.name for field in fields(Layer))
-_LAYER = ", ".join(f"{_SCHEMA_TYPES.get(str(field.type), field.type)} {field.name}" for field in fields(Layer))
 _ROW_OPTIONS = "str packing, str state_order, int? pad_slot_id, bool zero_pads"
-
-_WAY_OUT = (
-    "torch's CUDA and ROCm builds bring Triton; on a processor, pip install 'gdn-verify[interpreter]' and set "
-    "TRITON_INTERPRET=1 before Triton is imported"
-)
 
 
 def fused_decode(
@@ -52,7 +33,7 @@ def fused_decode(
     output = _output(qkvz, layer) if output is None else output
     torch.ops.gdn_verify.fused_decode(
         qkvz, ba, conv_pool, pool, state_indices, query_start_loc, output, z_output,
-        packing, state_order, pad_slot_id, zero_pads, *_flattened(layer),
+        packing, state_order, pad_slot_id, zero_pads, *flattened(layer),
     )  # fmt: skip
     return output
 
@@ -80,7 +61,7 @@ def fused_spec_decode(
     output = _output(qkvz, layer) if output is None else output
     torch.ops.gdn_verify.fused_spec_decode(
         qkvz, ba, conv_pool, pool, state_indices, query_start_loc, num_accepted_tokens, spec_rows, output, z_output,
-        packing, state_order, pad_slot_id, zero_pads, *_flattened(layer),
+        packing, state_order, pad_slot_id, zero_pads, *flattened(layer),
     )  # fmt: skip
     return output
 
@@ -100,7 +81,7 @@ def conv_update(
     """`triton.two_launch.conv_update` through its operator: the same operands and errors."""
     check_no_gradient(layer, qkvz)
     torch.ops.gdn_verify.conv_update(
-        qkvz, conv_pool, state_indices, query_start_loc, mixed_qkv, z_output, packing, pad_slot_id, *_flattened(layer)
+        qkvz, conv_pool, state_indices, query_start_loc, mixed_qkv, z_output, packing, pad_slot_id, *flattened(layer)
     )
 
 
@@ -122,107 +103,85 @@ def delta_update(
     check_no_gradient(layer, mixed_qkv, ba)
     torch.ops.gdn_verify.delta_update(
         mixed_qkv, ba, pool, state_indices, query_start_loc, output,
-        packing, state_order, pad_slot_id, zero_pads, *_flattened(layer),
+        packing, state_order, pad_slot_id, zero_pads, *flattened(layer),
     )  # fmt: skip
     return output
-
-
-def _flattened(layer: Layer) -> list[Any]:
-    """What an operator gives back to `Layer(*...)`."""
-    return [getattr(layer, name) for name in _FIELDS]
 
 
 def _output(qkvz: Tensor, layer: Layer) -> Tensor:
     return qkvz.new_empty(qkvz.shape[0], layer.num_v_heads, layer.head_v_dim)
 
 
-# Not `torch.library.custom_op`: its bookkeeping is quadratic in the number of arguments, over a millisecond here.
-_LIBRARY = torch.library.Library("gdn_verify", "DEF")
-
-
-def _operator(name: str, arguments: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Registers a function as torch.ops.gdn_verify.`name`, of these arguments followed by a layer's fields."""
-
-    def register(function: Callable[..., None]) -> Callable[..., None]:
-        def checked(x: Tensor, *operands: Any) -> None:
-            if (reason := fast.kernels_missing(x.device.type)) is not None:
-                raise RuntimeError(f"torch.ops.gdn_verify.{name} cannot run: {reason}; {_WAY_OUT}")
-            function(x, *operands)
-
-        _LIBRARY.define(f"{name}({arguments}, {_LAYER}) -> ()", tags=torch.Tag.pt2_compliant_tag)
-        _LIBRARY.impl(name, checked, "CompositeExplicitAutograd")
-        torch.library.register_fake(f"gdn_verify::{name}", lambda *operands: None, lib=_LIBRARY)
-        return function
-
-    return register
-
-
-@_operator(
+@operator(
     "fused_decode",
     "Tensor qkvz, Tensor ba, Tensor(a!) conv_pool, Tensor(b!) pool, Tensor state_indices, Tensor? query_start_loc, "
     f"Tensor(c!) output, Tensor(d!)? z_output, {_ROW_OPTIONS}",
+    Layer,
 )
 def _fused_decode(
     qkvz: Tensor, ba: Tensor, conv_pool: Tensor, pool: Tensor, state_indices: Tensor, query_start_loc: Tensor | None,
     output: Tensor, z_output: Tensor | None, packing: str, state_order: str, pad_slot_id: int | None, zero_pads: bool,
-    *layer: Any,
+    layer: Layer,
 ) -> None:  # fmt: skip
     from gdn_verify.kernels.triton import decode
 
     decode.fused_decode(
-        qkvz, ba, Layer(*layer), conv_pool, pool, state_indices, query_start_loc=query_start_loc, output=output,
+        qkvz, ba, layer, conv_pool, pool, state_indices, query_start_loc=query_start_loc, output=output,
         z_output=z_output, packing=packing, state_order=state_order, pad_slot_id=pad_slot_id, zero_pads=zero_pads,
     )  # fmt: skip
 
 
-@_operator(
+@operator(
     "fused_spec_decode",
     "Tensor qkvz, Tensor ba, Tensor(a!) conv_pool, Tensor(b!) pool, Tensor state_indices, Tensor query_start_loc, "
     f"Tensor num_accepted_tokens, Tensor? spec_rows, Tensor(c!) output, Tensor(d!)? z_output, {_ROW_OPTIONS}",
+    Layer,
 )
 def _fused_spec_decode(
     qkvz: Tensor, ba: Tensor, conv_pool: Tensor, pool: Tensor, state_indices: Tensor, query_start_loc: Tensor,
     num_accepted_tokens: Tensor, spec_rows: Tensor | None, output: Tensor, z_output: Tensor | None,
-    packing: str, state_order: str, pad_slot_id: int | None, zero_pads: bool, *layer: Any,
+    packing: str, state_order: str, pad_slot_id: int | None, zero_pads: bool, layer: Layer,
 ) -> None:  # fmt: skip
     from gdn_verify.kernels.triton import spec
 
     spec.fused_spec_decode(
-        qkvz, ba, Layer(*layer), conv_pool, pool, state_indices, query_start_loc, num_accepted_tokens,
+        qkvz, ba, layer, conv_pool, pool, state_indices, query_start_loc, num_accepted_tokens,
         spec_rows=spec_rows, output=output, z_output=z_output, packing=packing, state_order=state_order,
         pad_slot_id=pad_slot_id, zero_pads=zero_pads,
     )  # fmt: skip
 
 
-@_operator(
+@operator(
     "conv_update",
     "Tensor qkvz, Tensor(a!) conv_pool, Tensor state_indices, Tensor? query_start_loc, Tensor(b!) mixed_qkv, "
     "Tensor(c!) z_output, str packing, int? pad_slot_id",
+    Layer,
 )
 def _conv_update(
     qkvz: Tensor, conv_pool: Tensor, state_indices: Tensor, query_start_loc: Tensor | None, mixed_qkv: Tensor,
-    z_output: Tensor, packing: str, pad_slot_id: int | None, *layer: Any,
+    z_output: Tensor, packing: str, pad_slot_id: int | None, layer: Layer,
 ) -> None:  # fmt: skip
     from gdn_verify.kernels.triton import two_launch
 
     two_launch.conv_update(
-        qkvz, Layer(*layer), conv_pool, state_indices, mixed_qkv, z_output, query_start_loc=query_start_loc,
+        qkvz, layer, conv_pool, state_indices, mixed_qkv, z_output, query_start_loc=query_start_loc,
         packing=packing, pad_slot_id=pad_slot_id,
     )  # fmt: skip
 
 
-@_operator(
+@operator(
     "delta_update",
     "Tensor mixed_qkv, Tensor ba, Tensor(a!) pool, Tensor state_indices, Tensor? query_start_loc, Tensor(b!) output, "
     f"{_ROW_OPTIONS}",
+    Layer,
 )
 def _delta_update(
     mixed_qkv: Tensor, ba: Tensor, pool: Tensor, state_indices: Tensor, query_start_loc: Tensor | None,
-    output: Tensor, packing: str, state_order: str, pad_slot_id: int | None, zero_pads: bool, *layer: Any,
+    output: Tensor, packing: str, state_order: str, pad_slot_id: int | None, zero_pads: bool, layer: Layer,
 ) -> None:  # fmt: skip
     from gdn_verify.kernels.triton import two_launch
 
     two_launch.delta_update(
-        mixed_qkv, ba, Layer(*layer), pool, state_indices, output, query_start_loc=query_start_loc, packing=packing,
+        mixed_qkv, ba, layer, pool, state_indices, output, query_start_loc=query_start_loc, packing=packing,
         state_order=state_order, pad_slot_id=pad_slot_id, zero_pads=zero_pads,
     )  # fmt: skip
