@@ -1,21 +1,22 @@
 """The layer core over any launch, each row on the fastest kernel that takes it.
 
-Decode rows go to a decode kernel and speculative rows to a speculative one, a launch each; all other rows, and
-everything where those kernels cannot run, to the standard path (the PyTorch fallback). `plan` says what tells the
-rows apart.
+Prefill rows go to the chunk kernels, decode rows to a decode kernel and speculative rows to a speculative one, a
+sub-launch each; all other rows, and everything where those kernels cannot run, to the standard path (the PyTorch
+fallback). `plan` says what tells the rows apart.
 
 A mixed launch moves no token. Each sub-launch gets all rows, with the slots of the rows that are not its own replaced
 by `NOBODY`, so that it takes those for padding: the first one fills their outputs with zeros, the later ones leave
 outputs that are not their own alone. Rows may therefore stand in any order, and z, b and a are found where they are.
 
-The standard path reads the tables back from the device. A launch of decode rows alone, or of decode and speculative
-rows, does not wait for the device if a `LaunchPlan` is given, and can be captured in a graph.
+The standard path reads the tables back from the device. A launch that is served without it does not wait for the
+device if a `LaunchPlan` is given, and can be captured in a graph.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -38,18 +39,21 @@ class Routes:
     """The sub-launches of a launch, in the order in which they run; None is not launched."""
 
     standard: bool
+    prefill: Callable[..., Tensor] | None = None
     spec: Callable[..., Tensor] | None = None
     decode: Callable[..., Tensor] | None = None
 
     @property
     def alone(self) -> bool:
         """Whether one sub-launch serves all rows."""
-        return self.standard + (self.spec is not None) + (self.decode is not None) == 1
+        return self.standard + sum(x is not None for x in (self.prefill, self.spec, self.decode)) == 1
 
     def served(self, rows: Classes) -> Tensor:
         """bool [N]: rows that do not need the standard path."""
-        none = torch.zeros_like(rows.prefill)
-        return (none if self.spec is None else rows.spec) | (none if self.decode is None else rows.decode)
+        found = torch.zeros_like(rows.prefill)
+        for kernel, own in ((self.prefill, rows.prefill), (self.spec, rows.spec), (self.decode, rows.decode)):
+            found = found if kernel is None else found | own
+        return found
 
 
 def gated_delta_net_packed(
@@ -74,15 +78,15 @@ def gated_delta_net_packed(
 
     Operands, results and conventions are those of `fallback.gated_delta_net_packed`, whichever kernels run: (output
     [T, HV, V], z [T, HV, V]), zeros in the output of padded rows and tokens, z of every row's tokens bit for bit. Two
-    points differ: z of tokens beyond the last row is unspecified, and no row may write a slot that a row in place, or
-    a speculative one, reads.
+    points differ: z of tokens beyond the last row is unspecified, and no row may write a slot that another row reads.
 
     `plan` is what the host knows of the rows (`plan_rows`); without it the tables are read back (`read_plan`), if
     there are kernels to choose from. `validate` checks the tables as the fallback does, and reads them back too.
-    `kernel` settles who serves decode and speculative rows: "auto" the one-launch kernels where they run and take the
-    operands, else the standard path; "fused" the one-launch kernels and "two-launch" the pair of decode kernels, or
-    an error; "fallback" the standard path. Prefill rows always take the standard path. So does all of a launch that
-    shows its `stages` or asks for a gradient.
+    `kernel` settles who serves the rows: "auto" the chunk kernels and the one-launch ones for decode and drafts, each
+    where it runs and takes the operands, else the standard path; "fused" the same kernels or an error; "two-launch"
+    the pair of decode kernels and the chunk kernels, or an error; "fallback" the standard path. Speculative rows
+    without initial state always take the standard path. So does all of a launch that shows its `stages` or asks for a
+    gradient.
 
     Raises ValueError for operands that do not fit, for another `kernel`, and for a forced one that cannot serve.
     """
@@ -118,11 +122,13 @@ def _admitted(reason: str | None, kernel: str) -> bool:
 def _routes(operands: Operands, plan: LaunchPlan, kernel: str) -> Routes:
     """Who serves which rows. A launch without any live row counts as decode: its outputs need zeros."""
     kernels = fast.kernels("fused" if kernel == "auto" else kernel)
-    decode_rows = plan.decode or not (plan.spec or plan.prefill)
+    decode_rows = plan.decode or not (plan.spec or plan.prefill or plan.fresh_spec)
+    prefill = plan.prefill and _admitted(kernels.prefill_refuses(operands), kernel)
     decode = decode_rows and _admitted(kernels.decode_refuses(operands), kernel)
     spec = plan.spec and _admitted(kernels.spec_refuses(operands), kernel)
     return Routes(
-        standard=plan.prefill or decode != decode_rows or spec != plan.spec,
+        standard=plan.fresh_spec or (prefill, decode, spec) != (plan.prefill, decode_rows, plan.spec),
+        prefill=kernels.prefill if prefill else None,
         spec=kernels.spec if spec else None,
         decode=kernels.decode if decode else None,
     )
@@ -133,22 +139,30 @@ def _launch(operands: Operands, routes: Routes, plan: LaunchPlan) -> tuple[Tenso
     rows = None if routes.alone else classify(operands.tables)
     output, z, z_buffer = _begun(operands, routes, rows)
     zero_pads = not routes.standard
-    if routes.spec is not None:
-        slots = _only(operands.slot_table, None if rows is None else rows.spec)
-        output = routes.spec(
-            *operands.inputs, slots, operands.tables.query_start_loc, operands.tables.num_accepted_tokens,
-            **operands.options, output=output, z_output=z_buffer, zero_pads=zero_pads,
-        )  # fmt: skip
+    for call in _calls(operands, routes, plan, rows):
+        output = call(**operands.options, output=output, z_output=z_buffer, zero_pads=zero_pads)
         zero_pads, z_buffer = False, None
-    if routes.decode is not None:
-        starts = None if plan.one_token_each else operands.tables.query_start_loc
-        slots = _only(operands.first_slots, None if rows is None else rows.decode)
-        output = routes.decode(
-            *operands.inputs, slots, query_start_loc=starts,
-            **operands.options, output=output, z_output=z_buffer, zero_pads=zero_pads,
-        )  # fmt: skip
     assert output is not None  # `Routes`: there is at least one sub-launch
     return output, z
+
+
+def _calls(
+    operands: Operands, routes: Routes, plan: LaunchPlan, rows: Classes | None
+) -> Iterator[Callable[..., Tensor]]:
+    """The kernels in their order, each with its rows. Rows that read elsewhere do so before any slot is overwritten."""
+    tables = operands.tables
+    if routes.prefill is not None:
+        plain = operands.plain_tables
+        if rows is not None:
+            plain = replace(plain, state_indices=_only(plain.state_indices, rows.prefill))
+        yield partial(routes.prefill, *operands.inputs, plain)
+    if routes.spec is not None:
+        slots = _only(operands.slot_table, None if rows is None else rows.spec)
+        yield partial(routes.spec, *operands.inputs, slots, tables.query_start_loc, tables.num_accepted_tokens)
+    if routes.decode is not None:
+        slots = _only(operands.first_slots, None if rows is None else rows.decode)
+        starts = None if plan.one_token_each else tables.query_start_loc
+        yield partial(routes.decode, *operands.inputs, slots, query_start_loc=starts)
 
 
 def _begun(operands: Operands, routes: Routes, rows: Classes | None) -> tuple[Tensor | None, Tensor, Tensor | None]:

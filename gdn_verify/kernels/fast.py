@@ -21,14 +21,16 @@ def _no_such_kernel(operands: Operands) -> str | None:
 
 @dataclass(frozen=True)
 class Kernels:
-    """Kernels that serve decode rows and, where `spec` is not None, speculative ones.
+    """Kernels that serve decode rows, prefill rows and, where `spec` is not None, speculative ones.
 
-    `decode` and `spec` are called as `fused_decode` and `fused_spec_decode` are. The other two say why they do not
-    take these operands, or None; they read no device memory.
+    `decode`, `prefill` and `spec` are called as `fused_decode`, `chunked_prefill` and `fused_spec_decode` are. The
+    others say why they do not take these operands, or None; they read no device memory.
     """
 
     decode: Callable[..., Tensor]
     decode_refuses: Callable[[Operands], str | None]
+    prefill: Callable[..., Tensor]
+    prefill_refuses: Callable[[Operands], str | None]
     spec: Callable[..., Tensor] | None = None
     spec_refuses: Callable[[Operands], str | None] = _no_such_kernel
 
@@ -54,12 +56,13 @@ def kernels_missing(device_type: str) -> str | None:
 def kernels(name: str) -> Kernels:
     """The kernels called "fused" or "two-launch"; to be asked only where `kernels_missing` gives no reason."""
     from gdn_verify.kernels.triton.decode import fused_decode
+    from gdn_verify.kernels.triton.prefill import chunked_prefill
     from gdn_verify.kernels.triton.spec import fused_spec_decode
     from gdn_verify.kernels.two_launch import two_launch_decode
 
     if name == "two-launch":
-        return Kernels(two_launch_decode, decode_refuses)
-    return Kernels(fused_decode, decode_refuses, fused_spec_decode, spec_refuses)
+        return Kernels(two_launch_decode, decode_refuses, chunked_prefill, prefill_refuses)
+    return Kernels(fused_decode, decode_refuses, chunked_prefill, prefill_refuses, fused_spec_decode, spec_refuses)
 
 
 def decode_refuses(operands: Operands) -> str | None:
@@ -67,6 +70,14 @@ def decode_refuses(operands: Operands) -> str | None:
     from gdn_verify.kernels.triton.checks import check_rows
 
     return _refusal(operands) or _raised(check_rows, operands.first_slots, operands.tables.query_start_loc)
+
+
+def prefill_refuses(operands: Operands) -> str | None:
+    """Why `chunked_prefill` does not take these operands, or None."""
+    from gdn_verify.kernels.triton.prefill import check_prefill
+
+    rest = operands.plain_tables, operands.packing, operands.state_order
+    return _raised(check_prefill, *operands.inputs, *rest) or _outputs_refused(operands)
 
 
 def spec_refuses(operands: Operands) -> str | None:
@@ -93,8 +104,14 @@ def _refusal(operands: Operands, columns: int = 0) -> str | None:
         _raised(checks.check_packed, operands.qkvz, operands.ba, layer, operands.packing)
         or _raised(checks.check_pool, layer, pool, operands.state_order)
         or _raised(checks.check_conv_pool, layer, operands.conv_pool, pool.shape[0], columns)
-        or _raised(checks.check_outputs, operands.qkvz, layer, operands.output, operands.z_output)
+        or _outputs_refused(operands)
     )
+
+
+def _outputs_refused(operands: Operands) -> str | None:
+    from gdn_verify.kernels.triton.checks import check_outputs
+
+    return _raised(check_outputs, operands.qkvz, operands.layer, operands.output, operands.z_output)
 
 
 def _raised(check: Callable[..., object], *arguments: object) -> str | None:

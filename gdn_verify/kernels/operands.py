@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -49,6 +49,13 @@ class Operands:
         """`state_indices` as [N, S]."""
         indices = self.tables.state_indices
         return indices[:, None] if indices.ndim == 1 else indices
+
+    @property
+    def plain_tables(self) -> Tables:
+        """The tables of the plain rows: what a spec row has beside its first slot is left out."""
+        if self.tables.state_indices.ndim == 1 and self.tables.num_accepted_tokens is None:
+            return self.tables
+        return replace(self.tables, state_indices=self.first_slots, num_accepted_tokens=None, spec_rows=None)
 
     @property
     def wants_gradient(self) -> bool:

@@ -1,9 +1,10 @@
 """Which kinds of rows a launch has: as a fact the host knows (`LaunchPlan`), and row by row on the device (`classify`).
 
 What tells the kinds apart is how fast kernels find a row's state. A *decode* row is a plain row of one token that
-resumes in place. A *spec* row is a speculative one that resumes. All other rows with tokens are *prefill* here: longer
-ones, those without initial state, those that read one slot and write another. Rows without tokens are none of them.
-Slots are not looked at: a padded row that carries tokens counts as what it looks like.
+resumes in place. A *spec* row is a speculative one that resumes, and a *fresh spec* row one that does not: no engine
+makes such rows, and no kernel takes them. All other rows with tokens are *prefill* here: longer ones, those without
+initial state, those that read one slot and write another. Rows without tokens are none of them. Slots are not looked
+at: a padded row that carries tokens counts as what it looks like.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from gdn_verify.kernels.tables import Row
 
 @dataclass(frozen=True)
 class LaunchPlan:
-    """Whether a launch has decode, spec and prefill rows, and whether each of its rows has exactly one token.
+    """Which kinds of rows a launch has, and whether each of its rows has exactly one token.
 
     It decides which kernels are launched, so it must hold for every launch that a captured graph is replayed for: a
     kind may be claimed and not occur, but not occur without being claimed, and `one_token_each` must hold for all.
@@ -30,15 +31,17 @@ class LaunchPlan:
     spec: bool
     prefill: bool
     one_token_each: bool = False
+    fresh_spec: bool = False
 
 
 @dataclass(frozen=True)
 class Classes:
-    """The same, row by row: three disjoint bool [N] on the device of the tables."""
+    """The same, row by row: disjoint bool [N] on the device of the tables."""
 
     decode: Tensor
     spec: Tensor
     prefill: Tensor
+    fresh_spec: Tensor
 
 
 def plan_rows(rows: Iterable[Row], *, pad_to: int | None = None) -> LaunchPlan:
@@ -53,12 +56,13 @@ def plan_rows(rows: Iterable[Row], *, pad_to: int | None = None) -> LaunchPlan:
         spec="spec" in kinds,
         prefill="prefill" in kinds,
         one_token_each=pad_to is None and all(row.length == 1 for row in rows),
+        fresh_spec="fresh spec" in kinds,
     )
 
 
 def _kind(row: Row) -> str:
     if row.accepted is not None:
-        return "prefill" if row.fresh else "spec"
+        return "fresh spec" if row.fresh else "spec"
     in_place = row.read_slot in (None, row.slots[0])
     return "decode" if row.length == 1 and in_place and not row.fresh else "prefill"
 
@@ -73,8 +77,7 @@ def classify(tables: Tables) -> Classes:
     if tables.read_indices is not None:
         in_place = tables.read_indices == tables.state_indices.reshape(tables.rows, tables.width)[:, 0]
     decode = (length == 1) & resumed & in_place & ~spec
-    spec = spec & filled & resumed
-    return Classes(decode, spec, filled & ~decode & ~spec)
+    return Classes(decode, filled & spec & resumed, filled & ~decode & ~spec, filled & spec & ~resumed)
 
 
 def _speculative(tables: Tables, like: Tensor) -> Tensor:
@@ -86,6 +89,7 @@ def _speculative(tables: Tables, like: Tensor) -> Tensor:
 def read_plan(tables: Tables) -> LaunchPlan:
     """The plan of these tables, read back from their device: this waits for the device, and cannot be captured."""
     classes = classify(tables)
-    facts = [mask.any() for mask in (classes.decode, classes.spec, classes.prefill)]
+    facts = [mask.any() for mask in (classes.decode, classes.spec, classes.prefill, classes.fresh_spec)]
     facts.append((tables.query_start_loc.diff() == 1).all())
-    return LaunchPlan(*torch.stack(facts).tolist())
+    decode, spec, prefill, fresh_spec, one_token_each = torch.stack(facts).tolist()
+    return LaunchPlan(decode, spec, prefill, one_token_each, fresh_spec)

@@ -1,4 +1,5 @@
-"""Stand-ins for the fast kernels: what `fused_decode` and `fused_spec_decode` promise, done by the fallback.
+"""Stand-ins for the fast kernels: what `fused_decode`, `chunked_prefill` and `fused_spec_decode` promise, done by the
+fallback.
 
 What they promise to leave alone they leave alone: a dispatcher that counts on more than the promise shows in bits.
 All of them, and the standard path under test, compute `by_row`: a vectorised function's last bit may depend on where
@@ -7,6 +8,7 @@ in a tensor an element stands, and here bits are to tell which row was computed,
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -16,6 +18,7 @@ from torch import Tensor
 
 from gdn_verify.kernels import fallback
 from gdn_verify.kernels.fast import Kernels
+from gdn_verify.kernels.operands import Operands
 from gdn_verify.kernels.rows import Tables, legal_slots, live_rows
 from gdn_verify.kernels.stages import unpack
 
@@ -44,7 +47,7 @@ def by_row(*operands: Any, output: Tensor | None = None, z_output: Tensor | None
 
 @dataclass
 class Stubs:
-    """Both kernels. `calls` has the route of each call and the live rows in it, `keywords` what it was called with."""
+    """All kernels. `calls` has the route of each call and the live rows in it, `keywords` what it was called with."""
 
     calls: list[tuple[str, set[int]]] = field(default_factory=list)
     keywords: list[dict[str, Any]] = field(default_factory=list)
@@ -53,8 +56,13 @@ class Stubs:
     @property
     def kernels(self) -> Kernels:
         """What `fast.kernels` gives."""
-        refuses = (lambda operands: self.refusal.get("decode"), lambda operands: self.refusal.get("spec"))
-        return Kernels(self.decode, refuses[0], self.spec, refuses[1])
+
+        def refuses(name: str) -> Callable[[Operands], str | None]:
+            return lambda operands: self.refusal.get(name)
+
+        return Kernels(
+            self.decode, refuses("decode"), self.prefill, refuses("prefill"), self.spec, refuses("spec")
+        )  # fmt: skip
 
     def note(self, name: str, tables: Tables, tokens: int, slots: int, pad: int | None) -> None:
         """Remember which rows are live in this call."""
@@ -69,6 +77,15 @@ class Stubs:
         other = starts.diff() != 1
         passed = other & (legal_slots(slots, len(inputs[4]), options["pad_slot_id"]) >= 0)
         return self._run("decode", inputs, Tables(starts, torch.where(other, -1, slots)), passed, **options)
+
+    def prefill(self, *operands: Any, **options: Any) -> Tensor:
+        """Plain rows, by tables that say nothing else."""
+        *inputs, tables = operands
+        assert tables.num_accepted_tokens is None
+        assert tables.spec_rows is None
+        assert tables.state_indices.ndim == 1
+        self.keywords.append(options)
+        return self._run("prefill", inputs, tables, torch.zeros(tables.rows, dtype=torch.bool), **options)
 
     def spec(self, *operands: Any, **options: Any) -> Tensor:
         """Speculative rows only."""

@@ -86,13 +86,16 @@ def assert_same(actual: tuple[Tensor, ...], wanted: tuple[Tensor, ...]) -> None:
 
 def live_rows_by_route(launch: Launch) -> dict[str, set[int]]:
     """Which live row belongs to which route, from the rows' descriptions alone."""
-    starts, found = 0, {"decode": set(), "spec": set(), "standard": set()}
+    starts, found = 0, {"decode": set(), "spec": set(), "prefill": set(), "standard": set()}
     live = {row.start for row in launch.live}
     for number, row in enumerate(launch.rows):
         if row.length and starts in live:
             plain = row.accepted is None
             in_place = row.read_slot in (None, row.slots[0]) and not row.fresh
-            name = "decode" if plain and row.length == 1 and in_place else "standard" if plain or row.fresh else "spec"
+            if plain:
+                name = "decode" if row.length == 1 and in_place else "prefill"
+            else:
+                name = "standard" if row.fresh else "spec"
             found[name].add(number)
         starts += row.length
     return found
@@ -110,7 +113,7 @@ def test_any_launch_leaves_the_fallbacks_bits(stubs, launch):
 def test_every_live_row_reaches_its_one_route(stubs, launch):
     """No row is served twice or forgotten, and each by the kernel for its kind."""
     dispatched(launch, stubs)
-    served = {"decode": set(), "spec": set(), "standard": set()}
+    served = {"decode": set(), "spec": set(), "prefill": set(), "standard": set()}
     for name, rows in stubs.calls:
         assert not served[name]
         served[name] = rows
@@ -150,7 +153,7 @@ def test_the_callers_buffers_are_filled(stubs, launch, data):
 
 
 @relaxed
-@given(launch=launches(), refused=st.sets(st.sampled_from(["decode", "spec"]), min_size=1))
+@given(launch=launches(), refused=st.sets(st.sampled_from(["decode", "spec", "prefill"]), min_size=1))
 def test_rows_that_a_kernel_refuses_take_the_standard_path(stubs, launch, refused):
     """The other rows keep their kernel, and the bits are the same."""
     stubs.refusal = dict.fromkeys(refused, "not today")
@@ -170,8 +173,10 @@ def test_the_hosts_plan_is_the_tables_plan(launch):
 @given(launch=launches())
 def test_a_plan_that_claims_too_much_changes_nothing(stubs, launch):
     """A captured launch may be replayed without rows of a kind that it was captured for."""
-    everything = LaunchPlan(decode=True, spec=launch.tables.num_accepted_tokens is not None, prefill=True)
-    assert_same(dispatched(launch, stubs, plan=everything), expected(launch))
+    drafts = launch.tables.num_accepted_tokens is not None
+    for fresh_spec in {False, drafts}:
+        everything = LaunchPlan(decode=True, spec=drafts, prefill=True, fresh_spec=fresh_spec)
+        assert_same(dispatched(launch, stubs, plan=everything), expected(launch))
 
 
 ROWS = {
@@ -184,6 +189,7 @@ ROWS = {
     "fresh spec": Row(1, (10, 11), accepted=1, fresh=True),
     "empty": Row(0, (12,)),
     "padded": Row(1, (-1,)),
+    "padded prompt": Row(2, (-1,)),
 }
 
 
@@ -197,7 +203,7 @@ ROWS = {
         ("elsewhere", "prefill"),
         ("prompt", "prefill"),
         ("spec", "spec"),
-        ("fresh spec", "prefill"),
+        ("fresh spec", "fresh_spec"),
         ("empty", None),
     ],
 )
@@ -205,7 +211,7 @@ def test_the_kind_of_a_row(name, kind):
     """One row at a time, on the host and on the device."""
     masks = classify(build_tables([ROWS[name]]))
     plan = plan_rows([ROWS[name]])
-    for each in ("decode", "spec", "prefill"):
+    for each in ("decode", "spec", "prefill", "fresh_spec"):
         assert getattr(plan, each) == (each == kind)
         assert getattr(masks, each).tolist() == [each == kind]
 
@@ -237,10 +243,13 @@ def tiny(rows: list[Row], *, device: str = "cpu", pad_tokens: int = 0) -> Launch
         (["empty"], ["decode"]),
         (["spec"], ["spec"]),
         (["decode", "spec"], ["spec", "decode"]),
-        (["prompt"], ["standard"]),
-        (["prompt", "decode"], ["standard", "decode"]),
-        (["prompt", "spec"], ["standard", "spec"]),
-        (["decode", "fresh", "spec", "elsewhere"], ["standard", "spec", "decode"]),
+        (["prompt"], ["prefill"]),
+        (["fresh", "empty", "padded prompt"], ["prefill"]),
+        (["prompt", "decode"], ["prefill", "decode"]),
+        (["spec", "prompt"], ["prefill", "spec"]),
+        (["decode", "fresh", "spec", "elsewhere"], ["prefill", "spec", "decode"]),
+        (["fresh spec"], ["standard"]),
+        (["decode", "fresh spec", "prompt", "spec"], ["standard", "prefill", "spec", "decode"]),
     ],
 )
 def test_the_sub_launches_of_a_batch(stubs, names, routes):
@@ -272,7 +281,8 @@ class Blind:
 
     @property
     def kernels(self) -> fast.Kernels:
-        return fast.Kernels(self._kernel("decode"), lambda operands: None, self._kernel("spec"), lambda operands: None)
+        named = ((self._kernel(name), lambda operands: None) for name in ("decode", "prefill", "spec"))
+        return fast.Kernels(*(x for pair in named for x in pair))
 
 
 @pytest.fixture
@@ -284,17 +294,27 @@ def blind(monkeypatch: pytest.MonkeyPatch) -> Blind:
     return made
 
 
-PLANNED = [["decode", "decode"], ["decode", "empty"], ["spec"], ["decode", "spec", "empty"], []]
+PLANNED = [
+    ["decode", "decode"],
+    ["decode", "empty"],
+    ["spec"],
+    ["decode", "spec", "empty"],
+    [],
+    ["prompt", "fresh"],
+    ["decode", "prompt", "spec", "elsewhere", "empty"],
+]
 
 
 @pytest.mark.parametrize("names", PLANNED, ids=str)
 @pytest.mark.parametrize("packing", ["flat", "interleaved"])
-def test_a_planned_decode_or_spec_launch_never_waits_for_the_device(blind, names, packing):
+def test_a_planned_launch_never_waits_for_the_device(blind, names, packing):
     """No value of any tensor is asked for, so the launch can be captured."""
     rows = [ROWS[name] for name in names]
     launch = replace(tiny(rows, device="meta"), packing=packing)
     dispatched(launch, plan=plan_rows(rows))
-    assert blind.ran == [name for name in ("spec", "decode") if name in names] or (not rows and blind.ran == ["decode"])
+    kinds = {"decode": "decode", "spec": "spec", "prompt": "prefill"}
+    wanted = {kinds[name] for name in names if name in kinds} or {"decode"}
+    assert blind.ran == [name for name in ("prefill", "spec", "decode") if name in wanted]
 
 
 @pytest.mark.parametrize("options", [{"plan": None}, {"validate": True}], ids=str)
@@ -345,11 +365,12 @@ def test_a_forced_kernel_that_cannot_run_here_is_an_error(kernel):
 
 def test_a_forced_kernel_that_refuses_is_an_error_before_anything_is_written(stubs):
     """Also where other rows of the launch could be served."""
-    stubs.refusal = {"spec": "no drafts on a Sunday"}
     launch = tiny([ROWS["prompt"], ROWS["decode"], ROWS["spec"]])
-    with pytest.raises(ValueError, match="no drafts on a Sunday"):
-        dispatched(launch, stubs, kernel="fused")
-    assert not stubs.calls
+    for kind in ("spec", "prefill", "decode"):
+        stubs.refusal = {kind: "none of these on a Sunday"}
+        with pytest.raises(ValueError, match="none of these on a Sunday"):
+            dispatched(launch, stubs, kernel="fused")
+        assert not stubs.calls
 
 
 def test_an_unknown_kernel_is_refused():

@@ -65,20 +65,28 @@ def assert_near(actual: tuple[Tensor, ...], launch: Launch) -> None:
     assert_rounded(actual[3], wide(pool), "pool", floor=1.0)
 
 
+PREFILL = ["gdn_conv_prefill_kernel", "gdn_intra_kernel", "gdn_scan_kernel", "gdn_gated_norm_kernel"]
+
+
 @pytest.mark.parametrize("kernel", ["auto", "fused"])
 @pytest.mark.parametrize(
     ("names", "kernels"),
     [
         (["decode", "empty", "padded", "in place"], ["gdn_decode_kernel"]),
-        (["prompt", "decode", "fresh", "elsewhere"], ["gdn_decode_kernel"]),
+        (["prompt", "decode", "fresh", "elsewhere"], [*PREFILL, "gdn_decode_kernel"]),
         (["spec", "empty", "padded"], ["gdn_spec_kernel", "gdn_decode_kernel"]),
         (["empty", "spec"], ["gdn_spec_kernel"]),
-        (["decode", "prompt", "spec", "fresh", "in place", "fresh spec"], ["gdn_spec_kernel", "gdn_decode_kernel"]),
-        (["prompt", "fresh"], []),
+        (
+            ["decode", "prompt", "spec", "fresh", "in place", "elsewhere"],
+            [*PREFILL, "gdn_spec_kernel", "gdn_decode_kernel"],
+        ),
+        (["fresh spec", "prompt", "spec"], [*PREFILL, "gdn_spec_kernel"]),
+        (["prompt", "fresh", "padded prompt"], PREFILL),
+        (["fresh spec"], []),
     ],
 )
 def test_a_kind_of_rows_is_one_launch(process, names, kernels, kernel):
-    """One kernel for all rows of a kind, wherever they stand, none for prefill rows, and the fallback's results."""
+    """The same launches for all rows of a kind, wherever they stand, and the fallback's results."""
     ran, left = process.submit(interpreted, names, kernel).result(timeout=120)
     assert ran == kernels
     assert_near(left, launch_of(names))
@@ -87,11 +95,14 @@ def test_a_kind_of_rows_is_one_launch(process, names, kernels, kernel):
 PAIR = ["gdn_conv_update_kernel", "gdn_decode_kernel"]
 
 
-@pytest.mark.parametrize("names", [["decode", "empty", "padded"], ["prompt", "padded", "decode", "fresh"]])
-def test_decode_in_two_launches(process, names):
-    """The pair of kernels for decode rows, the norm after them, and the fallback's results."""
+@pytest.mark.parametrize(
+    ("names", "kernels"),
+    [(["decode", "empty", "padded"], PAIR), (["prompt", "padded", "decode", "fresh"], [*PREFILL, *PAIR])],
+)
+def test_decode_in_two_launches(process, names, kernels):
+    """The pair of kernels for decode rows, the norm after them, prefill as ever, and the fallback's results."""
     ran, left = process.submit(interpreted, names, "two-launch").result(timeout=120)
-    assert ran == PAIR
+    assert ran == kernels
     assert_near(left, launch_of(names))
 
 
@@ -107,17 +118,18 @@ def test_the_interpreter_makes_the_kernels_available(process):
     assert fast.kernels_missing("cpu") is not None
 
 
-def test_what_the_kernels_do_not_take_goes_the_standard_way(process):
+@pytest.mark.parametrize("name", ["decode", "prompt"])
+def test_what_the_kernels_do_not_take_goes_the_standard_way(process, name):
     """Columns of a projection that are not adjacent: refused with the kernel's reason, computed all the same."""
-    ran, left, reason = process.submit(refused).result(timeout=120)
+    ran, left, reason = process.submit(refused, name).result(timeout=120)
     assert not ran
-    assert_near(left, launch_of(["decode"]))
+    assert_near(left, launch_of([name]))
     assert "ba has stride" in reason
 
 
-def refused() -> tuple[list[str], tuple[Tensor, ...], str]:
+def refused(name: str) -> tuple[list[str], tuple[Tensor, ...], str]:
     """In the interpreter's process: the same launch without and with a kernel forced."""
-    launch = launch_of(["decode"])
+    launch = launch_of([name])
     launch.ba = torch.stack([launch.ba, launch.ba], dim=2)[..., 0]
     with interpreter.launches() as ran:
         left = dispatched(launch)

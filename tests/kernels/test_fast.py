@@ -40,8 +40,9 @@ def with_table(name: str) -> Any:
 
 
 DECODE = [Row(1, (3,)), Row(1, (4,))]
+PREFILL = [Row(3, (3,), fresh=True), Row(1, (4,), read_slot=5)]
 SPEC = [Row(2, (3, 4), accepted=1), Row(1, (5, 6), accepted=2)]
-BOTH = [
+ALL = [
     {"qkvz": apart},
     {"ba": apart},
     {"pool": apart},
@@ -54,7 +55,7 @@ BOTH = [
 ]
 
 
-@pytest.mark.parametrize("change", BOTH, ids=lambda change: next(iter(change)))
+@pytest.mark.parametrize("change", ALL, ids=lambda change: next(iter(change)))
 def test_the_decode_kernels_refusals(change):
     """Layouts and shapes that `fused_decode` does not take."""
     from gdn_verify.kernels.triton.decode import fused_decode
@@ -72,7 +73,7 @@ def test_the_decode_kernels_refusals(change):
 @pytest.mark.parametrize(
     "change",
     [
-        *BOTH,
+        *ALL,
         {"tables": with_table("num_accepted_tokens")},
         {"conv_pool": lambda pool: pool[:, :, :3]},
         {"tables": lambda tables: replace(tables, state_indices=tables.state_indices.repeat(1, 5))},
@@ -93,10 +94,35 @@ def test_the_spec_kernels_refusals(change):
         )  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        *ALL,
+        {"tables": with_table("has_initial_state")},
+        {"tables": lambda tables: replace(tables, has_initial_state=tables.has_initial_state.int())},
+        {"conv_pool": lambda pool: pool[1:]},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_the_prefill_kernels_refusals(change):
+    """Layouts and shapes that `chunked_prefill` does not take."""
+    from gdn_verify.kernels.triton.prefill import chunked_prefill
+
+    made = operands(PREFILL, **change)
+    reason = fast.prefill_refuses(made)
+    assert reason is not None
+    with pytest.raises(ValueError, match=re.escape(reason)):
+        chunked_prefill(*made.inputs, made.tables, output=made.output, z_output=made.z_output, **made.options)
+
+
 def test_ordinary_operands_are_not_refused():
     """The operands that the others are changes of; slot tables may have any strides."""
     assert fast.decode_refuses(operands(DECODE)) is None
     assert fast.decode_refuses(operands(DECODE, tables=with_table("state_indices"))) is None
+    for name in ("state_indices", "read_indices"):
+        assert fast.prefill_refuses(operands(PREFILL, tables=with_table(name))) is None
+    assert fast.prefill_refuses(operands(PREFILL)) is None
+    assert fast.prefill_refuses(operands([*PREFILL, *SPEC], tables=with_table("num_accepted_tokens"))) is None
     assert fast.spec_refuses(operands(SPEC)) is None
     assert fast.spec_refuses(operands(SPEC, tables=with_table("state_indices"))) is None
 
