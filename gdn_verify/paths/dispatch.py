@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from gdn_verify.cases.case import Batch, Case
-from gdn_verify.cases.contract import Capabilities, DType, Group, Span, Stage
+from gdn_verify.cases.contract import Capabilities, DType, DTypes, Group, Span, Stage
 from gdn_verify.oracles.noise import Rounding
-from gdn_verify.oracles.rounding import sequential_float32
+from gdn_verify.oracles.rounding import (
+    CONV,
+    GATES,
+    NORM,
+    chunked_float32,
+    chunked_tensor_core,
+    sequential_float32,
+)
+from gdn_verify.oracles.sites import Site
 from gdn_verify.paths.base import Launch, Missing, Outputs, Path
 from gdn_verify.paths.fallback import Fallback, layer, tables
 from gdn_verify.paths.fused import FusedDecode, packing
@@ -16,20 +25,24 @@ from gdn_verify.paths.fused import FusedDecode, packing
 if TYPE_CHECKING:
     from gdn_verify.kernels.plan import LaunchPlan
 
-KERNELS = {Group.DECODE: "gdn_decode_kernel", Group.SPEC: "gdn_spec_kernel"}
-"""The kernel that serves a live row of this group, on every host but the cpu."""
+KERNELS = {
+    Group.DECODE: ("gdn_decode_kernel",),
+    Group.PREFILL: ("gdn_conv_prefill_kernel", "gdn_intra_kernel", "gdn_scan_kernel", "gdn_gated_norm_kernel"),
+    Group.SPEC: ("gdn_spec_kernel",),
+}
+"""The kernels that serve a live row of this group, on every host but the cpu."""
 
 
 class Dispatch(Path):
     """`gdn_verify.kernels.dispatch` over the whole layer core, given the plan that a host would know.
 
-    On the cpu everything takes the standard path. Elsewhere a launch with live decode or spec rows must run their
-    kernels; prefill rows launch none, so what is attested differs from launch to launch.
+    On the cpu everything takes the standard path. Elsewhere a launch must run the kernels of its live rows, so what
+    is attested differs from launch to launch.
     """
 
     name = "dispatch"
     hosts = ("cpu", "interpreter", "cuda", "rocm")
-    kernels = tuple(KERNELS.values())
+    kernels = tuple(name for names in KERNELS.values() for name in names)
     capabilities = Capabilities(
         span=Span(Stage.UNPACK, Stage.NORM), separate_slots=True, beta_scales=frozenset({1.0, 2.0})
     )
@@ -50,7 +63,7 @@ class Dispatch(Path):
 
         live = {row.group for _, row in launch.batch.live_rows()}
         # The runner asks for these after each launch.
-        self.kernels = tuple(KERNELS[group] for group in KERNELS if group in live)
+        self.kernels = tuple(name for group in KERNELS if group in live for name in KERNELS[group])
         out, _ = gated_delta_net_packed(
             launch["qkvz"], launch["ba"], layer(launch), launch["conv_pool"], launch["ssm_pool"], tables(launch),
             packing=packing(launch), state_order=launch.presentation.state_order.value, output=launch["out"],
@@ -59,11 +72,35 @@ class Dispatch(Path):
         return Outputs(o=out)
 
     def rounding(self, case: Case, host: str) -> Rounding:
-        standard = host == "cpu" or any(
-            row.group not in KERNELS for batch in case.batches for _, row in batch.live_rows()
-        )
-        between = None if standard else DType.F32
-        return sequential_float32(case.dtypes, conv_out=between, o=between)
+        groups = {row.group for batch in case.batches for _, row in batch.live_rows()}
+        if host == "cpu":
+            return sequential_float32(case.dtypes)
+        if Group.PREFILL in groups:
+            return prefill_rounding(case.dtypes, every_token=Group.SPEC in groups)
+        return sequential_float32(case.dtypes, conv_out=DType.F32, o=DType.F32)
+
+
+def prefill_rounding(dtypes: DTypes, *, every_token: bool) -> Rounding:
+    """What the chunk kernels round, and all the more what decode kernels do not, in a case with prefill rows.
+
+    This stands in for a declaration of these kernels' own. Where states of `every_token` are asked for (spec rows),
+    which the chunked oracle does not have, the sequential one rounds the operands that they round: to the activations'
+    type, and u with float16's underflow, since what is folded before the state is known is float16.
+    """
+    wide = dtypes.activation is DType.F32
+    operands: dict[Site, tuple[DType, float]] = {}
+    if not every_token:
+        delta = chunked_float32(dtypes) if wide else chunked_tensor_core(dtypes)
+    else:
+        delta = sequential_float32(dtypes)
+        if not wide:
+            operands = dict.fromkeys((Site.QK_NORM, Site.SNAPSHOT), (dtypes.activation, 1.0))
+            operands[Site.U] = DType.F16, dtypes.activation.unit_roundoff / DType.F16.unit_roundoff
+    around = {**CONV, **GATES, **NORM, **operands}
+    around |= dict.fromkeys((Site.CONV_OUT, Site.NORM_OUT), (dtypes.activation, 1.0))
+    rest = {site: (dtype, factor) for site, dtype, factor in delta.sites if site not in around}
+    rows = tuple((site, dtype, float(factor)) for site, (dtype, factor) in (rest | around).items())
+    return replace(delta, sites=rows)
 
 
 def plan(batch: Batch) -> LaunchPlan:

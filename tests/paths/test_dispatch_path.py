@@ -36,13 +36,17 @@ class Quiet(Host):
         yield [*self.launched]
 
 
+PREFILL = {"gdn_conv_prefill_kernel", "gdn_intra_kernel", "gdn_scan_kernel", "gdn_gated_norm_kernel"}
+
+
 @pytest.mark.parametrize(
     ("rows", "needed"),
     [
         ((DECODE, EMPTY), {"gdn_decode_kernel"}),
         ((SPEC, PADDED), {"gdn_spec_kernel"}),
-        ((SPEC, PROMPT, DECODE), {"gdn_decode_kernel", "gdn_spec_kernel"}),
-        ((PROMPT, ELSEWHERE), set()),
+        ((SPEC, PROMPT, DECODE), {"gdn_decode_kernel", "gdn_spec_kernel", *PREFILL}),
+        ((PROMPT, ELSEWHERE), PREFILL),
+        ((EMPTY, PADDED), set()),
     ],
 )
 def test_live_rows_decide_what_is_attested(rows, needed):
