@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
 from gdn_verify.cases.case import Batch, Case, Row
-from gdn_verify.cases.contract import DTypes, Geometry
+from gdn_verify.cases.contract import DType, DTypes, Geometry
 from gdn_verify.cases.presentation import Presentation
 from gdn_verify.cases.values import Betas, Fill, Gates, States, Taps, Values, Vectors
 from gdn_verify.hosts import Host
 from gdn_verify.kernels.plan import plan_rows
 from gdn_verify.kernels.tables import Row as KernelRow
+from gdn_verify.oracles.compose import Algorithm
+from gdn_verify.oracles.sites import Site
 from gdn_verify.paths.dispatch import Dispatch, plan
 from gdn_verify.runner import run_case
 
@@ -61,6 +63,26 @@ def test_live_rows_decide_what_is_attested(rows, needed):
 
     assert attested(needed)
     assert not any(attested(needed - {kernel}) for kernel in needed)
+
+
+@pytest.mark.parametrize(
+    ("host", "rows", "algorithm"),
+    [
+        ("interpreter", (DECODE, PROMPT), Algorithm.CHUNKED),
+        ("interpreter", (SPEC, DECODE, PROMPT), Algorithm.SEQUENTIAL),  # states after each token are asked for
+        ("interpreter", (SPEC, DECODE), Algorithm.SEQUENTIAL),
+        ("cpu", (DECODE, PROMPT), Algorithm.SEQUENTIAL),
+    ],
+)
+@pytest.mark.parametrize("dtypes", [DTypes(), replace(DTypes(), activation=DType.F32)], ids=["narrow", "wide"])
+def test_prefill_rows_are_said_to_round_in_chunks(host, rows, algorithm, dtypes):
+    """Where kernels serve them; and conv, gates and norm round whatever the algorithm is."""
+    case = Case(Geometry(H=1, HV=2, K=4, V=4, num_spec=1), dtypes, 7, (Batch(rows),), NORMAL)
+    rounding = Dispatch().rounding(case, host)
+    assert rounding.algorithm is algorithm
+    sites = [site for site, _, _ in rounding.sites]
+    assert len(sites) == len(set(sites))
+    assert {Site.CONV_SUM, Site.CONV_OUT, Site.GATE, Site.NORM_SUM, Site.NORM_OUT} <= set(sites)
 
 
 @pytest.mark.parametrize(

@@ -174,6 +174,7 @@ OPTIONS = {
     "untouched pads": replace(PLAIN, tail=3, zero_pads=False),
     "int64, padding by an id, elsewhere": replace(PLAIN, index=torch.int64, pad_slot_id=5, reads=True),
     "sixteen taps, bias": replace(PLAIN, W=16, bias=True, known=False),
+    "wide heads": replace(PLAIN, K=200, V=256, packing="interleaved"),
     "heads of one": replace(PLAIN, K=1, V=1, ratio=4),
     "two taps, given scale, beta to 2": replace(PLAIN, W=2, scale=0.5, beta_scale=2.0, activation=None),
 }
