@@ -30,6 +30,7 @@ import numpy as np
 
 from ._checks import noise_source
 from ._compiled import helper, kernel, run_tasks
+from ._folded import folded_chunk
 from ._matrices import (
     copied,
     cumulative,
@@ -61,12 +62,13 @@ def delta_rule_chunked(
     sites: np.ndarray | None = None,
     seed: int = 0,
     runs: int = 1,
+    folded: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Outputs and final states of the delta rule, computed `chunk` tokens at a time.
 
     Arguments and results are those of `sequential.delta_rule`, except that states inside a row are not
     offered. Without sites both agree up to float64 rounding; with sites this one rounds where a
-    chunk kernel rounds. Raises ValueError likewise.
+    chunk kernel rounds, with `folded` one that brackets its products as `_folded` does. Raises ValueError likewise.
     """
     if chunk < 1:
         raise ValueError(f"chunk is {chunk}, expected at least 1")
@@ -75,14 +77,14 @@ def delta_rule_chunked(
     (tokens, heads, V), K, rows = v.shape[1:], q.shape[-1], len(starts) - 1
     o, h = np.zeros((runs, tokens, heads, V)), np.zeros((runs, rows, heads, V, K))
     tasks, work = runs * rows * heads, runs * tokens * heads * (3 * K * V + 3 * chunk * (K + V))
-    run_tasks(_row, tasks, work, q, k, v, g, beta, state, starts, int(chunk), sites, seed, o, h)
+    run_tasks(_row, tasks, work, q, k, v, g, beta, state, starts, int(chunk), bool(folded), sites, seed, o, h)
     return o, h
 
 
 @kernel
 def _row(
     first: Any, last: Any, q: Any, k: Any, v: Any, g: Any, beta: Any, state: Any, starts: Any, chunk: Any,
-    sites: Any, seed: Any, o: Any, h: Any,
+    folded: Any, sites: Any, seed: Any, o: Any, h: Any,
 ) -> None:  # fmt: skip
     """One task: one value head of one row of one run."""
     rows, heads, key_heads = len(starts) - 1, v.shape[2], q.shape[2]
@@ -99,11 +101,14 @@ def _row(
         current = transposed(before)
         for t in range(starts[row], starts[row + 1], chunk):
             end = min(t + chunk, starts[row + 1])
-            o[run, t:end, head] = _chunk(
-                copied(q[in_q, t:end, key_head]), copied(k[in_k, t:end, key_head]),
-                copied(v[in_v, t:end, head]), g[in_g, t:end, head], beta[in_beta, t:end, head],
-                current, noise,
+            q_t, k_t, v_t = (
+                copied(q[in_q, t:end, key_head]), copied(k[in_k, t:end, key_head]), copied(v[in_v, t:end, head])
             )  # fmt: skip
+            g_t, beta_t = g[in_g, t:end, head], beta[in_beta, t:end, head]
+            if folded:
+                o[run, t:end, head] = folded_chunk(q_t, k_t, v_t, g_t, beta_t, current, noise)
+            else:
+                o[run, t:end, head] = _chunk(q_t, k_t, v_t, g_t, beta_t, current, noise)
         round_all(current, noise, Site.STORE)
         h[run, row, head] = current.T
 
