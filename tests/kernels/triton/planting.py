@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from itertools import count
@@ -14,6 +14,8 @@ from tempfile import TemporaryDirectory
 from unittest.mock import patch
 
 PACKAGE = "gdn_verify.kernels.triton"
+PREFILL = (("chunk", "chunk_delta"), ("conv_prefill", "conv_prefill"))
+"""Modules and the functions in them that launch prefill kernels."""
 _COPIES = count()
 """Numbers for the copies: a module of one name is imported once."""
 
@@ -47,3 +49,13 @@ class Edit:
         times = text.count(self.right)
         assert times == 1, f"{self.file} has {self.right!r} {times} times; plant the defect anew"
         file.write_text(text.replace(self.right, self.wrong))
+
+
+@contextmanager
+def planted(edit: Edit) -> Iterator[None]:
+    """Whoever launches prefill kernels from now on launches those of a copy."""
+    with edit.copy() as package, ExitStack() as stack:
+        for module, function in PREFILL:
+            other = getattr(import_module(f"{package}.{module}"), function)
+            stack.enter_context(patch.object(import_module(f"{PACKAGE}.{module}"), function, other))
+        yield

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from importlib import import_module
-from unittest.mock import patch
 
 import pytest
 
@@ -18,12 +14,11 @@ from gdn_verify.paths import find
 from gdn_verify.runner import run_case
 from gdn_verify.verdict import Check, Finding
 
-from .planting import PACKAGE, Edit
+from .planting import Edit, planted
 
 pytest.importorskip("triton")
 SIZE = replace(PREFILL_SMALL, max_row_tokens=70, max_tokens=140, max_value_heads=4, max_dim=32, rare_row_tokens=0)
 CASES = 12
-LAUNCHERS = (("chunk", "chunk_delta"), ("conv_prefill", "conv_prefill"))
 
 
 @dataclass(frozen=True)
@@ -32,16 +27,6 @@ class Defect(Edit):
 
     path: str = "chunk-delta"
     by: Check = Check.VALUES
-
-
-@contextmanager
-def planted(defect: Defect) -> Iterator[None]:
-    """The paths launch the kernels of a copy."""
-    with defect.copy() as package, ExitStack() as stack:
-        for module, function in LAUNCHERS:
-            other = getattr(import_module(f"{package}.{module}"), function)
-            stack.enter_context(patch.object(import_module(f"{PACKAGE}.{module}"), function, other))
-        yield
 
 
 def hunted(defect: Defect) -> Finding | None:
