@@ -71,8 +71,8 @@ class ChunkDelta(Fused):
     def load(self, host: str) -> str:
         from gdn_verify.kernels.triton.target import current_target
 
+        self._shape(16, True, host)  # raises TypeError for a field that does not exist
         self._chip = current_target()
-        self._shape(16, exact=True)  # raises TypeError for a field that does not exist
         return super().load(host)
 
     def run(self, launch: Launch) -> Outputs:
