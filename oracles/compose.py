@@ -22,6 +22,7 @@ class Algorithm(StrEnum):
 
     SEQUENTIAL = "sequential"
     CHUNKED = "chunked"
+    FOLDED = "folded"
 
 
 @dataclass(frozen=True)
@@ -140,8 +141,11 @@ def _delta(problem: Problem, known: Results, draw: Draw) -> Results:
     assert problem.state is not None
     state = known.get("state", problem.state[None])
     inputs = (known["q_hat"], known["k_hat"], v, known["g"], known["beta"], state)
-    if draw.algorithm is Algorithm.CHUNKED:
-        o, h = chunked.delta_rule_chunked(*inputs, problem.query_start_loc, chunk=draw.chunk, **_noise(draw))
+    if draw.algorithm is not Algorithm.SEQUENTIAL:
+        folded = draw.algorithm is Algorithm.FOLDED
+        o, h = chunked.delta_rule_chunked(
+            *inputs, problem.query_start_loc, chunk=draw.chunk, folded=folded, **_noise(draw)
+        )
     else:
         every = problem.every_token
         o, h = sequential.delta_rule(*inputs, problem.query_start_loc, every_token=every, **_noise(draw))

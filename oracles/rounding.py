@@ -151,3 +151,60 @@ def chunked_tensor_core(
         narrow[Site.INVERSE_DOT] = (F32, TF32)
     sites = {**QK_NORM, **CHUNKED, **narrow}
     return declare(sites, dtypes, store=store, algorithm=Algorithm.CHUNKED, chunk=chunk)
+
+
+FOLDED: _Sites = {
+    Site.DECAY_EXPONENT: (F32, 2),  # a difference of float64 sums, cut to float32, and its scaling for exp2
+    Site.GATE_EXP: (F32, 2),
+    Site.KK_DOT: (F32, 1),
+    Site.KK: (F32, 2),
+    Site.INVERSE_DOT: (F32, 1),
+    Site.FOLDED_X: (F32, 1),
+    Site.FOLDED_TAIL: (F32, 2),
+    Site.FOLDED_W_DOT: (F32, 1),
+    Site.QK_DOT: (F32, 1),
+    Site.QK: (F32, 1),
+    Site.FOLDED_B_DOT: (F32, 1),
+    Site.KH_DOT: (F32, 1),
+    Site.KH: (F32, 4),  # rsqrt 2, its product with e^G, and that with k hᵀ
+    Site.QH_DOT: (F32, 1),
+    Site.QH: (F32, 5),  # the scale too
+    Site.FRESH: (F32, 1),
+    Site.FRESH_O_DOT: (F32, 1),
+    Site.STATE_DECAY: (F32, 1),
+    Site.FRESH_H_DOT: (F32, 1),
+}
+
+
+def folded_chunks(
+    dtypes: DTypes,
+    *,
+    chunk: int,
+    exact: bool = False,
+    serial: int = 1,
+    truncates: bool = False,
+    store: DType | None = None,
+) -> Rounding:
+    """A chunked kernel that folds each chunk before it knows the state, and sums its gates in float64.
+
+    Until then operands are float16, whatever the activations' type: they are at most the scale of q or 2 in size. What
+    is handed on, the state's snapshot and v' are rounded to the activations' type; k and q, of that type already, are
+    multiplied with the state as they are given. `exact`: operands in float32 throughout, and nothing is cut to TF32;
+    `serial` of them are summed one after the other in products over K (see `sequential_float32`).
+    `truncates`: sums of narrow operands are cut to float32, and not rounded, as tensor cores do.
+    """
+    narrow: _Sites = {Site.OUT: (dtypes.activation, 1), Site.STORE: (store or dtypes.state, 1)}
+    if exact:
+        over_keys = (Site.KK_DOT, Site.QK_DOT, Site.KH_DOT, Site.QH_DOT)
+        narrow |= dict.fromkeys(over_keys, (F32, sqrt(serial)))
+    else:
+        sums = (site for site in FOLDED if site.name.endswith("_DOT"))
+        narrow |= dict.fromkeys(sums, (F32, 2 if truncates else 1))
+        folded = (
+            Site.OPERAND_Q, Site.OPERAND_K, Site.INVERSE_OPERAND, Site.FOLDED_X, Site.FOLDED_TAIL, Site.QK,
+        )  # fmt: skip
+        narrow |= dict.fromkeys(folded, (DType.F16, 1))
+        handed = (Site.HANDED_W, Site.HANDED_B, Site.H_SNAPSHOT, Site.FRESH)
+        narrow |= dict.fromkeys(handed, (dtypes.activation, 1))
+    sites = {**QK_NORM, **FOLDED, **narrow}
+    return declare(sites, dtypes, store=store, algorithm=Algorithm.FOLDED, chunk=chunk)

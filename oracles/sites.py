@@ -135,6 +135,41 @@ class Site(IntEnum):
     NORM_OUT = auto()
     """Output, stored in the activation type."""
 
+    # delta rule, in chunks that are folded before the state is known (`_folded`); last, as a draw depends on the
+    # number of its site. Shared with the other form: CUMGATE, DECAY_EXPONENT, GATE_EXP, KK_DOT, KK, INVERSE_DOT,
+    # QK_DOT, QK, H_SNAPSHOT, QH_DOT, STATE_DECAY, OUT and STORE.
+    OPERAND_Q = auto()
+    """q̂ as an operand of q̂ k̂ᵀ; with the state it is multiplied as it is given."""
+    OPERAND_K = auto()
+    """k̂ as an operand of k̂ k̂ᵀ, of q̂ k̂ᵀ and of W; with the state it is multiplied as it is given."""
+    INVERSE_OPERAND = auto()
+    """Operands of the products that double the inverse's blocks: X₂₂, X₁₁ (not their unit diagonals), A₂₁ and
+    X₂₂ A₂₁."""
+    FOLDED_X = auto()
+    """X = T diag(β) as an operand of B."""
+    FOLDED_TAIL = auto()
+    """diag(e^{G_last-G}) X, the operand of W."""
+    FOLDED_W_DOT = auto()
+    """Accumulation of W = (diag(e^{G_last-G}) X)ᵀ k̂."""
+    HANDED_W = auto()
+    """W, in the type it is handed on in."""
+    FOLDED_B_DOT = auto()
+    """Accumulation of B = (masked q̂ k̂ᵀ) X."""
+    HANDED_B = auto()
+    """B, in the type it is handed on in."""
+    KH_DOT = auto()
+    """Accumulation of k̂ hᵀ."""
+    KH = auto()
+    """e^G k̂ hᵀ: the product of k hᵀ with a token's factor, and that factor, 1 / ‖k‖ in it."""
+    QH = auto()
+    """e^G q̂ hᵀ likewise, with the scale in its factor."""
+    FRESH = auto()
+    """v' = v - e^G k̂ hᵀ as an operand; where e^G k̂ hᵀ is 0 it is a copy of v."""
+    FRESH_O_DOT = auto()
+    """Accumulation of B v' upon e^G q̂ hᵀ."""
+    FRESH_H_DOT = auto()
+    """Accumulation of Wᵀ v' upon e^{G_last} h."""
+
 
 def quiet_sites() -> np.ndarray:
     """A `sites` array, float64 [len(Site), 2] of (u, eta), that perturbs nothing."""

@@ -31,6 +31,8 @@ HOSTS = {
     "transformers-chunk": "cpu",
     "fla-recurrent": "interpreter",
     "fla-chunk": "interpreter",
+    "chunk-delta": "interpreter",
+    "chunk-delta-exact": "interpreter",
 }
 OPAQUE = "fake-opaque-bf16"
 
@@ -82,6 +84,7 @@ def test_all_planted_defects_are_known_by_name() -> None:
         ("transformers-recurrent", "beta_times_0_999"),
         ("transformers-chunk", "state_ignored_on_second_chunk"),
         ("fla-recurrent", "dropped_decay"),
+        ("chunk-delta", "state_ignored_on_second_chunk"),
     ],
 )
 def test_a_planted_defect_is_caught(hunter: Hunter, path: str, defect: str) -> None:

@@ -54,6 +54,15 @@ def powers(found: Alternatives, expected: Mapping[str, Expected], observed: Iter
     return {wrong: _distance(made, expected, names) for wrong, made in found.wrong.items()}
 
 
+def of_a_case(launches: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    """What a case can tell: per wrong oracle, the largest power of its launches.
+
+    They share recipe and options, so that three launches with a scale of 0 are one case that proves nothing, not three.
+    """
+    each = list(launches)
+    return {name: max(found[name] for found in each) for name in each[0]}
+
+
 def _distance(made: Mapping[str, Array], expected: Mapping[str, Expected], names: tuple[str, ...]) -> float:
     ratios = [expected[name].ratios(made[name]).max(initial=0.0) for name in names if name in made]
     return float(max(ratios, default=0.0))

@@ -106,6 +106,13 @@ class Path(ABC):
     def rounding(self, case: Case, host: str) -> Rounding:
         """Which intermediates are rounded to which type for this case on this host."""
 
+    def configured(self, settings: Mapping[str, int]) -> Path | None:
+        """A copy that runs in another configuration than it would choose, or None where there is no choice.
+
+        It is listed nowhere, and found by name: `path:field=value/field=value`.
+        """
+        return None
+
     def refuses(self, case: Case, presentation: Presentation) -> str | None:
         """A reason beyond `capabilities` not to take this case so fed, or None."""
         return None

@@ -32,7 +32,7 @@ from gdn_verify.hosts import HOSTS, Host
 from gdn_verify.hosts.worker import Worker
 from gdn_verify.oracles.noise import Rounding
 from gdn_verify.paths.base import Missing, Path
-from gdn_verify.paths.registry import GROUP, registered
+from gdn_verify.paths.registry import GROUP, UnknownPathError, find
 
 HEAVY = ("torch", "triton")
 """What a path must not import before `load`: listing paths, and a user's own tests, would pay for it."""
@@ -167,7 +167,7 @@ def answer(host: Host, pipe: Connection) -> None:
     module, name = pipe.recv()
     importlib.import_module(module)
     alone = _heavy_modules()
-    path = registered().get(name)
+    path = _by_name(name)
     together = _heavy_modules()
     if path is None:
         pipe.send(None)
@@ -175,6 +175,13 @@ def answer(host: Host, pipe: Connection) -> None:
     for there in path.hosts:
         path.missing(there)
     pipe.send((*alone, *(package for package in _heavy_modules() if package not in together)))
+
+
+def _by_name(name: str) -> Path | None:
+    try:
+        return find(name)
+    except UnknownPathError:
+        return None
 
 
 def _heavy_modules() -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from functools import cache
 from importlib.metadata import entry_points
@@ -9,6 +10,7 @@ from importlib.metadata import entry_points
 from gdn_verify.paths.base import Path
 
 GROUP = "gdn_verify.paths"
+CONFIGURED = re.compile(r"([^:]+):(\w+=\d+(?:/\w+=\d+)*)")
 
 
 class UnknownPathError(LookupError):
@@ -20,9 +22,9 @@ class BrokenPluginError(ImportError):
 
 
 def _own() -> Iterable[Path]:
-    from gdn_verify.paths import dispatch, fallback, fla, fused, transformers
+    from gdn_verify.paths import chunk, dispatch, fallback, fla, fused, transformers
 
-    return (*fallback.paths(), *fused.paths(), *dispatch.paths(), *transformers.paths(), *fla.paths())
+    return (*fallback.paths(), *fused.paths(), *chunk.paths(), *dispatch.paths(), *transformers.paths(), *fla.paths())
 
 
 @cache
@@ -48,8 +50,20 @@ def _theirs() -> Iterator[Path]:
 
 
 def find(name: str) -> Path:
-    """The path called `name`; raises UnknownPathError."""
+    """The path called `name`, or another configuration of one (`Path.configured`); raises UnknownPathError."""
     known = registered()
-    if name not in known:
+    path = known.get(name) or _configured(name)
+    if path is None:
         raise UnknownPathError(f"no path is called {name!r}; known are {', '.join(known)}")
-    return known[name]
+    return path
+
+
+@cache
+def _configured(name: str) -> Path | None:
+    if (parts := CONFIGURED.fullmatch(name)) is None or (path := registered().get(parts[1])) is None:
+        return None
+    pairs = (pair.partition("=") for pair in parts[2].split("/"))
+    other = path.configured({field: int(value) for field, _, value in pairs})
+    if other is not None:
+        other.name = name
+    return other

@@ -9,7 +9,7 @@ from typing import Any
 
 from gdn_verify.cases.contract import Kind
 from gdn_verify.checks.bias import Bias
-from gdn_verify.checks.power import VACUOUS, Power
+from gdn_verify.checks.power import VACUOUS, Power, of_a_case
 from gdn_verify.runner import CaseResult
 from gdn_verify.service import Job, Ready
 from gdn_verify.verdict import Check, Finding, Outcome
@@ -120,8 +120,8 @@ class Report:
             self.refusals.setdefault((job.path, job.host, job.kind), result.refused)
         group = self._group(job)
         group.worst = max(group.worst, (result.worst_ratio, file), key=lambda found: found[0])
-        for powers in result.powers:
-            group.power.add(powers)
+        if result.powers:
+            group.power.add(of_a_case(result.powers))
         for projections in result.projections if not result.findings else ():
             group.bias.add(projections)
         self.failures += [Failure(job.path, job.host, job.kind, finding, file) for finding in result.findings]

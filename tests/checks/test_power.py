@@ -61,6 +61,16 @@ def test_a_zero_output_is_vacuous():
     assert pooled.vacuous == 1
 
 
+def test_a_case_is_counted_once_by_the_best_of_its_launches():
+    """Launches of a case share what makes it blind; one that sees is enough."""
+    blind, sees = dict.fromkeys(WRONG_NAMES, 0.0), dict.fromkeys(WRONG_NAMES, 2 * ENOUGH)
+    pooled = Power()
+    for launches in ([blind, blind, blind], [blind, sees]):
+        pooled.add(power.of_a_case(launches))
+    assert (pooled.cases, pooled.vacuous) == (2, 1)
+    assert set(pooled.shares().values()) == {0.5}
+
+
 def test_zero_values_without_a_state_are_blind_to_everything():
     """v = 0 and S₀ = 0: nothing that multiplies is seen."""
     found = powers(*PROMPTS, recipe=Values(**{**vars(NORMAL), "v": Fill.ZEROS, "state": States.ZEROS}))

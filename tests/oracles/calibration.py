@@ -16,11 +16,12 @@ from gdn_verify.checks.values import judge
 from gdn_verify.feed import feed, initial_pools
 from gdn_verify.oracles.compose import Array, Problem
 from gdn_verify.oracles.noise import Rounding
-from gdn_verify.oracles.rounding import chunked_float32, chunked_tensor_core, sequential_float32
+from gdn_verify.oracles.rounding import chunked_float32, chunked_tensor_core, folded_chunks, sequential_float32
 from gdn_verify.paths import find
 from gdn_verify.paths.base import Path
 
 LONG = (Kind.PREFILL, Kind.MIXED)
+FOLDED_CHUNK = 32
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,12 @@ KERNELS = {
         ("o", "h"),
         lambda dtypes: chunked_tensor_core(dtypes, store=DType.F32),
         lambda problem, dtypes: real_rounding.chunked(problem, dtypes, dtypes.activation),
+    ),
+    "folded_chunks": Kernel(
+        "chunk-delta",
+        ("o", "h"),
+        lambda dtypes: folded_chunks(dtypes, chunk=FOLDED_CHUNK, exact=dtypes.activation is DType.F32),
+        lambda problem, dtypes: real_rounding.folded(problem, dtypes, FOLDED_CHUNK),
     ),
 }
 

@@ -154,3 +154,78 @@ def _inverse(A: np.ndarray) -> np.ndarray:
     for i in range(1, len(A)):
         T[i, :i] = -(A[i, :i] @ T[:i, :i])
     return T
+
+
+def folded(problem: Problem, dtypes: DTypes, size: int, defect: str = "") -> dict[str, Array]:
+    """The delta stage in chunks that are folded before the state is known; `defect` names a mistake to make in it.
+
+    Until the state is met operands are float16; what is handed on, the state's snapshot and v' are of the activations'
+    type, in which k and q come. Where that is float32 nothing is narrow.
+    """
+    exact = dtypes.activation is DType.F32
+    before = DType.F32 if exact else DType.F16
+    known: Real = {name: value.astype(F) for name, value in problem.tensors.items()}
+    unit, g = unit_vectors(problem, known), problem.geometry
+    assert problem.state is not None
+    o, h = np.empty_like(known["v"]), problem.state.astype(F).transpose(0, 1, 3, 2).copy()
+    starts = set(problem.query_start_loc.tolist())
+    for row, head, tokens in _chunks(problem, size):
+        q, k = unit["q_hat"][tokens, head // g.ratio], unit["k_hat"][tokens, head // g.ratio]
+        given = {name: known[name][tokens, head] for name in ("v", "g", "beta")}
+        if defect == "state ignored from the second chunk" and tokens.start not in starts:
+            h[row, head] = 0
+        hats = {"q": q, "k": k}
+        o[tokens, head], h[row, head] = _folded_chunk(**hats, **given, h=h[row, head], defect=defect, before=before,
+                                                      operand=dtypes.activation)  # fmt: skip
+    known |= {**unit, "o": cast(o, dtypes.activation), "h": cast(h.transpose(0, 1, 3, 2), dtypes.state)}
+    return doubles(known)
+
+
+FOLDED_DEFECTS = (
+    "state ignored from the second chunk",
+    "the last token's decay misses the state",
+    "W of undecayed keys",
+    "B of undecayed products",
+    "an inverse of one block less",
+    "no beta in X",
+    "v' of undecayed keys",
+)
+
+
+def _folded_chunk(
+    q: np.ndarray, k: np.ndarray, v: np.ndarray, g: np.ndarray, beta: np.ndarray, h: np.ndarray, before: DType,
+    operand: DType, defect: str,
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+    """Output [n, V] and next state [K, V] of one chunk; names as in `oracles._folded`, q and k normalised."""
+    G = np.cumsum(g, dtype=np.float64)
+    between = np.tril(np.exp(np.minimum(G[:, None] - G, 0).astype(F)))
+    from_start, to_end = np.exp(G.astype(F))[:, None], np.exp((G[-1] - G).astype(F))[:, None]
+    narrow_q, narrow_k = cast(q, before), cast(k, before)
+    A = np.tril(beta[:, None] * (narrow_k @ narrow_k.T) * between, -1)
+    X = _doubled(A, before, len(A) // 2 if defect == "an inverse of one block less" else len(A))
+    X = X if defect == "no beta in X" else X * beta
+    tail = X if defect == "W of undecayed keys" else X * to_end
+    W = cast(cast(tail, before).T @ narrow_k, operand)
+    weights = narrow_q @ narrow_k.T
+    weights = np.tril(weights) if defect == "B of undecayed products" else weights * between
+    B = cast(cast(weights, before) @ cast(X, before), operand)
+
+    snapshot = cast(h, operand)
+    held = k @ snapshot if defect == "v' of undecayed keys" else (k @ snapshot) * from_start
+    fresh = cast(v - held, operand)
+    o = (q @ snapshot) * from_start + B @ fresh
+    whole = from_start[-2] if defect == "the last token's decay misses the state" and len(G) > 1 else from_start[-1]
+    return o, h * whole + W.T @ fresh
+
+
+def _doubled(A: np.ndarray, operand: DType, up_to: int) -> np.ndarray:
+    """(I + A)⁻¹ by blocks of 2, 4, … tokens, whole matrices at once."""
+    i, j = np.indices(A.shape)
+    X = np.eye(len(A), dtype=F) - np.where(i // 2 == j // 2, A, 0)
+    size = 2
+    while size < up_to:
+        below = (i // (2 * size) == j // (2 * size)) & (i // size != j // size)
+        left = cast(cast(X, operand) @ cast(np.where(below, A, 0), operand), operand)
+        X = X - left @ cast(X, operand)
+        size *= 2
+    return X

@@ -14,11 +14,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import real_rounding
-from calibration import KERNELS, LONG, Drawn, draw, quantiles, ratio, ratios
+from calibration import FOLDED_CHUNK, KERNELS, LONG, Drawn, draw, quantiles, ratio, ratios
 from real_rounding import cast
 
-from gdn_verify.cases.contract import DType, Kind
+from gdn_verify.cases.contract import DType, DTypes, Geometry, Kind, Options, Span, Stage
 from gdn_verify.oracles.compose import Array, Problem, clean, evaluate
+from gdn_verify.oracles.noise import expect
 from gdn_verify.paths import find
 
 HEALTHY, ACCUSED = 3.0, 10.0
@@ -118,3 +119,29 @@ def test_a_single_defect_exceeds_ten_budgets(defect, prompts):
     assert len(found) >= 3
     log.warning("%s, %d cases: %.0f to %.0f", defect, len(found), min(found), max(found))
     assert min(found) > ACCUSED
+
+
+def prompt(dtype: DType) -> Problem:
+    """Two rows with states, one of chunks and a tail, in which a mistake of a chunk shows."""
+    rng, g = np.random.default_rng(3), Geometry(H=2, HV=4, K=24, V=16)
+    starts = np.array([0, 2 * FOLDED_CHUNK + 9, 2 * FOLDED_CHUNK + 26])
+    tensors = {name: rng.standard_normal((starts[-1], g.H, g.K)) for name in ("q", "k")}
+    tensors["v"] = rng.standard_normal((starts[-1], g.HV, g.V))
+    tensors |= {"g": rng.uniform(-0.3, -0.05, (starts[-1], g.HV)), "beta": rng.uniform(0.2, 0.9, (starts[-1], g.HV))}
+    tensors = {name: cast(value, dtype).astype(np.float64) for name, value in tensors.items()}
+    state = cast(rng.standard_normal((2, g.HV, g.V, g.K)), dtype).astype(np.float64)
+    return Problem(g, Options(), Span(Stage.DELTA, Stage.DELTA), starts, tensors, state)
+
+
+@pytest.mark.parametrize("dtype", DType)
+def test_a_folded_chunk_with_a_mistake_exceeds_ten_budgets(dtype):
+    """In float32 and through 16-bit operands; the same launch without one is healthy."""
+    problem, dtypes = prompt(dtype), DTypes(activation=dtype)
+    expected = expect(problem, KERNELS["folded_chunks"].declared(dtypes))
+    found = {}
+    for defect in ("", *real_rounding.FOLDED_DEFECTS):
+        made = real_rounding.folded(problem, dtypes, FOLDED_CHUNK, defect)
+        found[defect] = max(expected[name].ratios(made[name]).max() for name in ("o", "h"))
+    log.warning("%s: %s", dtype, {defect: round(float(worst)) for defect, worst in found.items()})
+    assert found.pop("") < HEALTHY
+    assert min(found.values()) > ACCUSED

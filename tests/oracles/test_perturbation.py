@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pytest
@@ -49,12 +50,16 @@ def in_chunks(sites: np.ndarray, seed: int = 1, runs: int = 2) -> tuple[np.ndarr
     return delta_rule_chunked(*delta_inputs(), 8, sites, seed, runs)
 
 
+def folded(sites: np.ndarray, seed: int = 1, runs: int = 2) -> tuple[np.ndarray, ...]:
+    return delta_rule_chunked(*delta_inputs(), 8, sites, seed, runs, folded=True)
+
+
 def gated_norm(sites: np.ndarray, seed: int = 1, runs: int = 2) -> tuple[np.ndarray, ...]:
     o, z = np.random.default_rng(4).standard_normal((2, 1, 9, 3, 5))
     return (stages.gated_norm(o, z, np.ones(5), 1e-6, "silu", sites, seed, runs),)
 
 
-STAGES: list[Stage] = [conv, gates, norm, by_token, in_chunks, gated_norm]
+STAGES: list[Stage] = [conv, gates, norm, by_token, in_chunks, folded, gated_norm]
 BOTH, FIRST, SECOND = (True, True), (True, False), (False, True)
 
 # What each site moves when it alone is perturbed: (g, β), (q̂, k̂) or (o, h).
@@ -71,9 +76,18 @@ LIVE: list[tuple[Stage, tuple[bool, ...], str]] = [
     (in_chunks, BOTH, "U_DOT U_CHUNK W_DOT W SOLVE_DOT H_SNAPSHOT WH_DOT V_TAIL KV_DOT"),
     (in_chunks, FIRST, "OUT V_NEW QH_DOT QK_DOT QK PV_DOT"),
     (in_chunks, SECOND, "STORE"),
+    (folded, BOTH, "CUMGATE DECAY_EXPONENT GATE_EXP KK_DOT KK INVERSE_DOT H_SNAPSHOT STATE_DECAY"),
+    (folded, BOTH, "OPERAND_K INVERSE_OPERAND KH_DOT KH FRESH FRESH_H_DOT"),
+    (folded, BOTH, "FOLDED_TAIL FOLDED_W_DOT HANDED_W"),
+    (folded, FIRST, "OUT QK_DOT QK QH_DOT QH OPERAND_Q FOLDED_X FOLDED_B_DOT HANDED_B FRESH_O_DOT"),
+    (folded, SECOND, "STORE"),
     (gated_norm, (True,), "NORM_SUM NORM_SCALE NORM_VALUE NORM_GATE NORM_OUT"),
 ]
-SINGLE = [pytest.param(stage, moved, Site[name], id=name) for stage, moved, names in LIVE for name in names.split()]
+SINGLE = [
+    pytest.param(stage, moved, Site[name], id=f"{stage.__name__}-{name}")
+    for stage, moved, names in LIVE
+    for name in names.split()
+]
 
 
 def test_every_site_is_listed():
@@ -154,7 +168,7 @@ def test_inputs_may_differ_per_run():
     *tensors, starts = delta_inputs()
     rng = np.random.default_rng(6)
     stacked = [np.concatenate([x, x * (1 + 1e-3 * rng.random(x.shape))]) for x in tensors]
-    for algorithm in (delta_rule, delta_rule_chunked):
+    for algorithm in (delta_rule, delta_rule_chunked, partial(delta_rule_chunked, folded=True)):
         together = algorithm(*stacked, starts, runs=2)
         for run in range(2):
             alone = algorithm(*(x[run : run + 1] for x in stacked), starts)

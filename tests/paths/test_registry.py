@@ -32,6 +32,24 @@ def test_paths_stand_under_their_own_names() -> None:
     assert all(path.name == name for name, path in registered().items())
 
 
+def test_another_configuration_is_found_by_name_and_listed_nowhere() -> None:
+    """The same one each time: a worker loads a path once."""
+    name = "chunk-delta:chunk=64/ahead=2"
+    path = find(name)
+    assert (path.name, path.kernels) == (name, find("chunk-delta").kernels)
+    assert find(name) is path
+    assert name not in registered()
+
+
+@pytest.mark.parametrize(
+    "name", ["chunk-delta:", "chunk-delta:chunk", "chunk-delta:chunk=x", "no-path:chunk=64", "fallback:chunk=64"]
+)
+def test_what_cannot_be_configured_so_is_unknown(name: str) -> None:
+    """No number, no field, no such path, or one without a choice."""
+    with pytest.raises(UnknownPathError, match="no path is called"):
+        find(name)
+
+
 def test_another_packages_paths_come_after_our_own(points: list[object]) -> None:
     """An entry point is a function that gives paths."""
     points.append(SimpleNamespace(load=lambda: lambda: [SimpleNamespace(name="theirs")]))

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from itertools import count
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from unittest.mock import patch
 
 import pytest
@@ -16,6 +11,7 @@ import pytest
 from gdn_verify.kernels.triton.tickets import make_tickets
 
 from . import families
+from .planting import Edit
 from .problems import Problem
 from .situations import DECODE_ROWS, DRAFTS, SPEC_ROWS
 from .test_decode import TILED, check
@@ -24,8 +20,6 @@ from .test_two_launch import check_both
 
 pytest.importorskip("triton")
 Check = Callable[[Problem, str], None]
-COPIES = count()
-"""Numbers for the copies: a module of one name is imported once."""
 
 
 def check_tickets(problem: Problem, family: str) -> None:
@@ -34,40 +28,22 @@ def check_tickets(problem: Problem, family: str) -> None:
 
 
 @dataclass(frozen=True)
-class Defect:
-    """`wrong` in the place of `right` in a source file, which `check` must see, and say one of `reason` (a|b)."""
+class Defect(Edit):
+    """An edit that `check` must see, and say one of `reason` (a|b)."""
 
-    name: str
-    file: str
-    right: str
-    wrong: str
     check: Check
     problem: Problem
     family: str
     reason: str
 
-    def plant(self, copy: Path) -> None:
-        """Puts it in a copy of the kernels' package."""
-        text = (copy / self.file).read_text()
-        times = text.count(self.right)
-        assert times == 1, f"{self.file} has {self.right!r} {times} times; plant the defect anew"
-        (copy / self.file).write_text(text.replace(self.right, self.wrong))
-
 
 def found(defect: Defect) -> str | None:
     """In the interpreter's process: what the check says of kernels with this defect, None if nothing."""
-    source = Path(families.module("decode").__file__).parent
-    with TemporaryDirectory() as folder, patch.object(sys, "path", [folder, *sys.path]):
-        copy = Path(folder) / f"planted_{next(COPIES)}"
-        shutil.copytree(source, copy)
-        for path in copy.glob("*.py"):
-            path.write_text(path.read_text().replace("gdn_verify.kernels.triton", copy.name))
-        defect.plant(copy)
-        with patch.object(families, "PACKAGE", copy.name):
-            try:
-                defect.check(defect.problem, defect.family)
-            except AssertionError as error:
-                return str(error)
+    with defect.copy() as package, patch.object(families, "PACKAGE", package):
+        try:
+            defect.check(defect.problem, defect.family)
+        except AssertionError as error:
+            return str(error)
     return None
 
 
@@ -174,7 +150,7 @@ DEFECTS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("defect", DEFECTS, ids=lambda defect: f"{defect.file.split('_')[0]}: {defect.name}")
+@pytest.mark.parametrize("defect", DEFECTS, ids=str)
 def test_a_planted_defect_is_found(interpreted, defect):
     """By the check that its claim has, and for the reason that it is one."""
     message = interpreted(found, defect)

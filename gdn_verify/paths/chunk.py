@@ -1,0 +1,153 @@
+"""This project's Triton kernels of a chunked prefill: the recurrence over rows of any length, and the conv before it.
+
+How long a chunk is decides where a launch rounds. It is the chip's choice (`choose_shape`), or that of a name: a sweep
+over configurations asks for paths such as `chunk-delta:chunk=64`, by the fields of `Shape`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from gdn_verify.cases.case import Case
+from gdn_verify.cases.contract import (
+    Capabilities,
+    Conventions,
+    DType,
+    Group,
+    IdRule,
+    IllegalIds,
+    PadPolicy,
+    Span,
+    Stage,
+)
+from gdn_verify.oracles.noise import Rounding
+from gdn_verify.oracles.rounding import CONV, GATES, folded_chunks
+from gdn_verify.oracles.sites import Site
+from gdn_verify.paths.base import Launch, Outputs
+from gdn_verify.paths.fallback import layer, tables
+from gdn_verify.paths.fused import CONVENTIONS, Fused, packing
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from gdn_verify.kernels.triton.chunk import Shape
+    from gdn_verify.kernels.triton.target import Target
+
+CHIPS = {"interpreter": ("interpreter", ""), "cuda": ("cuda", "90"), "rocm": ("hip", "gfx942")}
+"""The chip that a declaration is for where the host's own is not known: before `load`."""
+PLAIN = frozenset({Group.DECODE, Group.PREFILL})
+
+
+class ChunkDelta(Fused):
+    """`chunk_delta`: q/k norm and delta."""
+
+    name = "chunk-delta"
+    kernels: tuple[str, ...] = ("gdn_intra_kernel", "gdn_scan_kernel")
+    least_reach = 0.45
+    conventions = Conventions(
+        pads=((Stage.DELTA, IdRule.OUTSIDE),),
+        illegal_ids=IllegalIds.NO_OP,
+        pad_outputs=(("out", PadPolicy.ZEROS),),
+    )
+    capabilities = Capabilities(
+        span=Span(Stage.DELTA, Stage.DELTA), groups=PLAIN, separate_slots=True, beta_scales=frozenset({1.0, 2.0})
+    )
+    #: All products in float32, also of narrower operands.
+    exact = False
+    #: Fields of `Shape` that are not the chip's choice.
+    settings: Mapping[str, int] = MappingProxyType({})
+
+    def __init__(self) -> None:
+        self._chip: Target | None = None
+
+    def configured(self, settings: Mapping[str, int]) -> ChunkDelta:
+        other = type(self)()
+        other.settings = settings
+        return other
+
+    def load(self, host: str) -> str:
+        from gdn_verify.kernels.triton.target import current_target
+
+        self._shape(16, True, host)  # raises TypeError for a field that does not exist
+        self._chip = current_target()
+        return super().load(host)
+
+    def run(self, launch: Launch) -> Outputs:
+        return Outputs(o=self._delta(launch, launch["q"], launch["k"], launch["v"], launch["g"], launch["beta"]))
+
+    def _delta(self, launch: Launch, q: Tensor, k: Tensor, v: Tensor, g: Tensor, beta: Tensor) -> Tensor:
+        from gdn_verify.kernels.triton.chunk import chunk_delta
+
+        exact = self._is_exact(launch.dtypes.activation)
+        return chunk_delta(
+            q, k, v, g, beta, launch["ssm_pool"], tables(launch), scale=launch.options.scale, exact=self.exact,
+            state_order=launch.presentation.state_order.value, output=launch["out"],
+            shape=self._shape(launch.geometry.K, exact) if self.settings else None,
+        )  # fmt: skip
+
+    def rounding(self, case: Case, host: str) -> Rounding:
+        exact = self._is_exact(case.dtypes.activation)
+        chunk = self._shape(case.geometry.K, exact, host).chunk
+        # float32 operands meet neither tensor cores nor trees: loops of a thread, and the interpreter's BLAS, add up K
+        # terms one after the other.
+        serial = case.geometry.K
+        return folded_chunks(case.dtypes, chunk=chunk, exact=exact, serial=serial, truncates=host != "interpreter")
+
+    def _is_exact(self, activation: DType) -> bool:
+        return self.exact or activation is DType.F32
+
+    def _shape(self, K: int, exact: bool, host: str = "") -> Shape:
+        """How a launch is cut on the loaded host's chip, or on one of `host`'s."""
+        from gdn_verify.kernels.triton.chunk import choose_shape
+        from gdn_verify.kernels.triton.target import Target
+
+        padded = max(16, 1 << (K - 1).bit_length())
+        return replace(choose_shape(self._chip or Target(*CHIPS[host]), padded, exact), **self.settings)
+
+
+class ChunkDeltaExact(ChunkDelta):
+    """`chunk_delta` in float32 throughout."""
+
+    name = "chunk-delta-exact"
+    exact = True
+
+
+class ConvChunkDelta(ChunkDelta):
+    """`conv_prefill` from packed projections, torch's gates, then `chunk_delta` on views of the conv's output."""
+
+    name = "conv-chunk-delta"
+    kernels = ("gdn_conv_prefill_kernel", *ChunkDelta.kernels)
+    least_reach = 0.45
+    conventions = CONVENTIONS
+    capabilities = Capabilities(
+        span=Span(Stage.UNPACK, Stage.DELTA), groups=PLAIN, separate_slots=True, beta_scales=frozenset({1.0, 2.0})
+    )
+
+    def run(self, launch: Launch) -> Outputs:
+        from gdn_verify.kernels import fallback
+        from gdn_verify.kernels.stages import split_qkv, unpack
+        from gdn_verify.kernels.triton.conv_prefill import conv_prefill
+
+        parameters = layer(launch)
+        _, z, b, a = unpack(launch["qkvz"], launch["ba"], *parameters.geometry, packing(launch))
+        launch["z_out"].copy_(z)
+        conv = conv_prefill(
+            launch["qkvz"], parameters, launch["conv_pool"], tables(launch), packing=packing(launch),
+        )  # fmt: skip
+        q, k, v = split_qkv(conv, *parameters.geometry)
+        g, beta = fallback.gates(a, b, parameters.A_log, parameters.dt_bias, parameters.beta_scale)
+        return Outputs(o=self._delta(launch, q, k, v, g, beta), stages={"conv": conv, "g": g, "beta": beta})
+
+    def rounding(self, case: Case, host: str) -> Rounding:
+        delta = super().rounding(case, host)
+        before = {**CONV, **GATES, Site.CONV_OUT: (case.dtypes.activation, 1)}
+        rows = tuple((site, dtype, float(factor)) for site, (dtype, factor) in before.items())
+        return replace(delta, sites=(*rows, *delta.sites))
+
+
+def paths() -> Iterable[ChunkDelta]:
+    """Each in the chip's configuration."""
+    return (ChunkDelta(), ChunkDeltaExact(), ConvChunkDelta())

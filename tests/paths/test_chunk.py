@@ -1,0 +1,67 @@
+"""Paths of the prefill kernels: they declare the chunks that they launch."""
+
+from __future__ import annotations
+
+import pytest
+
+from gdn_verify.cases.case import Batch, Case, Row
+from gdn_verify.cases.contract import DType, DTypes, Geometry
+from gdn_verify.oracles.compose import Algorithm
+from gdn_verify.oracles.noise import Rounding
+from gdn_verify.oracles.sites import Site
+from gdn_verify.paths import find
+
+pytest.importorskip("triton")
+
+
+def rounding(name: str, host: str = "interpreter", activation: DType = DType.BF16, K: int = 128) -> Rounding:
+    case = Case(Geometry(2, 4, K, 64), DTypes(activation=activation), 1, (Batch((Row(70, (0,)),)),))
+    return find(name).rounding(case, host)
+
+
+def chosen(host: str, K: int, exact: bool) -> int:
+    """Tokens of a chunk on the chip that stands for a host."""
+    from gdn_verify.kernels.triton.chunk import choose_shape
+    from gdn_verify.kernels.triton.target import Target
+    from gdn_verify.paths.chunk import CHIPS
+
+    return choose_shape(Target(*CHIPS[host]), K, exact).chunk
+
+
+@pytest.mark.parametrize("K", [128, 256])
+@pytest.mark.parametrize("activation", [DType.F32, DType.F16])
+@pytest.mark.parametrize("host", ["interpreter", "cuda", "rocm"])
+def test_the_chunk_is_the_kernels_choice(host: str, activation: DType, K: int) -> None:
+    """Float32 operands are cut otherwise, and so are wide keys."""
+    declared = rounding("chunk-delta", host, activation, K)
+    assert declared.algorithm is Algorithm.FOLDED
+    assert declared.chunk == chosen(host, K, activation is DType.F32)
+    assert rounding("chunk-delta-exact", host, activation, K).chunk == chosen(host, K, True)
+
+
+@pytest.mark.parametrize("chunk", [16, 32, 64])
+def test_the_chunk_is_that_of_the_name(chunk: int) -> None:
+    """A sweep judges each configuration by its own oracle."""
+    assert rounding(f"chunk-delta:chunk={chunk}").chunk == chunk
+
+
+def test_an_unknown_field_does_not_load() -> None:
+    """The worker says so before any case."""
+    with pytest.raises(TypeError, match="no_such_field"):
+        find("chunk-delta:no_such_field=1").load("interpreter")
+
+
+def test_what_is_exact_has_no_narrow_operand() -> None:
+    """And what is not has float16 in front of the state, the activations' type behind it."""
+    exact = {site: dtype for site, dtype, _ in rounding("chunk-delta-exact").sites}
+    assert {dtype for site, dtype in exact.items() if site is not Site.OUT} == {DType.F32}
+    narrow = {site: dtype for site, dtype, _ in rounding("chunk-delta").sites}
+    assert narrow[Site.OPERAND_K] is DType.F16
+    assert narrow[Site.FRESH] is DType.BF16
+
+
+def test_a_card_cuts_the_sums_that_the_interpreter_rounds() -> None:
+    """Tensor cores; a thread's own sums are rounded everywhere."""
+    sums = {host: {s: f for s, _, f in rounding("chunk-delta", host).sites} for host in ("cuda", "interpreter")}
+    assert sums["cuda"][Site.KK_DOT] == 2 * sums["interpreter"][Site.KK_DOT]
+    assert rounding("chunk-delta", activation=DType.F32).levels[Site.KK_DOT][0] > 2.0**-24
