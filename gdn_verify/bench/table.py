@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 
 from rich.console import Console
@@ -101,17 +101,17 @@ def _show_run(run: Run, console: Console) -> None:
     for note, style in dict.fromkeys((_note(record), _NOTES.get(record.verdict)) for record in run.records):
         if style:
             console.print(Text(note, style=style), soft_wrap=True)
-    for note in dict.fromkeys(_aside(record) for record in run.records):
-        if note:
-            console.print(Text(note, style="dim"), soft_wrap=True)
+    for aside in dict.fromkeys(aside for record in run.records for aside in _asides(record)):
+        console.print(Text(aside, style="dim"), soft_wrap=True)
 
 
-def _aside(record: Record) -> str:
+def _asides(record: Record) -> Iterator[str]:
     """What a reader of a time should know: that it was not taken by a graph, or that only some heads were judged."""
     where = f"{record.contender}, {record.lengths}"
     if ":" in record.clock:
-        return f"timed otherwise: {where}: {record.clock}"
-    return f"judged on {record.judged_heads} of {record.HV} value heads: {where}" if record.judged_heads else ""
+        yield f"timed otherwise: {where}: {record.clock}"
+    if record.judged_heads:
+        yield f"judged on {record.judged_heads} of {record.HV} value heads: {where}"
 
 
 def _note(record: Record) -> str:

@@ -93,9 +93,10 @@ class _Jolt:
     """
 
     def __init__(self, seed: int) -> None:
-        self.generator = torch.Generator().manual_seed(seed)
+        self.random = np.random.default_rng(seed)
 
     def __call__(self, name: str, value: Tensor) -> Tensor:
-        kept_in = DType.F32 if name == "g" else ACTIVATION
-        sign = torch.empty_like(value).bernoulli_(0.5, generator=self.generator) * 2 - 1
-        return value * (1 + kept_in.unit_roundoff * sign)
+        u = (DType.F32 if name == "g" else ACTIVATION).unit_roundoff
+        bits = np.frombuffer(self.random.bytes(-(-value.numel() // 8)), np.uint8)
+        up = torch.from_numpy(np.unpackbits(bits, count=value.numel())).view(value.shape).bool()
+        return torch.where(up, value * (1 + u), value * (1 - u))
