@@ -212,13 +212,17 @@ def merge(
     _finish(runs, json_file, plot)
 
 
+_FILE_WIDTH = 400
+"""Of a report that goes to a file: no cell is cut for want of a terminal."""
+
+
 def _finish(runs: Sequence[Run], json_file: File | None, plot: File | None) -> None:
     from gdn_verify.bench.plot import PlotError, draw
     from gdn_verify.bench.record import dumps
     from gdn_verify.bench.table import show
 
     console = Console()
-    show(runs, console if console.is_terminal else Console(width=200))
+    show(runs, console if console.is_terminal else Console(width=_FILE_WIDTH))
     if json_file:
         json_file.write_text(dumps(runs), encoding="utf-8")
     if plot:
