@@ -22,13 +22,15 @@ class Captured:
 
     `launches` is how many kernels, copies and fills a layer makes, None where the graph would not tell. `kept` is what
     a replay reads and writes beside the inputs: the launches, with the tensors that they hold, and their results. A
-    graph knows addresses only; whatever is let go is another tensor's memory by the next replay.
+    graph knows addresses only; whatever is let go is another tensor's memory by the next replay. `how` says how it is
+    timed where a clock has more than one way.
     """
 
     replay: Callable[[], object]
     layers: int
     launches: float | None
     kept: Sequence[object] = ()
+    how: str = ""
 
 
 class Clock(Protocol):
@@ -52,7 +54,7 @@ class GraphClock:
 
     def capture(self, launches: Launches) -> Captured:
         """A graph of the launches; all results are kept, so that no layer's outputs share memory with another's."""
-        _run_aside(launches)
+        run_aside(launches)
         graph = torch.cuda.CUDAGraph(keep_graph=True)
         with torch.cuda.graph(graph):
             results = [launch() for launch in launches]
@@ -75,7 +77,7 @@ class GraphClock:
         return [start.elapsed_time(stop) * 1e3 / captured.layers for start, stop in pairwise(marks)]
 
 
-def _run_aside(launches: Launches) -> None:
+def run_aside(launches: Launches) -> None:
     """Once outside the graph, on another stream: kernels compile, and libraries make their workspaces."""
     aside = torch.cuda.Stream()
     aside.wait_stream(torch.cuda.current_stream())

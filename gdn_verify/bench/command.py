@@ -1,12 +1,12 @@
-"""`gdn-verify bench`: measure decode, and put runs of several machines and days together."""
+"""`gdn-verify bench`: measure decode and prefill, and put runs of several machines and days together."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path as File
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple, TypeVar
 
 import typer
 from rich.console import Console
@@ -15,7 +15,8 @@ from rich.text import Text
 from gdn_verify.cases.contract import DType
 
 if TYPE_CHECKING:
-    from gdn_verify.bench.contender import Setting
+    from gdn_verify.bench.contender import Contender, Missing, Setting
+    from gdn_verify.bench.measure import Bench
     from gdn_verify.bench.record import Run
 
 app = typer.Typer(no_args_is_help=True)
@@ -34,6 +35,16 @@ class Usual(NamedTuple):
 FULL, DRY = Usual("qwen3-next", "1,4,16,64,256"), Usual("1,2,16,16", "1,3")
 """On a card; and in an interpreter, where a launch takes seconds."""
 
+FULL_PREFILL, DRY_PREFILL = Usual("qwen3-next", "1x1024,1x8192,8x1024,4x8192"), Usual("1,2,16,16", "1x70,3+17")
+
+GEOMETRY_HELP = "H,HV,K,V, or qwen3-next, qwen3.5, qwen3.5/4 (a shard of four)."
+Geometry_ = Annotated[str, typer.Option("--geometry", help=GEOMETRY_HELP, show_default=FULL.geometry)]
+Only = Annotated[str, typer.Option(help="Bench only names that hold one of these words.")]
+Opinion = Annotated[bool, typer.Option(help="Ask the gate's noise budget too, about those that are registered paths.")]
+Rounds = Annotated[int, typer.Option(help="Rounds over all contenders, three replays each.", min=1)]
+DryRun = Annotated[
+    bool, typer.Option(help="Show the flow without a card: tiny, in Triton's interpreter, times without meaning.")
+]
 Json = Annotated[File | None, typer.Option("--json", help="Write all records to this file.", metavar="FILE.json")]
 Plot = Annotated[File | None, typer.Option(help="Draw the times into this file.", metavar="FILE.png")]
 
@@ -51,46 +62,96 @@ def _refuse(message: str) -> typer.Exit:
 @app.command()
 def decode(
     rows: Annotated[str, typer.Option(help="Rows of a launch.", show_default=FULL.rows)] = "",
-    geometry: Annotated[
-        str,
-        typer.Option(help="H,HV,K,V, or qwen3-next, qwen3.5, qwen3.5/4 (a shard of four).", show_default=FULL.geometry),
-    ] = "",
+    geometry: Geometry_ = "",
     states: Annotated[str, typer.Option(help="Dtypes of the state.")] = "float32,bfloat16",
     spec: Annotated[int, typer.Option(help="Tokens a row; more than one are drafts to verify.", min=1, max=8)] = 1,
-    only: Annotated[str, typer.Option(help="Bench only names that hold one of these words.")] = "",
+    only: Only = "",
     configurations: Annotated[bool, typer.Option(help="Every configuration of our one-launch kernel too.")] = False,
-    opinion: Annotated[
-        bool, typer.Option(help="Ask the gate's noise budget too, about those that are registered paths.")
-    ] = True,
-    rounds: Annotated[int, typer.Option(help="Rounds over all contenders, three replays each.", min=1)] = 7,
+    opinion: Opinion = True,
+    rounds: Rounds = 7,
     json_file: Json = None,
     plot: Plot = None,
-    dry_run: Annotated[
-        bool, typer.Option(help="Show the flow without a card: tiny, in Triton's interpreter, times without meaning.")
-    ] = False,
+    dry_run: DryRun = False,
 ) -> None:
     """Time a layer's decode step at several batch sizes: µs a layer, share of `touch`, launches, host time."""
-    from gdn_verify.bench import machine
-
     usual = DRY if dry_run else FULL
+    settings = _understood(lambda: _settings(geometry or usual.geometry, rows or usual.rows, states, spec))
+    _prepare(dry_run)
+    from gdn_verify.bench import run as runner
+
+    field = _understood(lambda: runner.choose(settings, _words(only), configurations))
+    _measure(field, settings, runner.here(rounds, dry_run), opinion, json_file, plot)
+
+
+@app.command()
+def prefill(
+    rows: Annotated[
+        str,
+        typer.Option(
+            help="ROWSxTOKENS, sums as 17+64+2000, or mix32: one launch each.", show_default=FULL_PREFILL.rows
+        ),
+    ] = "",
+    geometry: Geometry_ = "",
+    grid: Annotated[str, typer.Option(help="The shapes of a published benchmark instead: fla or flashinfer.")] = "",
+    most_tokens: Annotated[int, typer.Option(help="Leave out launches of more tokens.", show_default="none")] = 0,
+    states: Annotated[str, typer.Option(help="Dtypes of the state.")] = "float32",
+    fresh: Annotated[bool, typer.Option("--fresh", help="No row has a state yet.")] = False,
+    only: Only = "",
+    opinion: Opinion = True,
+    rounds: Rounds = 7,
+    json_file: Json = None,
+    plot: Plot = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Time a layer's chunked prefill: q, k, v and gates in, o and the rows' last states out."""
+    usual = DRY_PREFILL if dry_run else FULL_PREFILL
+    asked = (geometry, rows) if grid else (geometry or usual.geometry, rows or usual.rows)
+    settings = _understood(lambda: _prefills(*asked, grid, states, fresh, most_tokens))
+    _prepare(dry_run)
+    from gdn_verify.bench import run as runner
+    from gdn_verify.bench.task import prefill_task
+
+    field = _understood(lambda: runner.choose_prefill(_words(only)))
+    _measure(field, settings, runner.here(rounds, dry_run, prefill_task()), opinion, json_file, plot)
+
+
+Made = TypeVar("Made")
+
+
+def _understood(make: Callable[[], Made]) -> Made:
+    """What `make` makes of the words of the command line, or the exit status for words that are not understood."""
     try:
-        settings = _settings(geometry or usual.geometry, rows or usual.rows, states, spec)
+        return make()
     except ValueError as error:
         raise _refuse(str(error)) from None
+
+
+def _words(only: str) -> list[str]:
+    return only.split(",") if only else []
+
+
+def _prepare(dry_run: bool) -> None:
+    """Before any kernel is imported. Exits where nothing can be measured."""
+    from gdn_verify.bench import machine
+
     if reason := machine.missing(dry_run):
         raise _refuse(reason)
     if dry_run:
         _interpret()
+
+
+def _measure(
+    field: Sequence[Contender | Missing],
+    settings: Sequence[Setting],
+    here: Bench,
+    opinion: bool,
+    json_file: File | None,
+    plot: File | None,
+) -> None:
     from gdn_verify.bench import run as runner
 
-    try:
-        field = runner.choose(settings, only.split(",") if only else [], configurations)
-    except runner.NobodyError as error:
-        raise _refuse(str(error)) from None
-    console = Console(stderr=True)
-    here = runner.here(rounds, dry_run)
     here = runner.with_second_opinion(here) if opinion else here
-    with console.status("") as status:
+    with Console(stderr=True).status("") as status:
         run = runner.run(field, settings, here, status.update)
     _finish([run], json_file, plot)
     if not run.ok:
@@ -104,6 +165,27 @@ def _settings(geometry: str, rows: str, states: str, spec: int) -> list[Setting]
 
     layer = replace(presets.geometry(geometry), num_spec=spec - 1)
     return [Setting(layer, int(N), DType(state)) for state in states.split(",") for N in rows.split(",")]
+
+
+def _prefills(geometry: str, rows: str, grid: str, states: str, fresh: bool, most_tokens: int) -> list[Setting]:
+    """Every launch with every dtype of the state; with a grid its own, of one geometry if one is given."""
+    from gdn_verify.bench import presets
+    from gdn_verify.bench.contender import Setting
+    from gdn_verify.bench.prefill import rows as launches
+
+    if grid and rows:
+        raise ValueError(f"rows={rows!r}: the grid {grid} has its own")
+    layer = presets.geometry(geometry) if geometry else None
+    points = launches.grid(grid) if grid else [(layer, lengths) for lengths in launches.lengths(rows)]
+    made = [
+        Setting.prefill(of, lengths, DType(state), fresh)
+        for state in states.split(",")
+        for of, lengths in points
+        if of and layer in (None, of) and (not most_tokens or sum(lengths) <= most_tokens)
+    ]
+    if not made:
+        raise ValueError("no launch is left of those asked for")
+    return made
 
 
 def _interpret() -> None:
@@ -130,13 +212,17 @@ def merge(
     _finish(runs, json_file, plot)
 
 
+_FILE_WIDTH = 400
+"""Of a report that goes to a file: no cell is cut for want of a terminal."""
+
+
 def _finish(runs: Sequence[Run], json_file: File | None, plot: File | None) -> None:
     from gdn_verify.bench.plot import PlotError, draw
     from gdn_verify.bench.record import dumps
     from gdn_verify.bench.table import show
 
     console = Console()
-    show(runs, console if console.is_terminal else Console(width=200))
+    show(runs, console if console.is_terminal else Console(width=_FILE_WIDTH))
     if json_file:
         json_file.write_text(dumps(runs), encoding="utf-8")
     if plot:

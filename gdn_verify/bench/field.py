@@ -7,6 +7,7 @@ from importlib import import_module
 
 from gdn_verify.bench import ours
 from gdn_verify.bench.contender import Contender, Missing, Setting
+from gdn_verify.bench.prefill import ours as prefill_ours
 
 PEERS = ("fla", "vllm", "aiter", "flashinfer")
 
@@ -15,11 +16,18 @@ def gather(settings: Sequence[Setting], every_configuration: bool) -> Iterable[C
     """Ours first, then the peers, each found or missing; a peer whose adapter fails to import is missing."""
     yield from ours.contenders(settings, every_configuration)
     for name in PEERS:
-        yield from _peer(name)
+        yield from _peer(name, "contenders")
 
 
-def _peer(name: str) -> Iterable[Contender | Missing]:
+def gather_prefill() -> Iterable[Contender | Missing]:
+    """The same for a chunked prefill."""
+    yield from prefill_ours.contenders()
+    for name in PEERS:
+        yield from _peer(name, "prefill_contenders")
+
+
+def _peer(name: str, function: str) -> Iterable[Contender | Missing]:
     try:
-        return list(import_module(f"gdn_verify.bench.peers.{name}").contenders())
+        return list(getattr(import_module(f"gdn_verify.bench.peers.{name}"), function)())
     except Exception as error:
         return [Missing(name, f"does not import: {type(error).__name__}: {error}")]

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from gdn_verify.bench import reference
-from gdn_verify.bench.contender import Inputs, Setting
+from gdn_verify.bench.contender import AnyInputs, Inputs, Setting
 from gdn_verify.cases.contract import ConvLayout, DType, StateOrder
 
 ACTIVATION = DType.BF16
@@ -23,7 +23,7 @@ def torch_dtype(dtype: DType) -> torch.dtype:
     return found
 
 
-class _Draw:
+class Draw:
     """Normal and uniform numbers of one seed, on one device."""
 
     def __init__(self, device: str, seed: int) -> None:
@@ -31,10 +31,12 @@ class _Draw:
         self.generator = torch.Generator(device).manual_seed(seed)
 
     def normal(self, *shape: int, spread: float = 1.0, dtype: DType = ACTIVATION) -> Tensor:
+        """Around 0, in a dtype."""
         made = torch.empty(shape, dtype=torch_dtype(dtype), device=self.device)
         return made.normal_(0.0, spread, generator=self.generator)
 
     def uniform(self, *shape: int) -> Tensor:
+        """In [0, 1), float32."""
         return torch.rand(shape, device=self.device, generator=self.generator)
 
     def slots(self, count: int) -> Tensor:
@@ -43,6 +45,7 @@ class _Draw:
         return (order + 1).to(torch.int32)
 
     def counts(self, rows: int, most: int) -> Tensor:
+        """In 1 … most, int32."""
         drawn = torch.randint(1, most + 1, (rows,), device=self.device, generator=self.generator)
         return drawn.to(torch.int32)
 
@@ -50,7 +53,7 @@ class _Draw:
 def draw(setting: Setting, device: str, seed: int, order: StateOrder, layout: ConvLayout) -> Inputs:
     """One layer; the same seed gives the same numbers whatever the order of a state and the layout of a conv slot."""
     g, N, T = setting.geometry, setting.rows, setting.tokens
-    made = _Draw(device, seed)
+    made = Draw(device, seed)
     slots = T + FREE_SLOTS
     table = made.slots(T)
     drafts = g.S > 1
@@ -99,6 +102,6 @@ def blocks(rows: int) -> list[slice]:
     return [slice(start, min(start + _BLOCK, rows)) for start in range(0, rows, _BLOCK)]
 
 
-def refill(inputs: Inputs) -> None:
+def refill(inputs: AnyInputs) -> None:
     """Fresh random states: an update repeated hundreds of times forgets them, and zeros run faster than data."""
     inputs.pool.normal_(0.0, STATE_SPREAD)

@@ -11,12 +11,12 @@ row is a (token, head) of the output or a (head, v) of a state.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
 
 from gdn_verify.bench.contender import Contender, Inputs, Results, Setting
+from gdn_verify.bench.damage import Judgement, budget, overwritten, strayed, worse
 from gdn_verify.bench.inputs import ACTIVATION, blocks, draw
 from gdn_verify.bench.reference import as_vk, conv_pool_after, evaluate
 from gdn_verify.cases.contract import DType, Stage
@@ -25,16 +25,6 @@ from gdn_verify.oracles.noise import threshold
 DRAWS = 16
 WARM_SEED, JUDGED_SEED = 1, 2
 WRITABLE = ("out", "pool", "conv_pool")
-
-
-@dataclass(frozen=True)
-class Judgement:
-    """Whether a launch agreed; the largest ratio of error to budget and its limit, and what was wrong otherwise."""
-
-    agrees: bool
-    ratio: float = 0.0
-    limit: float = 0.0
-    words: str = ""
 
 
 def judge(contender: Contender, setting: Setting, device: str) -> Judgement:
@@ -53,34 +43,18 @@ def judge(contender: Contender, setting: Setting, device: str) -> Judgement:
 
 def _misplaced(contender: Contender, given: Inputs, used: Inputs, results: Results) -> Iterator[str]:
     """Bytes that differ where a launch copies or must not write, and results of another shape."""
-    for field in fields(Inputs):
-        before, after = getattr(given, field.name), getattr(used, field.name)
-        if isinstance(before, Tensor) and field.name not in WRITABLE and not torch.equal(before, after):
-            yield f"{field.name} was written to; it is an input"
+    yield from overwritten(given, used, WRITABLE)
     conv_pool = conv_pool_after(given) if Stage.CONV in contender.span else given.conv_pool
     if not torch.equal(used.conv_pool, conv_pool):
         yield "conv_pool differs from a bit-exact copy of the inputs"
-    free = torch.ones(len(given.pool), dtype=torch.bool, device=given.pool.device)
-    if contender.in_place:
-        free[given.state_indices.flatten().long()] = False
-    if not torch.equal(used.pool[free], given.pool[free]):
-        yield "pool was written to in slots that no row names" if contender.in_place else "pool was written to"
-    if results.out.shape != given.out.shape:
-        yield f"out has shape {tuple(results.out.shape)}, expected {tuple(given.out.shape)}"
-    if contender.in_place != (results.states is None):
-        yield "Results.states are for a contender that is not in place, and only for one"
+    yield from strayed(contender, given, used, results)
 
 
 def _compare(contender: Contender, given: Inputs, used: Inputs, results: Results) -> Judgement:
     worst = Judgement(True, limit=threshold(given.out[..., 0].numel() + _states(given)))
     for rows in blocks(given.setting.rows):
-        for name, got, (value, budget) in _pairs(contender, given, used, results, rows):
-            ratios = (got - value).norm(dim=-1) / budget
-            ratio, place = ratios.nan_to_num(nan=torch.inf).flatten().max(0)
-            if ratio > worst.ratio:
-                index = [int(i) for i in torch.unravel_index(place, ratios.shape)]
-                words = f"{name}[{rows.start + index[0]}, {', '.join(map(str, index[1:]))}]"
-                worst = Judgement(bool(ratio <= worst.limit), float(ratio), worst.limit, words)
+        for name, got, (value, allowed) in _pairs(contender, given, used, results, rows):
+            worst = worse(worst, name, (got - value).norm(dim=-1) / allowed, rows.start)
     return worst
 
 
@@ -115,15 +89,10 @@ def _expected(contender: Contender, given: Inputs, rows: slice) -> tuple[Bounded
         for total, value, shifted in zip(squares, clean, moved, strict=True):
             total += (shifted - value).square().sum(-1) / DRAWS
     out, h = (
-        (value, _budget(value, total, dtype))
+        (value, budget(value, total, dtype))
         for value, total, dtype in zip(clean, squares, (ACTIVATION, given.setting.state), strict=True)
     )
     return out, h
-
-
-def _budget(value: Tensor, squares: Tensor, stored: DType) -> Tensor:
-    floor = stored.underflow**2 * value.shape[-1]
-    return (squares + stored.unit_roundoff**2 * value.square().sum(-1) + floor).sqrt()
 
 
 class _Jolt:

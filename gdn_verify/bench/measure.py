@@ -5,17 +5,18 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 
 import gdn_verify
 from gdn_verify.bench import sizes
 from gdn_verify.bench.clock import Captured, Clock, Launches, host_times
-from gdn_verify.bench.contender import Contender, Inputs, Setting
-from gdn_verify.bench.inputs import draw, refill
-from gdn_verify.bench.judge import judge
+from gdn_verify.bench.contender import AnyInputs, Contender, Setting
+from gdn_verify.bench.inputs import refill
 from gdn_verify.bench.record import NULL, Record, Verdict
-from gdn_verify.bench.yardsticks import Yardstick, yardsticks
+from gdn_verify.bench.task import DECODE, Layout, Task
+from gdn_verify.bench.yardsticks import Yardstick
 from gdn_verify.cases.contract import ConvLayout, StateOrder
 
 SecondOpinion = Callable[[Contender, Setting], str]
@@ -34,6 +35,7 @@ class Bench:
     rounds: int = 7
     burst: int = 3
     second_opinion: SecondOpinion = lambda contender, setting: ""
+    task: Task = DECODE
 
     def synchronize(self) -> None:
         """Wait for the device."""
@@ -55,12 +57,11 @@ def measure(
     """Judge and time everything; what stops one setting is noted, and the next one goes on."""
     outcome = Outcome()
     for setting in settings:
-        name = f"N={setting.rows}, {setting.state} state"
-        progress(name)
+        progress(str(setting))
         try:
             outcome.records += _measure_one(contenders, setting, bench)
         except Exception as error:
-            outcome.stopped.append(f"{name}: {_words(error)}")
+            outcome.stopped.append(f"{setting}: {_words(error)}")
         gc.collect()
         if bench.device != "cpu":
             torch.cuda.empty_cache()
@@ -80,7 +81,7 @@ def _measure_one(contenders: Sequence[Contender], setting: Setting, bench: Bench
         if record.verdict is Verdict.AGREES
     ]
     stacks = _Stacks(setting, bench, [contender for contender, _ in right])
-    entries = [_Entry(_blank(what, setting), what, stacks.any(), bench) for what in yardsticks()]
+    entries = [_Entry(_blank(what, setting, bench.task), what, stacks.any(), bench) for what in bench.task.yardsticks()]
     failed = [record for record in judged if record.verdict is not Verdict.AGREES]
     for contender, record in right:
         try:
@@ -91,55 +92,66 @@ def _measure_one(contenders: Sequence[Contender], setting: Setting, bench: Bench
     return [*(entry.finished() for entry in entries), *failed]
 
 
-def _blank(what: Contender | Yardstick, setting: Setting) -> Record:
+def _blank(what: Contender | Yardstick, setting: Setting, task: Task) -> Record:
     """The record of what is to be measured, without a result."""
-    g = setting.geometry
-    problem = (g.H, g.HV, g.K, g.V, g.S, setting.rows, str(setting.state))
+    of = _problem(setting)
     if isinstance(what, Yardstick):
-        moved = 0 if what.name == NULL else sizes.state_bytes(setting)
-        return Record(what.name, gdn_verify.__version__, "", *problem, Verdict.YARDSTICK, floor_bytes=moved)
+        moved = 0 if what.name == NULL else task.touched(setting)
+        return Record(what.name, gdn_verify.__version__, "", **of, verdict=Verdict.YARDSTICK, floor_bytes=moved)
     moved = sizes.floor_bytes(setting, what.span)
-    return Record(what.name, what.version, str(what.span), *problem, Verdict.AGREES, floor_bytes=moved)
+    return Record(what.name, what.version, str(what.span), **of, verdict=Verdict.AGREES, floor_bytes=moved)
+
+
+def _problem(setting: Setting) -> dict[str, Any]:
+    """A setting as a record has it."""
+    g = setting.geometry
+    made = {"H": g.H, "HV": g.HV, "K": g.K, "V": g.V, "S": g.S, "rows": setting.rows, "state": str(setting.state)}
+    if setting.lengths:
+        made |= {"S": 0, "tokens": setting.tokens, "lengths": setting.label, "fresh": setting.fresh}
+    return made
 
 
 def _judged(contender: Contender, setting: Setting, bench: Bench) -> Record:
-    blank = _blank(contender, setting)
+    blank = _blank(contender, setting, bench.task)
     if reason := contender.refuses(setting):
         return replace(blank, verdict=Verdict.REFUSED, words=reason)
     try:
-        found = judge(contender, setting, bench.device)
+        found = bench.task.judge(contender, setting, bench.device)
         words = bench.second_opinion(contender, setting) if found.agrees else found.words
     except Exception as error:
         return replace(blank, verdict=Verdict.RAISED, words=_words(error))
     verdict = Verdict.AGREES if found.agrees and not words else Verdict.DISAGREES
-    return replace(blank, verdict=verdict, words=words or found.words, ratio=found.ratio, limit=found.limit)
+    seen = replace(blank, ratio=found.ratio, limit=found.limit, judged_heads=found.heads)
+    return replace(seen, verdict=verdict, words=words or found.words)
 
 
 class _Stacks:
-    """Layers to decode, one stack for each layout that a contender asks for."""
+    """Layers to launch, one stack for each layout that a contender asks for."""
 
     def __init__(self, setting: Setting, bench: Bench, contenders: Sequence[Contender]) -> None:
         layouts = list(dict.fromkeys(map(_layout, contenders))) or [(StateOrder.VK, ConvLayout.D_CONTIGUOUS)]
         dense = sum(not contender.in_place for contender in contenders)  # each with its states before and after
-        stored = sizes.stored_bytes(draw(setting, bench.device, 0, *layouts[0])) * (len(layouts) + 2 * dense)
-        layers = range(sizes.layers(setting, bench.cache_bytes, bench.free_bytes(), stored, bench.layers))
-        self.stacks = {layout: [draw(setting, bench.device, seed, *layout) for seed in layers] for layout in layouts}
+        (one,) = bench.task.stack(setting, bench.device, 1, layouts[0])
+        stored = sizes.stored_bytes(one) * (len(layouts) + 2 * dense)
+        del one
+        layers = sizes.layers(setting, bench.cache_bytes, bench.free_bytes(), stored, bench.layers)
+        self.stacks = {layout: bench.task.stack(setting, bench.device, layers, layout) for layout in layouts}
 
-    def of(self, contender: Contender) -> list[Inputs]:
+    def of(self, contender: Contender) -> Sequence[AnyInputs]:
         return self.stacks[_layout(contender)]
 
-    def any(self) -> list[Inputs]:
+    def any(self) -> Sequence[AnyInputs]:
         return next(iter(self.stacks.values()))
 
 
-def _layout(contender: Contender) -> tuple[StateOrder, ConvLayout]:
+def _layout(contender: Contender) -> Layout:
     return contender.state_order, contender.conv_layout
 
 
 class _Entry:
     """What is timed at a setting: a captured stack, and the samples so far."""
 
-    def __init__(self, record: Record, what: Contender | Yardstick, stack: list[Inputs], bench: Bench) -> None:
+    def __init__(self, record: Record, what: Contender | Yardstick, stack: Sequence[AnyInputs], bench: Bench) -> None:
         self.record, self.stack, self.bench = record, stack, bench
         launches: Launches = [what.prepare(inputs) for inputs in stack]
         self.captured: Captured = bench.clock.capture(launches)
@@ -152,7 +164,9 @@ class _Entry:
         self.device_us += self.bench.clock.burst(self.captured, self.bench.burst)
 
     def finished(self) -> Record:
-        seen = replace(self.record, layers=self.captured.layers, launches=self.captured.launches)
+        seen = replace(
+            self.record, layers=self.captured.layers, launches=self.captured.launches, clock=self.captured.how
+        )
         return replace(seen, device_us=tuple(self.device_us), host_us=tuple(self.host_us))
 
 

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path as File
 from typing import Any
 
-from gdn_verify.bench.record import NULL, Run
+from gdn_verify.bench.record import NULL, Column, Run
 from gdn_verify.bench.summary import Line, Panel, panels
 
 _WIDTH, _HEIGHT = 12.0, 4.5
@@ -33,18 +33,25 @@ def draw(runs: Sequence[Run], file: File) -> None:
     figure.savefig(file)
 
 
-def _timed(line: Line) -> list[int]:
-    return sorted(rows for rows, record in line.cells.items() if record.device_us)
+def _timed(line: Line) -> list[Column]:
+    return sorted(column for column, record in line.cells.items() if record.device_us)
+
+
+def _places(panel: Panel, columns: Sequence[Column]) -> list[int]:
+    """A decode's columns lie at their numbers of rows, a prefill's side by side."""
+    return [column.rows if panel.problem[4] else panel.columns.index(column) for column in columns]
 
 
 def _draw_times(axes: Any, panel: Panel) -> None:
     for line in panel.lines:
-        if rows := _timed(line):
-            spreads = [line.cells[count].device for count in rows]
+        if columns := _timed(line):
+            spreads = [line.cells[column].device for column in columns]
             below = [spread.median - spread.low for spread in spreads]
             above = [spread.high - spread.median for spread in spreads]
             medians = [spread.median for spread in spreads]
-            axes.errorbar(rows, medians, yerr=[below, above], label=line.name, capsize=2, **_style(line))
+            axes.errorbar(
+                _places(panel, columns), medians, yerr=[below, above], label=line.name, capsize=2, **_style(line)
+            )
     axes.set_yscale("log")
     axes.legend(fontsize=7)
     axes.set_ylabel("µs a layer")
@@ -54,9 +61,9 @@ def _draw_times(axes: Any, panel: Panel) -> None:
 
 def _draw_shares(axes: Any, panel: Panel) -> None:
     for line in panel.lines:
-        if line.name != NULL and (rows := [count for count in _timed(line) if count in panel.touch]):
-            shares = [100 * (panel.share(line.cells[count]) or 0) for count in rows]
-            axes.plot(rows, shares, label=line.name, **_style(line))
+        if line.name != NULL and (columns := [at for at in _timed(line) if at in panel.touch]):
+            shares = [100 * (panel.share(line.cells[column]) or 0) for column in columns]
+            axes.plot(_places(panel, columns), shares, label=line.name, **_style(line))
     axes.set_ylim(bottom=0)
     axes.set_ylabel("time of touch over time, %")
     _finish(axes, panel)
@@ -70,14 +77,15 @@ def _style(line: Line) -> dict[str, str]:
 
 
 def _finish(axes: Any, panel: Panel) -> None:
-    axes.set_xscale("log", base=2)
-    axes.set_xticks(panel.rows, [str(rows) for rows in panel.rows])
-    axes.set_xlabel("rows")
+    if panel.problem[4]:
+        axes.set_xscale("log", base=2)
+    axes.set_xticks(_places(panel, panel.columns), [column.label for column in panel.columns])
+    axes.set_xlabel("rows" if panel.problem[4] else "rows x tokens")
     axes.grid(alpha=0.3)
 
 
 def _title(panel: Panel) -> str:
     H, HV, K, V, S, state = panel.problem
-    drafts = f", {S} tokens a row" if S > 1 else ""
+    drafts = f", {S} tokens a row" if S > 1 else "" if S else ", prefill"
     warning = "" if panel.run.means_something else " (times mean nothing)"
     return f"{panel.run.machine.device}, {panel.run.date}: H {H}, HV {HV}, K {K}, V {V}{drafts}, {state} state{warning}"

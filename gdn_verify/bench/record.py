@@ -12,7 +12,9 @@ from typing import Any
 
 from gdn_verify.bench.machine import Machine
 
-SCHEMA = 1
+SCHEMA = 2
+READABLE = (1, SCHEMA)
+"""Schema 1 had decodes only, and their records lack what has a default."""
 NULL = "null"
 TOUCH = "touch"
 """Names of the yardsticks: an empty launch, and (the beginning of) those of passes over the states."""
@@ -47,12 +49,25 @@ class Spread:
         return cls(median, low, high)
 
 
+@dataclass(frozen=True, order=True)
+class Column:
+    """A column of a table: ordered by size, called by its label."""
+
+    size: int
+    rows: int
+    label: str
+
+
 @dataclass(frozen=True)
 class Record:
     """One contender at one setting. Times are microseconds a layer; without them stands `words`, the reason.
 
     `span` is "" for a yardstick. `ratio` and `limit` are the error in budgets and its limit. `launches` a layer, None
     if unknown. `floor_bytes` is the least that these stages move.
+
+    Of a prefill S is 0, `lengths` says in a word how many tokens its rows have, `tokens` how many all have, and `fresh`
+    that no row had a state. `judged_heads` is how many value heads were held to the equations, 0 for all. `clock` is
+    how this record was timed, "" for the run's clock.
     """
 
     contender: str
@@ -74,6 +89,11 @@ class Record:
     floor_bytes: int = 0
     device_us: tuple[float, ...] = ()
     host_us: tuple[float, ...] = ()
+    tokens: int = 0
+    lengths: str = ""
+    fresh: bool = False
+    judged_heads: int = 0
+    clock: str = ""
 
     def __post_init__(self) -> None:
         if self.device_us and self.verdict not in (Verdict.AGREES, Verdict.YARDSTICK):
@@ -96,8 +116,13 @@ class Record:
 
     @property
     def problem(self) -> tuple[int, int, int, int, int, str]:
-        """H, HV, K, V, S and the state's dtype: what is shown together."""
-        return self.H, self.HV, self.K, self.V, self.S, self.state
+        """H, HV, K, V, S and what the states are: what is shown together."""
+        return self.H, self.HV, self.K, self.V, self.S, self.state + (", fresh" if self.fresh else "")
+
+    @property
+    def column(self) -> Column:
+        """Where it stands in a table."""
+        return Column(self.tokens or self.rows, self.rows, self.lengths or str(self.rows))
 
 
 @dataclass(frozen=True)
@@ -136,8 +161,8 @@ def load(file: File) -> list[Run]:
     """The runs of a file that `dumps` filled. Raises RunFileError for anything else."""
     try:
         body = json.loads(file.read_text(encoding="utf-8"))
-        if body["schema"] != SCHEMA:
-            raise RunFileError(f"{file}: schema {body['schema']!r}; this version reads {SCHEMA}")
+        if body["schema"] not in READABLE:
+            raise RunFileError(f"{file}: schema {body['schema']!r}; this version reads up to {SCHEMA}")
         return [_run(run) for run in body["runs"]]
     except (OSError, KeyError, TypeError, json.JSONDecodeError) as error:
         raise RunFileError(f"{file} holds no benchmark runs: {type(error).__name__}: {error}") from None

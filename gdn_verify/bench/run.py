@@ -12,10 +12,12 @@ import gdn_verify
 from gdn_verify.bench import machine
 from gdn_verify.bench.clock import GraphClock, Stopwatch
 from gdn_verify.bench.contender import Contender, Missing, Setting
-from gdn_verify.bench.field import gather
+from gdn_verify.bench.field import gather, gather_prefill
 from gdn_verify.bench.measure import Bench, measure
 from gdn_verify.bench.opinion import noise_budget
+from gdn_verify.bench.queued import GraphOrQueue
 from gdn_verify.bench.record import Run
+from gdn_verify.bench.task import DECODE, Task
 from gdn_verify.hosts import HOSTS
 
 
@@ -23,12 +25,13 @@ class NobodyError(ValueError):
     """No contender is left to measure; the message says who there is."""
 
 
-def here(rounds: int, dry_run: bool) -> Bench:
+def here(rounds: int, dry_run: bool, task: Task = DECODE) -> Bench:
     """This machine's card, or for a dry run its processor: one layer, one replay a round, no cold caches."""
     if dry_run:
-        return Bench(Stopwatch(), "cpu", 0, lambda: machine.free_bytes(True), layers=1, rounds=rounds, burst=1)
-    cache = machine.describe(False).cache_bytes
-    return Bench(GraphClock(), "cuda", cache, lambda: machine.free_bytes(False), rounds=rounds)
+        free = lambda: machine.free_bytes(True)  # noqa: E731
+        return Bench(Stopwatch(), "cpu", 0, free, layers=1, rounds=rounds, burst=1, task=task)
+    cache, clock = machine.describe(False).cache_bytes, GraphClock() if task is DECODE else GraphOrQueue()
+    return Bench(clock, "cuda", cache, lambda: machine.free_bytes(False), task.layers, rounds, task=task)
 
 
 def with_second_opinion(bench: Bench) -> Bench:
@@ -39,7 +42,15 @@ def with_second_opinion(bench: Bench) -> Bench:
 
 def choose(settings: Sequence[Setting], only: Sequence[str], every_configuration: bool) -> list[Contender | Missing]:
     """Everybody, or those with one of the words of `only` in their names. Raises NobodyError where none has."""
-    everybody = list(gather(settings, every_configuration))
+    return _left(list(gather(settings, every_configuration)), only)
+
+
+def choose_prefill(only: Sequence[str]) -> list[Contender | Missing]:
+    """The same for a chunked prefill."""
+    return _left(list(gather_prefill()), only)
+
+
+def _left(everybody: list[Contender | Missing], only: Sequence[str]) -> list[Contender | Missing]:
     chosen = [one for one in everybody if not only or any(word in one.name for word in only)]
     if not any(isinstance(one, Contender) for one in chosen):
         known = ", ".join(one.name if isinstance(one, Contender) else str(one) for one in everybody)

@@ -6,11 +6,14 @@ from math import ceil, prod
 
 from torch import Tensor
 
-from gdn_verify.bench.contender import Inputs, Setting
+from gdn_verify.bench.contender import AnyInputs, Setting
 from gdn_verify.bench.inputs import ACTIVATION
 from gdn_verify.cases.contract import DType, Span, Stage
 
 LAYERS = 36
+PREFILL_LAYERS = 4
+"""A prefill takes long enough for a replay's own cost to vanish in a few."""
+RECURRENCE = Span(Stage.DELTA, Stage.DELTA)
 COLD = 4
 """A replay reads at least this many times the caches' size before it comes to a layer again."""
 _SHARE = 0.7
@@ -24,15 +27,16 @@ def slot_bytes(setting: Setting) -> int:
 
 
 def state_bytes(setting: Setting) -> int:
-    """Bytes of the states that a launch reads and writes: one a row, one a token."""
-    return (setting.rows + setting.tokens) * slot_bytes(setting)
+    """Bytes of the states that a launch reads and writes."""
+    return (setting.states_read + setting.states_written) * slot_bytes(setting)
 
 
 def floor_bytes(setting: Setting, span: Span) -> int:
     """The fewest bytes that a launch of these stages moves: each input read once, each output written once.
 
-    A row reads one state and writes one a token; it reads W-1 columns of conv state and writes W-2+S. Parameters and
-    the slot ids are read once. Without the conv, q, k and v come in its place, and without the gates g and β.
+    A row reads one state, unless it is fresh, and writes one a token of a decode, one at its end in a prefill; it reads
+    W-1 columns of conv state and writes W-2+S. Parameters and the slot ids are read once. Without the conv, q, k and v
+    come in its place, and without the gates g and β.
     """
     g, T = setting.geometry, setting.tokens
     conv, gates, norm = (stage in span for stage in (Stage.CONV, Stage.GATES, Stage.NORM))
@@ -41,10 +45,19 @@ def floor_bytes(setting: Setting, span: Span) -> int:
     activations += T * 2 * g.HV * gates  # b and a
     weights = g.D * g.W * conv + g.V * norm
     wide = 2 * g.HV * gates + T * 2 * g.HV * (not gates)  # A_log and dt_bias, or g and β
-    return state_bytes(setting) + (activations + weights) * ACTIVATION.itemsize + (wide + T) * DType.F32.itemsize
+    return (
+        state_bytes(setting)
+        + (activations + weights) * ACTIVATION.itemsize
+        + (wide + setting.states_written) * DType.F32.itemsize
+    )
 
 
-def stored_bytes(inputs: Inputs) -> int:
+def cold_bytes(setting: Setting) -> int:
+    """What a layer reads or writes that must not be found in a cache: a decode's states, all that a prefill moves."""
+    return floor_bytes(setting, RECURRENCE) if setting.lengths else setting.rows * slot_bytes(setting)
+
+
+def stored_bytes(inputs: AnyInputs) -> int:
     """Device memory of one layer's tensors."""
     tensors = (value for value in vars(inputs).values() if isinstance(value, Tensor))
     return sum(prod(tensor.shape) * tensor.element_size() for tensor in tensors)
@@ -60,7 +73,7 @@ def layers(setting: Setting, cache_bytes: int, free_bytes: int, stored: int, usu
     `stored` is the memory of one layer in all the stacks that are alive at once. Raises TooLargeError where memory does
     not hold enough layers for cold caches.
     """
-    needed = max(1, ceil(COLD * cache_bytes / (setting.rows * slot_bytes(setting))))
+    needed = max(1, ceil(COLD * cache_bytes / cold_bytes(setting)))
     fitting = int(_SHARE * free_bytes) // stored
     if fitting < needed:
         raise TooLargeError(

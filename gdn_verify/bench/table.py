@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from gdn_verify.bench.record import Record, Run, Verdict
+from gdn_verify.bench.record import Column, Record, Run, Verdict
 from gdn_verify.bench.summary import Line, Panel, panels
 
 _NOTES = {Verdict.DISAGREES: "red", Verdict.RAISED: "red", Verdict.REFUSED: "yellow"}
@@ -27,27 +27,28 @@ def show(runs: Sequence[Run], console: Console) -> None:
 def _table(geometry: tuple[int, ...], group: Sequence[Panel]) -> Table:
     H, HV, K, V, S = geometry
     title = f"H {H}, HV {HV}, K {K}, V {V}" + (f", {S} tokens a row" if S > 1 else "")
-    table = Table(title=f"µs a layer by rows: {title}", title_justify="left", box=None, padding=(0, 1), pad_edge=False)
+    what = "µs a layer by rows" if S else "prefill, µs a layer by rows x tokens"
+    table = Table(title=f"{what}: {title}", title_justify="left", box=None, padding=(0, 1), pad_edge=False)
     for name in ("machine", "date", "state", "contender", "stages"):
         table.add_column(name, no_wrap=True)
     table.add_column("launches", justify="right")
     table.add_column("host", justify="right")
-    columns = sorted({rows for panel in group for rows in panel.rows})
-    for rows in columns:
-        table.add_column(str(rows), justify="right", no_wrap=True)
+    columns = sorted({column for panel in group for column in panel.columns})
+    for column in columns:
+        table.add_column(column.label, justify="right", no_wrap=True)
     for panel in group:
         _add_panel(table, panel, columns)
     return table
 
 
-def _add_panel(table: Table, panel: Panel, columns: Sequence[int]) -> None:
+def _add_panel(table: Table, panel: Panel, columns: Sequence[Column]) -> None:
     head = (panel.run.machine.device, panel.run.date[:16].replace("T", " "), panel.problem[5])
-    floors = [f"{panel.floor_bytes[rows] / 1e6:.2f} MB" if rows in panel.rows else "" for rows in columns]
+    floors = [f"{panel.floor_bytes[column] / 1e6:.2f} MB" if column in panel.columns else "" for column in columns]
     table.add_row(*head, "bytes at least", "", "", "", *floors, style="dim")
     for line in panel.lines:
         if all(record.verdict is Verdict.REFUSED for record in line.cells.values()):
             continue  # said below
-        cells = [_cell(panel, line.cells.get(rows)) for rows in columns]
+        cells = [_cell(panel, line.cells.get(column)) for column in columns]
         table.add_row("", "", "", _name(line), line.span, _launches(line), _host(line), *cells)
     table.add_section()
 
@@ -65,6 +66,7 @@ def _cell(panel: Panel, record: Record | None) -> Text:
     spread = f"{time.median:.2f} ±{(time.high - time.low) / 2:.2f}"
     parts = [] if share is None else [f"{share:.0%} of touch"]
     parts += [f"{record.rate:.2f} TB/s"] if record.floor_bytes else []
+    parts += [record.clock.partition(":")[0]] if record.clock else []
     return Text.assemble(spread, ("\n" + ", ".join(parts) if parts else "", "dim"))
 
 
@@ -77,7 +79,7 @@ def _launches(line: Line) -> str:
 def _host(line: Line) -> str:
     """The host's time for a launch at the fewest rows, where it matters most."""
     timed = [record for record in line.cells.values() if record.host_us]
-    return f"{min(timed, key=lambda record: record.rows).host.median:.0f}" if timed else ""
+    return f"{min(timed, key=lambda record: record.column).host.median:.0f}" if timed else ""
 
 
 def _show_run(run: Run, console: Console) -> None:
@@ -99,11 +101,23 @@ def _show_run(run: Run, console: Console) -> None:
     for note, style in dict.fromkeys((_note(record), _NOTES.get(record.verdict)) for record in run.records):
         if style:
             console.print(Text(note, style=style), soft_wrap=True)
+    for aside in dict.fromkeys(aside for record in run.records for aside in _asides(record)):
+        console.print(Text(aside, style="dim"), soft_wrap=True)
+
+
+def _asides(record: Record) -> Iterator[str]:
+    """What a reader of a time should know: that it was not taken by a graph, or that only some heads were judged."""
+    where = f"{record.contender}, {record.lengths}"
+    if ":" in record.clock:
+        yield f"timed otherwise: {where}: {record.clock}"
+    if record.judged_heads:
+        yield f"judged on {record.judged_heads} of {record.HV} value heads: {where}"
 
 
 def _note(record: Record) -> str:
     """Why there is no time; a refusal reads the same for all numbers of rows that it is about."""
     if record.verdict is Verdict.REFUSED:
-        return f"refused: {record.contender}, {record.state} state: {record.words}"
+        return f"refused: {record.contender}, {record.problem[5]} state: {record.words}"
     ratio = f", {record.ratio:.3g} budgets off (limit {record.limit:.2g})" if record.ratio else ""
-    return f"{record.verdict}: {record.contender}, N={record.rows}, {record.state} state: {record.words}{ratio}"
+    where = record.lengths or f"N={record.rows}"
+    return f"{record.verdict}: {record.contender}, {where}, {record.problem[5]} state: {record.words}{ratio}"

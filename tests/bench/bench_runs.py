@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from gdn_verify.bench.machine import Machine
-from gdn_verify.bench.record import NULL, Record, Run, Verdict
+from gdn_verify.bench.record import NULL, Column, Record, Run, Verdict
 
 MACHINE = Machine("Card A", "sm_90", 50 << 20, "2.11.0, CUDA 13.0", "3.6.0", "3.12.3")
 OTHER = replace(MACHINE, device="Card B", arch="gfx942")
@@ -21,6 +21,11 @@ def record(name: str, rows: int, *samples: float, state: str = "float32", verdic
         name, "1", span, 16, 32, 128, 128, 1, rows, state, verdict, layers=36, launches=1.0, floor_bytes=floor
     )
     return replace(made, device_us=samples, host_us=tuple(9.0 for _ in samples))
+
+
+def column(rows: int) -> Column:
+    """The column of a decode of this many rows."""
+    return Column(rows, rows, str(rows))
 
 
 def run(scale: float = 1.0, machine: Machine = MACHINE, date: str = "2026-11-23T10:00:00+00:00") -> Run:

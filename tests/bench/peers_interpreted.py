@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from gdn_verify.bench import ours
-from gdn_verify.bench.contender import Contender, Inputs, Missing, Setting
+from gdn_verify.bench.contender import Contender, Inputs, Launch, Missing, PrefillInputs, Setting
 from gdn_verify.bench.inputs import draw
+from gdn_verify.bench.prefill.judge import Judge
 from gdn_verify.cases.contract import DType, Geometry, Span, Stage
 from gdn_verify.kernels.delta import delta_rule
 from gdn_verify.kernels.fallback import gated_delta_net_packed
@@ -52,3 +53,23 @@ def _fallback(inputs: Inputs, span: Span) -> Tensor:
     q, k = qk_norm(inputs.q, inputs.k)
     gates = inputs.g, inputs.beta
     return delta_rule(q, k, inputs.v, *gates, inputs.pool, tables.state_indices, tables.query_start_loc)
+
+
+def prefill_errors(
+    module: str, name: str, lengths: tuple[int, ...], fresh: bool, no_decay: bool = False
+) -> tuple[float, float] | str:
+    """The judge's ratio and limit for a chunked prefill, or why the contender is missing."""
+    (found,) = (peer for peer in import_module(module).prefill_contenders() if peer.name == name)
+    if isinstance(found, Missing):
+        return str(found)
+    judged = Judge()(
+        _undecayed(found) if no_decay else found, Setting.prefill(GEOMETRY, lengths, DType.F32, fresh), "cpu"
+    )
+    return judged.ratio, judged.limit
+
+
+def _undecayed(contender: Contender) -> Contender:
+    def prepare(inputs: PrefillInputs) -> Launch:
+        return contender.prepare(replace(inputs, g=torch.zeros_like(inputs.g)))
+
+    return replace(contender, prepare=prepare)

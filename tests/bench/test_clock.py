@@ -107,7 +107,7 @@ def test_what_a_launch_holds_lives_as_long_as_its_graph(monkeypatch: pytest.Monk
     class Graph:
         replay = instantiate = raw_cuda_graph = lambda self: 0
 
-    monkeypatch.setattr(clock, "_run_aside", lambda launches: None)
+    monkeypatch.setattr(clock, "run_aside", lambda launches: None)
     monkeypatch.setattr(clock, "count_launches", lambda graph: 1)
     monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda keep_graph: Graph())
     monkeypatch.setattr(torch.cuda, "graph", lambda graph: nullcontext())

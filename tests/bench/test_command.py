@@ -74,6 +74,41 @@ def test_a_dry_run_goes_all_the_way(command: Command, tmp_path: File, spec: int,
         assert 0.0 < record.ratio < 2.0
 
 
+@pytest.mark.parametrize("fresh", [False, True])
+def test_a_dry_run_of_a_prefill_goes_all_the_way(command: Command, tmp_path: File, fresh: bool) -> None:
+    """Ours, and FLA's where it is installed, on rows of other lengths."""
+    pytest.importorskip("triton", reason="the interpreter is Triton's")
+    file = tmp_path / "dry.json"
+    words = ("--dry-run", "--rows", "3+70", "--rounds", "1", "--no-opinion", "--json", file)
+    done = command("prefill", *words, *(("--fresh",) if fresh else ("--only", "chunk-delta")))
+    assert done.returncode == OK, done.stdout + done.stderr
+    assert "mean nothing" in done.stdout
+    (run,) = load(file)
+    yardsticks = [record for record in run.records if record.verdict == "yardstick"]
+    assert [record.contender for record in yardsticks] == ["null", "touch 8192", "touch 4096", "touch 2048"]
+    right = {record.contender: record for record in run.records if record.verdict == "agrees"}
+    assert right.keys() <= {"chunk-delta", "fla-chunk", "vllm-chunk", "aiter-chunk-opt-vk"}
+    assert "chunk-delta" in right
+    for record in right.values():
+        assert (record.lengths, record.tokens, record.fresh, record.S) == ("3+70", 73, fresh, 0)
+        assert 0.0 < record.ratio < 2.5
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA or ROCm card")
+def test_a_real_prefill_is_timed(command: Command, tmp_path: File) -> None:
+    """On two launches, by a graph, slower than a pass over its tensors."""
+    file = tmp_path / "real.json"
+    done = command("prefill", "--only", "chunk-delta", "--rows", "1x512,17+64", "--no-opinion", "--json", file)
+    assert done.returncode == OK, done.stdout + done.stderr
+    (run,) = load(file)
+    ours = [record for record in run.records if record.contender == "chunk-delta"]
+    assert {record.lengths for record in ours} == {"1x512", "17+64"}
+    for record in ours:
+        touch = min(r.device.median for r in run.records if r.column == record.column and r.contender[:5] == "touch")
+        assert record.clock == "graph"
+        assert record.device.median > touch
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA or ROCm card")
 def test_a_real_run_times_cold_layers(command: Command, tmp_path: File) -> None:
     """Counted launches, slower than nothing, and a stack of several times the caches."""

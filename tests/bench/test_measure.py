@@ -11,11 +11,11 @@ import torch
 
 pytest.importorskip("triton", reason="the yardsticks are Triton kernels")
 
-from gdn_verify.bench import measure as measuring
 from gdn_verify.bench.clock import Captured, Launches
 from gdn_verify.bench.contender import Contender, Inputs, Results
 from gdn_verify.bench.measure import Bench, measure
 from gdn_verify.bench.record import Record, Verdict
+from gdn_verify.bench.task import DECODE
 from gdn_verify.bench.yardsticks import Yardstick
 from gdn_verify.cases.contract import ConvLayout, DType
 
@@ -41,16 +41,10 @@ class Counting:
         return [float(len(self.turns)) + replay for replay in range(count)]
 
 
-@pytest.fixture(autouse=True)
-def one_yardstick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The real ones need a card or the interpreter."""
-    touch = Yardstick("touch 1", lambda inputs: lambda: None)
-    monkeypatch.setattr(measuring, "yardsticks", lambda: [touch])
-
-
 def bench(clock: Counting, **changed: object) -> Bench:
-    """On the processor, without caches."""
-    plain = Bench(clock, "cpu", cache_bytes=0, free_bytes=lambda: 1 << 30, layers=2, rounds=3, burst=2)
+    """On the processor, without caches; the real yardsticks need a card or the interpreter."""
+    task = replace(DECODE, yardsticks=lambda: [Yardstick("touch 1", lambda inputs: lambda: None)])
+    plain = Bench(clock, "cpu", cache_bytes=0, free_bytes=lambda: 1 << 30, layers=2, rounds=3, burst=2, task=task)
     return replace(plain, **changed)
 
 

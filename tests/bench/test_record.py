@@ -77,9 +77,9 @@ def test_ratios_are_formed_within_a_run() -> None:
     """A machine that takes twice the time for all has the same shares, and its own `touch`, the fastest of three."""
     for panel in panels([runs.run(), runs.run(2.0, runs.OTHER)]):
         right = next(line for line in panel.lines if line.name == "right")
-        assert panel.touch[1].contender == "touch 8192"
-        assert panel.share(right.cells[1]) == pytest.approx(4.0 / 5.1)
-        assert panel.share(right.cells[16]) == pytest.approx(4.0 / 5.1)
+        assert panel.touch[runs.column(1)].contender == "touch 8192"
+        assert panel.share(right.cells[runs.column(1)]) == pytest.approx(4.0 / 5.1)
+        assert panel.share(right.cells[runs.column(16)]) == pytest.approx(4.0 / 5.1)
 
 
 def test_touch_is_chosen_for_each_number_of_rows() -> None:
@@ -91,7 +91,10 @@ def test_touch_is_chosen_for_each_number_of_rows() -> None:
     ]
     null = runs.record("null", 1, 1.0)
     (panel,) = panels([replace(runs.run(), records=(*records, null))])
-    assert {rows: touch.contender for rows, touch in panel.touch.items()} == {1: "touch 4096", 16: "touch 16384"}
+    assert {column.rows: touch.contender for column, touch in panel.touch.items()} == {
+        1: "touch 4096",
+        16: "touch 16384",
+    }
     assert [line.name for line in panel.lines] == ["null", "touch"]
     assert panel.share(null) is None
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from gdn_verify.bench.contender import Setting
 from gdn_verify.bench.inputs import draw
+from gdn_verify.bench.prefill import inputs as prefill
+from gdn_verify.bench.prefill import yardsticks as prefill_yardsticks
 from gdn_verify.bench.yardsticks import yardsticks
 from gdn_verify.cases.contract import ConvLayout, DType, Geometry, StateOrder
 
@@ -24,3 +26,20 @@ def _change(yardstick, setting: Setting) -> str:  # type: ignore[no-untyped-def]
     yardstick.prepare(inputs)()
     wrong = (inputs.pool != expected).flatten(1).any(1).nonzero().flatten().tolist()
     return f"slots {wrong} differ" if wrong else ""
+
+
+def prefill_changes(fresh: bool) -> dict[str, str]:
+    """The same of a prefill's yardsticks: states negated, or written where there are none, and v passed on to out."""
+    setting = Setting.prefill(Geometry(2, 4, 16, 16), (300, 7, 33), DType.BF16, fresh)
+    return {yardstick.name: _passed(yardstick, setting) for yardstick in prefill_yardsticks.yardsticks()}
+
+
+def _passed(yardstick, setting: Setting) -> str:  # type: ignore[no-untyped-def]
+    inputs = prefill.draw(setting, "cpu", 3, StateOrder.VK)
+    states, out, slots = inputs.pool.clone(), inputs.out.clone(), inputs.state_indices.long()
+    if yardstick.name != "null":
+        states[slots] = 0.5 if setting.fresh else -inputs.pool[slots]
+        out = inputs.v
+    yardstick.prepare(inputs)()
+    wrong = {"states": inputs.pool != states, "out": (inputs.out != out) & ~(inputs.out.isnan() & out.isnan())}
+    return ", ".join(f"{name} differ" for name, places in wrong.items() if places.any())

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gdn_verify.bench.contender import Contender, Inputs, Launch, Missing, Results
-from gdn_verify.bench.peers.peer import RECURRENCE, WHOLE, Peer, one_token_a_row
+from gdn_verify.bench.contender import Contender, Inputs, Launch, Missing, PrefillInputs, Results
+from gdn_verify.bench.peers.peer import DELTA, RECURRENCE, WHOLE, Peer, dense_states, one_token_a_row
 from gdn_verify.bench.peers.vllm import GATED_NORM
 
 CONV_UPDATE = "aiter.ops.triton.conv.causal_conv1d_update_single_token:fused_reshape_causal_conv1d_update_single_token"
@@ -25,9 +25,18 @@ GATED_DELTA_RULE = (
 
 def contenders() -> Iterable[Contender | Missing]:
     """The recurrence, and the whole decode with vLLM's norm."""
+    return _imported(PEERS)
+
+
+def prefill_contenders() -> Iterable[Contender | Missing]:
+    """The recurrence in chunks of 64, in the kernels for a state of [V, K]."""
+    return _imported((CHUNK,))
+
+
+def _imported(peers: Iterable[Peer]) -> Iterable[Contender | Missing]:
     # Read at AITER's import: without it that import builds its C++ kernels, which nothing here calls.
     os.environ.setdefault("AITER_TRITON_ONLY", "1")
-    return [peer.contender() for peer in PEERS]
+    return [peer.contender() for peer in peers]
 
 
 def _gated_delta_rule(inputs: Inputs, update: Callable[..., Any]) -> Launch:
@@ -79,6 +88,34 @@ def _recurrence(inputs: Inputs, conv_out: Tensor, a: Tensor, b: Tensor, o: Tenso
     )
 
 
+def _chunk(inputs: PrefillInputs, chunk: Callable[..., Any], schedule: Callable[..., Any]) -> Launch:
+    """The schedule of chunks is built before, as its interface has it for several layers of one batch."""
+    tokens = {name: getattr(inputs, name)[None] for name in ("q", "k", "v", "g", "beta")}
+    options = {
+        "o": inputs.out[None],
+        "initial_state": dense_states(inputs),
+        "state_dtype": inputs.pool.dtype,
+        "cu_seqlens": inputs.query_start_loc,
+        "prefill_metadata": schedule(inputs.setting.lengths, cu_seqlens=inputs.query_start_loc),
+    }
+
+    def launch() -> Results:
+        out, after = chunk(**tokens, **options, output_final_state=True, use_qk_l2norm_in_kernel=True)
+        return Results(out[0], after)
+
+    return launch
+
+
+CHUNK = Peer(
+    name="aiter-chunk-opt-vk",
+    span=DELTA,
+    functions=(
+        "aiter.ops.triton.gated_delta_net.gated_delta_rule:chunk_gated_delta_rule_opt_vk",
+        "aiter.ops.prefill_batch_metadata:build_gated_delta_rule_prefill_metadata",
+    ),
+    prepare=_chunk,
+    in_place=False,
+)
 PEERS = (
     Peer("aiter-gated-delta-rule", RECURRENCE, (GATED_DELTA_RULE,), _gated_delta_rule),
     Peer(

@@ -1,8 +1,9 @@
-"""FLA's fused recurrent kernel, read from fla-core 0.6.0.
+"""FLA's fused recurrent kernel and its chunked ones, read from fla-core 0.6.0.
 
 Its interface has no state pool: states are dense, one a row, read from one tensor and returned as another. Here the
 rows' states are gathered once, before; a server that keeps a pool would gather and scatter in every launch. States
-come back in float32 whatever they were, so a narrower pool is refused.
+come back in float32 whatever they were, so a narrower pool is refused. Where a chunk begins is kept by the identity of
+the rows' starts, and not computed in a launch that was warmed up.
 """
 
 from __future__ import annotations
@@ -10,9 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from gdn_verify.bench.contender import Contender, Inputs, Launch, Missing, Results, Setting
-from gdn_verify.bench.peers.peer import Peer, one_token_a_row
-from gdn_verify.cases.contract import DType, Span, Stage
+from gdn_verify.bench.contender import Contender, Inputs, Launch, Missing, PrefillInputs, Results, Setting
+from gdn_verify.bench.peers.peer import DELTA, Peer, dense_states, float32_states, one_token_a_row
 
 
 def contenders() -> Iterable[Contender | Missing]:
@@ -20,10 +20,13 @@ def contenders() -> Iterable[Contender | Missing]:
     return [FUSED_RECURRENT.contender()]
 
 
+def prefill_contenders() -> Iterable[Contender | Missing]:
+    """The recurrence in chunks of 64."""
+    return [CHUNK.contender()]
+
+
 def _refuses(setting: Setting) -> str | None:
-    if setting.state is not DType.F32:
-        return f"returns its states in float32, not in {setting.state}"
-    return one_token_a_row(setting)
+    return float32_states(setting) or one_token_a_row(setting)
 
 
 def _fused_recurrent(inputs: Inputs, recurrent: Callable[..., Any]) -> Launch:
@@ -47,9 +50,31 @@ def _fused_recurrent(inputs: Inputs, recurrent: Callable[..., Any]) -> Launch:
     return launch
 
 
+def _chunk(inputs: PrefillInputs, chunk: Callable[..., Any]) -> Launch:
+    tokens = {name: getattr(inputs, name)[None] for name in ("q", "k", "v", "g", "beta")}
+    options = {"initial_state": dense_states(inputs), "cu_seqlens": inputs.query_start_loc}
+
+    def launch() -> Results:
+        out, after = chunk(
+            **tokens, **options, output_final_state=True, use_qk_l2norm_in_kernel=True, state_v_first=True
+        )
+        return Results(out[0], after)
+
+    return launch
+
+
+CHUNK = Peer(
+    name="fla-chunk",
+    span=DELTA,
+    functions=("fla.ops.gated_delta_rule:chunk_gated_delta_rule",),
+    prepare=_chunk,
+    refuses=float32_states,
+    in_place=False,
+    path="fla-chunk",
+)
 FUSED_RECURRENT = Peer(
     name="fla-recurrent",
-    span=Span(Stage.DELTA, Stage.DELTA),
+    span=DELTA,
     functions=("fla.ops.gated_delta_rule:fused_recurrent_gated_delta_rule",),
     prepare=_fused_recurrent,
     refuses=_refuses,

@@ -9,11 +9,14 @@ from importlib.metadata import PackageNotFoundError, version
 from pkgutil import resolve_name
 from typing import Any
 
-from gdn_verify.bench.contender import Contender, Inputs, Launch, Missing, Setting
-from gdn_verify.cases.contract import Span, Stage
+from torch import Tensor
+
+from gdn_verify.bench.contender import AnyInputs, Contender, Launch, Missing, PrefillInputs, Setting
+from gdn_verify.cases.contract import DType, Span, Stage
 
 WHOLE = Span(Stage.UNPACK, Stage.NORM)
 RECURRENCE = Span(Stage.GATES, Stage.DELTA)
+DELTA = Span(Stage.DELTA, Stage.DELTA)
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,19 @@ def takes_all(setting: Setting) -> str | None:
 def one_token_a_row(setting: Setting) -> str | None:
     """Refuses drafts."""
     return None if setting.geometry.S == 1 else f"decodes one token a row, not S={setting.geometry.S}"
+
+
+def float32_states(setting: Setting) -> str | None:
+    """Refuses narrower states: final ones come back in float32 whatever the initial ones were."""
+    return None if setting.state is DType.F32 else f"returns its states in float32, not in {setting.state}"
+
+
+def dense_states(inputs: PrefillInputs) -> Tensor | None:
+    """The rows' states as one tensor, gathered once; None for fresh rows.
+
+    A server that keeps a pool would gather and scatter them in every launch.
+    """
+    return None if inputs.setting.fresh else inputs.pool[inputs.state_indices.long()]
 
 
 @dataclass(frozen=True)
@@ -88,7 +104,7 @@ class Peer:
         return " + ".join([first[1], *(f"{package} {number}" for package, number in others)])
 
 
-def _prepare(prepare: Callable[..., Launch], functions: list[Callable[..., Any]], inputs: Inputs) -> Launch:
+def _prepare(prepare: Callable[..., Launch], functions: list[Callable[..., Any]], inputs: AnyInputs) -> Launch:
     return prepare(inputs, *functions)
 
 

@@ -1,4 +1,4 @@
-"""vLLM's Triton kernels, read from vllm 0.33.0: the recurrence alone, and all that its layer launches for a decode.
+"""vLLM's Triton kernels, read from vllm 0.33.0: the recurrence alone, all that its layer launches for a decode, chunks.
 
 Slot 0 is vLLM's padding. Left out, in its favour: what the compiler makes of the rest of its layer (the output set to
 zero, a and b copied into one row each); the kernels read the strided views.
@@ -11,8 +11,16 @@ from typing import Any
 
 import torch
 
-from gdn_verify.bench.contender import Contender, Inputs, Launch, Missing, Results
-from gdn_verify.bench.peers.peer import RECURRENCE, WHOLE, Peer, one_token_a_row
+from gdn_verify.bench.contender import Contender, Inputs, Launch, Missing, PrefillInputs, Results
+from gdn_verify.bench.peers.peer import (
+    DELTA,
+    RECURRENCE,
+    WHOLE,
+    Peer,
+    dense_states,
+    float32_states,
+    one_token_a_row,
+)
 
 OPS = "vllm.third_party.flash_linear_attention.ops"
 SIGMOID_GATING = f"{OPS}.fused_sigmoid_gating:fused_sigmoid_gating_delta_rule_update"
@@ -24,6 +32,11 @@ GATED_NORM = f"{OPS}.layernorm_guard:rmsnorm_fn"
 def contenders() -> Iterable[Contender | Missing]:
     """Two recurrences, and the whole decode with the norm's gate as the layer has it and as its kernel wants it."""
     return [peer.contender() for peer in PEERS]
+
+
+def prefill_contenders() -> Iterable[Contender | Missing]:
+    """The recurrence in chunks of 64."""
+    return [CHUNK.contender()]
 
 
 def _sigmoid_gating(inputs: Inputs, update: Callable[..., Any]) -> Launch:
@@ -92,6 +105,39 @@ def _whole(
     return launch
 
 
+def _chunk(
+    inputs: PrefillInputs, chunk: Callable[..., Any], indices: Callable[..., Any], offsets: Callable[..., Any]
+) -> Launch:
+    """Where chunks begin is computed before, as the server does it once for all layers of a batch."""
+    tokens = {name: getattr(inputs, name)[None] for name in ("q", "k", "v", "g", "beta")}
+    starts = inputs.query_start_loc
+    options = {
+        "initial_state": dense_states(inputs),
+        "cu_seqlens": starts,
+        "chunk_indices": indices(starts, CHUNK_SIZE),
+        "chunk_offsets": offsets(starts, CHUNK_SIZE),
+    }
+
+    def launch() -> Results:
+        out, after = chunk(**tokens, **options, output_final_state=True, use_qk_l2norm_in_kernel=True)
+        return Results(out[0], after)
+
+    return launch
+
+
+CHUNK_SIZE = 64
+CHUNK = Peer(
+    name="vllm-chunk",
+    span=DELTA,
+    functions=(
+        f"{OPS}.chunk:chunk_gated_delta_rule",
+        f"{OPS}.index:prepare_chunk_indices",
+        f"{OPS}.index:prepare_chunk_offsets",
+    ),
+    prepare=_chunk,
+    refuses=float32_states,
+    in_place=False,
+)
 LAYER = (CONV_UPDATE, PACKED_DECODE, GATED_NORM)
 # The conv kernel multiplies bf16 by bf16: mul.bf16 in its PTX for sm_90.
 PEERS = (
