@@ -58,7 +58,7 @@ def chunk_delta(
     block_v = min(16 if exact else 32, max(16, triton.next_power_of_2(V)))
     work = torch.float32 if exact else q.dtype
     with on_device_of(q):
-        shape = shape or choose_shape(current_target(), KP, exact)
+        shape = shape or choose_shape(current_target(), KP, exact, _moves_in_words(q, k))
         C, blocks = shape.chunk, T // shape.chunk + N
         w, b = (q.new_empty(blocks, HV, C, columns, dtype=work) for columns in (KP, C))
         factors = q.new_empty(blocks, HV, 3, C, dtype=torch.float32)
@@ -80,20 +80,29 @@ def chunk_delta(
     return output
 
 
-def choose_shape(target: Target, KP: int, exact: bool) -> Shape:
+def choose_shape(target: Target, KP: int, exact: bool, in_words: bool = True) -> Shape:
     """What fits registers and shared memory; not tuned yet.
 
     Products of float32 operands run on no tensor cores and take short chunks; so do chips whose tensor cores are fed
     from registers alone. Three chunks ahead take 185 KiB of shared memory.
+
+    `in_words`: whether q and k are copied to shared memory by 4 bytes or more. Where they are not, they pass through
+    registers, and Triton 3.6 makes of 64 tokens in four warps a launch 2 that is wrong on an H200 (o off by its own
+    size) and right in the interpreter; 32 tokens are right on both.
     """
     wide = 2 if target.amd and target.wavefront == 32 else 1
     if exact:
         return Shape(16, 8 * wide, 8 * wide, 1)
-    if target.arch in ("90", "100") and KP <= 128:
+    if target.arch in ("90", "100") and KP <= 128 and in_words:
         return Shape(64, 4 if target.arch == "90" else 8, 4, 3)
     if target.wavefront == 64 and KP <= 128:
         return Shape(64, 4, 4, 1)
     return Shape(32, 8 * wide, (8 if KP > 128 else 4) * wide, 1)
+
+
+def _moves_in_words(*operands: Tensor) -> bool:
+    """Whether Triton knows that tokens and heads begin at multiples of 16 bytes: it asks for strides of 16 elements."""
+    return all(x.stride(0) % 16 == 0 and x.shape[2] % 8 == 0 and x.data_ptr() % 16 == 0 for x in operands)
 
 
 def _check_heads(q: Tensor, k: Tensor, v: Tensor, output: Tensor, pool: Tensor) -> None:

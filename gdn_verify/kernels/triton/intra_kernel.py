@@ -83,20 +83,21 @@ def gdn_intra_kernel(
     strength = tl.load(beta + token * stride_beta + head, mask=here, other=0).to(tl.float32)
 
     rho_k = normaliser(keys, eps, QK_NORM, C)
-    rho_q = normaliser(queries, eps, QK_NORM, C) * scale
+    rho_q = normaliser(queries, eps, QK_NORM, C)
     keys *= rho_k[:, None]
     queries *= rho_q[:, None]
     D = decay_within(G, C)
     lower = c[:, None] > c[None, :]
     L = tl.where(lower, multiply(keys, tl.trans(keys), EXACT) * D * strength[:, None], 0.0)
-    X = inverse(L, C, LEVELS, EXACT) * strength[None, :]
+    X = inverse(L, C, LEVELS, EXACT)
     G_end = tl.sum(tl.where(c == C - 1, G, 0.0), 0)
-    W = multiply(tl.trans(X * tl.exp((G_end - G).to(tl.float32))[:, None]), keys, EXACT)
+    # β and the scale have any size: they multiply results, where operands of float16 would overflow or vanish.
+    W = multiply(tl.trans(X * tl.exp((G_end - G).to(tl.float32))[:, None]), keys, EXACT) * strength[:, None]
     at = block.to(tl.int64) * HV + head
     w_at = w_out + at * (C * KP) + c[:, None] * KP + d[None, :]
     tl.store(w_at, W.to(w_out.dtype.element_ty))
 
-    B = multiply(multiply(queries, tl.trans(keys), EXACT) * D, X, EXACT)
+    B = multiply(multiply(queries, tl.trans(keys), EXACT) * D, X, EXACT) * (strength * scale)[None, :]
     tl.store(b_out + at * (C * C) + c[:, None] * C + c[None, :], B.to(b_out.dtype.element_ty))
     decay = tl.exp(G.to(tl.float32))
     for n in tl.static_range(3):
@@ -104,5 +105,5 @@ def gdn_intra_kernel(
         if n == 0:
             factor = decay * rho_k
         if n == 1:
-            factor = decay * rho_q
+            factor = decay * (rho_q * scale)
         tl.store(factors + (at * 3 + n) * C + c, factor)

@@ -63,7 +63,10 @@ DEFECTS = [
     ),
     Defect("W of keys that do not decay", "intra_kernel.py", "(G_end - G).to", "(G - G).to"),
     Defect("the inverse lacks its last level", "intra_kernel.py", "(1, LEVELS)", "(1, LEVELS - 1)"),
-    Defect("β of the row, not of the column", "intra_kernel.py", "* strength[None, :]", "* strength[:, None]"),
+    Defect(
+        "β of the row, not of the column", "intra_kernel.py",
+        "(strength * scale)[None, :]", "(strength * scale)[:, None]",
+    ),  # fmt: skip
     Defect(
         "all heads have the gates of the first", "intra_kernel.py",
         "g + token * stride_g + head", "g + token * stride_g + 0 * head",
