@@ -148,6 +148,14 @@ class ConvChunkDelta(ChunkDelta):
         return replace(delta, sites=(*rows, *delta.sites))
 
 
+def chunk_length(K: int, exact: bool, host: str) -> int:
+    """Tokens of a chunk as `chunk_delta` chooses on `host`'s chip."""
+    from gdn_verify.kernels.triton.chunk import choose_shape
+    from gdn_verify.kernels.triton.target import Target
+
+    return choose_shape(Target(*CHIPS[host]), max(16, 1 << (K - 1).bit_length()), exact).chunk
+
+
 def paths() -> Iterable[ChunkDelta]:
     """Each in the chip's configuration."""
     return (ChunkDelta(), ChunkDeltaExact(), ConvChunkDelta())

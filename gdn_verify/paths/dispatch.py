@@ -13,12 +13,12 @@ from gdn_verify.oracles.rounding import (
     CONV,
     GATES,
     NORM,
-    chunked_float32,
-    chunked_tensor_core,
+    folded_chunks,
     sequential_float32,
 )
 from gdn_verify.oracles.sites import Site
 from gdn_verify.paths.base import Launch, Missing, Outputs, Path
+from gdn_verify.paths.chunk import chunk_length
 from gdn_verify.paths.fallback import Fallback, layer, tables
 from gdn_verify.paths.fused import FusedDecode, packing
 
@@ -76,21 +76,22 @@ class Dispatch(Path):
         if host == "cpu":
             return sequential_float32(case.dtypes)
         if Group.PREFILL in groups:
-            return prefill_rounding(case.dtypes, every_token=Group.SPEC in groups)
+            return prefill_rounding(case.dtypes, case.geometry.K, host, every_token=Group.SPEC in groups)
         return sequential_float32(case.dtypes, conv_out=DType.F32, o=DType.F32)
 
 
-def prefill_rounding(dtypes: DTypes, *, every_token: bool) -> Rounding:
+def prefill_rounding(dtypes: DTypes, K: int, host: str, *, every_token: bool) -> Rounding:
     """What the chunk kernels round, and all the more what decode kernels do not, in a case with prefill rows.
 
-    This stands in for a declaration of these kernels' own. Where states of `every_token` are asked for (spec rows),
+    Where states of `every_token` are asked for (spec rows),
     which the chunked oracle does not have, the sequential one rounds the operands that they round: to the activations'
     type, and u with float16's underflow, since what is folded before the state is known is float16.
     """
     wide = dtypes.activation is DType.F32
     operands: dict[Site, tuple[DType, float]] = {}
     if not every_token:
-        delta = chunked_float32(dtypes) if wide else chunked_tensor_core(dtypes)
+        chunk = chunk_length(K, wide, host)
+        delta = folded_chunks(dtypes, chunk=chunk, exact=wide, serial=K, truncates=host != "interpreter")
     else:
         delta = sequential_float32(dtypes)
         if not wide:

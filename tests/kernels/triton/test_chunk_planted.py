@@ -66,7 +66,7 @@ DEFECTS = [
     Defect(
         "β of the row, not of the column", "intra_kernel.py",
         "(strength * scale)[None, :]", "(strength * scale)[:, None]",
-    ),  # fmt: skip
+    ),
     Defect(
         "all heads have the gates of the first", "intra_kernel.py",
         "g + token * stride_g + head", "g + token * stride_g + 0 * head",
