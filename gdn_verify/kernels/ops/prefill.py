@@ -27,6 +27,8 @@ def chunked_prefill(
     z_output: Tensor | None = None,
     zero_pads: bool = True,
     exact: bool = False,
+    checkpoints: Tensor | None = None,
+    checkpoint_every: int = 0,
 ) -> Tensor:
     """`triton.prefill.chunked_prefill` through its operator: the same operands, result and errors."""
     check_no_gradient(layer, qkvz, ba)
@@ -34,7 +36,7 @@ def chunked_prefill(
         output = qkvz.new_empty(qkvz.shape[0], layer.num_v_heads, layer.head_v_dim)
     torch.ops.gdn_verify.chunked_prefill(
         qkvz, ba, conv_pool, pool, output, z_output, packing, state_order, pad_slot_id, zero_pads, exact,
-        *flattened(tables), *flattened(layer),
+        checkpoints, checkpoint_every, *flattened(tables), *flattened(layer),
     )  # fmt: skip
     return output
 
@@ -75,13 +77,15 @@ def chunk_delta(
     output: Tensor | None = None,
     zero_pads: bool = True,
     exact: bool = False,
+    checkpoints: Tensor | None = None,
+    checkpoint_every: int = 0,
 ) -> Tensor:
     """`triton.chunk.chunk_delta` through its operator: the same operands, result and errors."""
     refuse_gradients(q, k, v, g, beta)
     output = v.new_empty(v.shape) if output is None else output
     torch.ops.gdn_verify.chunk_delta(
         q, k, v, g, beta, pool, output, scale, qk_norm, eps, state_order, pad_slot_id, zero_pads, exact,
-        *flattened(tables),
+        checkpoints, checkpoint_every, *flattened(tables),
     )  # fmt: skip
     return output
 
@@ -89,19 +93,22 @@ def chunk_delta(
 @operator(
     "chunked_prefill",
     "Tensor qkvz, Tensor ba, Tensor(a!) conv_pool, Tensor(b!) pool, Tensor(c!) output, Tensor(d!)? z_output, "
-    "str packing, str state_order, int? pad_slot_id, bool zero_pads, bool exact",
+    "str packing, str state_order, int? pad_slot_id, bool zero_pads, bool exact, Tensor(e!)? checkpoints, "
+    "int checkpoint_every",
     Tables,
     Layer,
 )
 def _chunked_prefill(
     qkvz: Tensor, ba: Tensor, conv_pool: Tensor, pool: Tensor, output: Tensor, z_output: Tensor | None, packing: str,
-    state_order: str, pad_slot_id: int | None, zero_pads: bool, exact: bool, tables: Tables, layer: Layer,
+    state_order: str, pad_slot_id: int | None, zero_pads: bool, exact: bool, checkpoints: Tensor | None,
+    checkpoint_every: int, tables: Tables, layer: Layer,
 ) -> None:  # fmt: skip
     from gdn_verify.kernels.triton import prefill
 
     prefill.chunked_prefill(
         qkvz, ba, layer, conv_pool, pool, tables, packing=packing, state_order=state_order, pad_slot_id=pad_slot_id,
-        output=output, z_output=z_output, zero_pads=zero_pads, exact=exact,
+        output=output, z_output=z_output, zero_pads=zero_pads, exact=exact, checkpoints=checkpoints,
+        checkpoint_every=checkpoint_every,
     )  # fmt: skip
 
 
@@ -123,17 +130,19 @@ def _conv_prefill(
 @operator(
     "chunk_delta",
     "Tensor q, Tensor k, Tensor v, Tensor g, Tensor beta, Tensor(a!) pool, Tensor(b!) output, float? scale, "
-    "bool qk_norm, float eps, str state_order, int? pad_slot_id, bool zero_pads, bool exact",
+    "bool qk_norm, float eps, str state_order, int? pad_slot_id, bool zero_pads, bool exact, "
+    "Tensor(c!)? checkpoints, int checkpoint_every",
     Tables,
 )
 def _chunk_delta(
     q: Tensor, k: Tensor, v: Tensor, g: Tensor, beta: Tensor, pool: Tensor, output: Tensor, scale: float | None,
     qk_norm: bool, eps: float, state_order: str, pad_slot_id: int | None, zero_pads: bool, exact: bool,
-    tables: Tables,
+    checkpoints: Tensor | None, checkpoint_every: int, tables: Tables,
 ) -> None:  # fmt: skip
     from gdn_verify.kernels.triton import chunk
 
     chunk.chunk_delta(
         q, k, v, g, beta, pool, tables, scale=scale, qk_norm=qk_norm, eps=eps, state_order=state_order,
         pad_slot_id=pad_slot_id, output=output, zero_pads=zero_pads, exact=exact,
+        checkpoints=checkpoints, checkpoint_every=checkpoint_every,
     )  # fmt: skip

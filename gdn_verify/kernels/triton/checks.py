@@ -10,6 +10,8 @@ from gdn_verify.kernels.rows import INDEX_DTYPES, POOL_DTYPES, Tables, expect_dt
 
 PACKINGS = ("flat", "interleaved")
 STATE_ORDERS = ("VK", "KV")
+CHECKPOINT_STEP = 64
+"""A multiple of every chunk's length: states are known where chunks end, and nowhere else."""
 
 
 def check_packed(qkvz: Tensor | None, ba: Tensor | None, layer: Layer, packing: str) -> None:
@@ -72,6 +74,30 @@ def check_pool(layer: Layer, pool: Tensor, state_order: str) -> None:
     expect_dtype("pool", pool, POOL_DTYPES)
     if not is_laid_out(pool, (V * K, inner[1], 1)):
         raise ValueError(f"pool has strides {pool.stride()}; each slot must be contiguous, whatever the slot's stride")
+
+
+def check_checkpoints(checkpoints: Tensor | None, every: int, pool: Tensor, tokens: int) -> None:
+    """Raises ValueError unless both are there and hold the states of a launch over so many tokens, or neither is."""
+    if checkpoints is None:
+        if every != 0:
+            raise ValueError(f"checkpoint_every={every} is given without checkpoints; give both or neither")
+        return
+    if every <= 0 or every % CHECKPOINT_STEP:
+        raise ValueError(
+            f"checkpoint_every={every} must be a positive multiple of {CHECKPOINT_STEP}; "
+            f"round it up to {max(1, -(-every // CHECKPOINT_STEP)) * CHECKPOINT_STEP}"
+        )
+    expect_shape("checkpoints", checkpoints, (None, *pool.shape[1:]))
+    expect_dtype("checkpoints", checkpoints, POOL_DTYPES)
+    if checkpoints.shape[0] < tokens // every:
+        raise ValueError(
+            f"checkpoints has {checkpoints.shape[0]} entries; {tokens} tokens with checkpoint_every={every} need "
+            f"{tokens // every}"
+        )
+    if not is_laid_out(checkpoints, (pool.shape[2] * pool.shape[3], pool.shape[3], 1)):
+        raise ValueError(
+            f"checkpoints has strides {checkpoints.stride()}; each entry must be contiguous, whatever its stride"
+        )
 
 
 def check_conv_pool(layer: Layer, conv_pool: Tensor, slots: int | None = None, columns: int = 0) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 from gdn_verify.kernels.delta import check_delta
 from gdn_verify.kernels.rows import POOL_DTYPES, Tables, expect_dtype, expect_shape
 from gdn_verify.kernels.stages import QK_NORM_EPS
-from gdn_verify.kernels.triton.checks import is_laid_out, refuse_gradients
+from gdn_verify.kernels.triton.checks import check_checkpoints, is_laid_out, refuse_gradients
 from gdn_verify.kernels.triton.conv_prefill import check_plain
 from gdn_verify.kernels.triton.intra_kernel import gdn_intra_kernel
 from gdn_verify.kernels.triton.scan_kernel import gdn_scan_kernel
@@ -32,7 +32,7 @@ def chunk_delta(
     q: Tensor, k: Tensor, v: Tensor, g: Tensor, beta: Tensor, pool: Tensor, tables: Tables, *,
     scale: float | None = None, qk_norm: bool = True, eps: float = QK_NORM_EPS, state_order: str = "VK",
     pad_slot_id: int | None = None, output: Tensor | None = None, zero_pads: bool = True, exact: bool = False,
-    shape: Shape | None = None,
+    checkpoints: Tensor | None = None, checkpoint_every: int = 0, shape: Shape | None = None,
 ) -> Tensor:  # fmt: skip
     """q/k norm → delta over plain rows; `pool` is updated in place.
 
@@ -42,6 +42,12 @@ def chunk_delta(
     rows; a row without tokens leaves its slot alone. Returns `output` [T, HV, V] in v's dtype, filled; with
     `zero_pads` zeros for tokens of padded rows and of none, which keep their bytes otherwise.
 
+    `checkpoints` [M, HV, V, K] or [M, HV, K, V] as the pool is, of any type that a pool may have, an entry contiguous,
+    M ≥ T // E for E = `checkpoint_every`, a multiple of 64: entry query_start_loc[n] // E + j receives the state of row
+    n after its first (j + 1) E tokens, for all j < L_n // E. No entry is met twice: ⌊a/E⌋ + ⌊L/E⌋ ≤ ⌊(a+L)/E⌋, so a
+    row's entries end before the next row's begin. All others, and those of padded rows, keep their bytes. A state is
+    rounded once, to the type of `checkpoints`; the launch goes on from the unrounded one.
+
     `exact` multiplies in float32 throughout; float32 operands are never multiplied otherwise. `shape` cuts the launch
     other than `choose_shape` does. Raises ValueError for what does not fit, and RuntimeError where a gradient is asked.
     """
@@ -49,6 +55,7 @@ def chunk_delta(
     check_plain(tables)
     output = torch.empty_like(v, memory_format=torch.contiguous_format) if output is None else output
     _check_heads(q, k, v, output, pool)
+    check_checkpoints(checkpoints, checkpoint_every, pool, q.shape[0])
     refuse_gradients(q, k, v, g, beta)
     (T, H, K), (HV, V), N = q.shape, v.shape[1:], tables.rows
     if T == 0 or N == 0:
@@ -71,11 +78,14 @@ def chunk_delta(
         gdn_scan_kernel[(N * HV * triton.cdiv(V, block_v),)](
             q, k, v, w, b, factors, pool, tables.state_indices, reads, tables.query_start_loc,
             tables.has_initial_state, output,
+            checkpoints,
             N, T, pool.shape[0],
             q.stride(0), k.stride(0), v.stride(0), pool.stride(0), tables.state_indices.stride(0),
             0 if reads is None else reads.stride(0), output.stride(0),
+            0 if checkpoints is None else checkpoints.stride(0),
             H=H, HV=HV, K=K, V=V, C=C, KP=KP, BV=block_v, STATE_KV=state_order == "KV", PAD=pad_slot_id,
-            ZERO_PADS=zero_pads, EXACT=exact, num_warps=shape.scan_warps, num_stages=shape.ahead,
+            ZERO_PADS=zero_pads, EXACT=exact, EVERY=checkpoint_every, num_warps=shape.scan_warps,
+            num_stages=shape.ahead,
         )  # fmt: skip
     return output
 

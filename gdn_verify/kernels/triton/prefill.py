@@ -8,7 +8,14 @@ from torch import Tensor
 from gdn_verify.kernels.fallback import Layer
 from gdn_verify.kernels.rows import Tables
 from gdn_verify.kernels.stages import split_qkv
-from gdn_verify.kernels.triton.checks import check_conv_pool, check_outputs, check_packed, check_plain, check_pool
+from gdn_verify.kernels.triton.checks import (
+    check_checkpoints,
+    check_conv_pool,
+    check_outputs,
+    check_packed,
+    check_plain,
+    check_pool,
+)
 from gdn_verify.kernels.triton.chunk import chunk_delta
 from gdn_verify.kernels.triton.conv_prefill import check_width, prepare_prefill
 from gdn_verify.kernels.triton.gated_norm import gated_norm
@@ -29,6 +36,8 @@ def chunked_prefill(
     z_output: Tensor | None = None,
     zero_pads: bool = True,
     exact: bool = False,
+    checkpoints: Tensor | None = None,
+    checkpoint_every: int = 0,
 ) -> Tensor:
     """conv → gates → q/k norm → delta → gated norm over plain rows of any length; pools in place.
 
@@ -42,12 +51,13 @@ def chunked_prefill(
     no norm weight. `z_output` [T, HV, V] receives z of every row's tokens, bit for bit. Outputs of padded rows and
     tokens are zeros, or with `zero_pads=False` keep their bytes.
 
-    Four launches: the conv with gates and z; the two of `chunk_delta`, which tells of `exact`; the norm, if there is
-    one. The conv's output is rounded to qkvz's dtype, and so is o before a norm, unless `output` is float32. Nothing
-    is read back, so the launches can be captured in a graph. Raises ValueError for operands that do not fit, before a
-    pool is touched, and RuntimeError where a gradient is asked.
+    Four launches: the conv with gates and z; the two of `chunk_delta`, which tells of `exact` and of checkpoints; the
+    norm, if there is one. The conv's output is rounded to qkvz's dtype, and so is o before a norm, unless `output` is
+    float32. Nothing is read back, so the launches can be captured in a graph. Raises ValueError for operands that do
+    not fit, before a pool is touched, and RuntimeError where a gradient is asked.
     """
     check_prefill(qkvz, ba, layer, conv_pool, pool, tables, packing, state_order)
+    check_checkpoints(checkpoints, checkpoint_every, pool, qkvz.shape[0])
     output = check_outputs(qkvz, layer, output, z_output)
     mixed_qkv, g, beta = prepare_prefill(
         qkvz, ba, layer, conv_pool, tables, packing=packing, pad_slot_id=pad_slot_id, z_output=z_output
@@ -58,7 +68,8 @@ def chunked_prefill(
     o = chunk_delta(
         *split_qkv(mixed_qkv, *layer.geometry), g, beta, pool, tables, scale=layer.scale, eps=layer.qk_norm_eps,
         state_order=state_order, pad_slot_id=pad_slot_id, output=output if in_place else None,
-        zero_pads=zero_pads and in_place, exact=exact,
+        zero_pads=zero_pads and in_place, exact=exact, checkpoints=checkpoints,
+        checkpoint_every=checkpoint_every,
     )  # fmt: skip
     if layer.norm_weight is None:
         return output

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -114,6 +115,9 @@ def samples() -> Iterator[Sample]:
         yield Sample("gdn_conv_prefill_kernel", f"{packing}, gates and z", partial(_prepare, plain, packing))
         yield Sample("gdn_gated_norm_kernel", packing, partial(_norm, plain, packing))
     yield Sample("gdn_scan_kernel", "bfloat16", partial(_chunk, plain))  # `exact` is for checking, and may spill
+    entries = torch.empty(1, 32, 128, 128)
+    checkpoints = {"checkpoints": entries, "checkpoint_every": 64}
+    yield Sample("gdn_scan_kernel", "bfloat16, checkpoints", partial(_chunk, plain, **checkpoints))
 
 
 def _decode(o: _Operands, config: Config) -> None:
@@ -158,8 +162,8 @@ def _norm(o: _Operands, packing: str) -> None:
     gated_norm(o.output, o.qkvz, o.layer, _plain_rows(), o.slots, packing=packing)
 
 
-def _chunk(o: _Operands) -> None:
+def _chunk(o: _Operands, **options: Any) -> None:
     sizes, gate = o.sizes, torch.empty(o.tokens, o.sizes.HV)
     q, k = (o.tensor(o.tokens, sizes.H, sizes.K) for _ in range(2))
     v = o.tensor(o.tokens, sizes.HV, sizes.V)
-    chunk_delta(q, k, v, gate, gate, o.pool, _plain_rows())
+    chunk_delta(q, k, v, gate, gate, o.pool, _plain_rows(), **options)

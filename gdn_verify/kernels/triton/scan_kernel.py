@@ -34,12 +34,17 @@ def advance(
 @triton.jit(do_not_specialize=["num_rows", "num_tokens", "num_slots"])
 def gdn_scan_kernel(
     q, k, v, w, b, factors, pool, state_indices, read_indices, query_start_loc, has_initial_state, out,
+    checkpoints,
     num_rows, num_tokens, num_slots,
-    stride_q, stride_k, stride_v, stride_pool, stride_index, stride_read, stride_out,
+    stride_q, stride_k, stride_v, stride_pool, stride_index, stride_read, stride_out, stride_checkpoint,
     H: tl.constexpr, HV: tl.constexpr, K: tl.constexpr, V: tl.constexpr, C: tl.constexpr, KP: tl.constexpr,
     BV: tl.constexpr, STATE_KV: tl.constexpr, PAD: tl.constexpr, ZERO_PADS: tl.constexpr, EXACT: tl.constexpr,
+    EVERY: tl.constexpr,
 ):  # fmt: skip
-    """See the module; `chunk.chunk_delta` gives shapes and meanings. KP is a power of two that holds K."""
+    """See the module; `chunk.chunk_delta` gives shapes and meanings. KP is a power of two that holds K.
+
+    EVERY is a multiple of C: after so many tokens of a row each, its state goes to `checkpoints`; 0 for never.
+    """
     TILES: tl.constexpr = (V + BV - 1) // BV
     pid = tl.program_id(0)
     head = pid // TILES % HV
@@ -91,4 +96,10 @@ def gdn_scan_kernel(
         tl.store(
             out + token[:, None] * stride_out + value[None, :], o.to(out.dtype.element_ty), mask=here & within[None, :]
         )
+        if EVERY:
+            done = begin + C
+            if (done % EVERY == 0) & (done <= length):
+                entry = first // EVERY + done // EVERY - 1
+                kept = checkpoints + entry * stride_checkpoint + tile
+                tl.store(kept, h.to(checkpoints.dtype.element_ty), mask=tile_mask)
     tl.store(pool + own * stride_pool + tile, h.to(pool.dtype.element_ty), mask=tile_mask)

@@ -20,7 +20,7 @@ from .test_ops import UTILITIES, Recorder
 from .test_prefill import Prefill
 
 NAMES = ("chunked_prefill", "conv_prefill", "chunk_delta")
-ROWS = ((5, 3, 9, True), (2, -1, 2, True), (17, 5, 10, False), (0, 1, 1, False), (1, 0, 11, True))
+ROWS = ((5, 3, 9, True), (2, -1, 2, True), (66, 5, 10, False), (0, 1, 1, False), (1, 0, 11, True))
 # No number of rows or tokens is any other size of these problems: equal sizes would count as one.
 PROBLEM = Prefill(ROWS, H=1, ratio=2, K=11, V=9, slots=23, spare=4, reads=True, tail=1)
 LAUNCHES = (ROWS, (*ROWS[1:4], (12, 7, 13, True)))
@@ -32,7 +32,7 @@ def _chunked(where: Any, problem: Prefill, layer: Layer, tables: Tables, on: On)
     return where.chunked_prefill(
         on["qkvz"].view, on["ba"].view, layer, on["conv_pool"].view, on["pool"].view, tables,
         packing=problem.packing, state_order=problem.state_order, output=on["output"].view,
-        z_output=on["z_output"].view,
+        z_output=on["z_output"].view, checkpoints=on["checkpoints"].view, checkpoint_every=64,
     )  # fmt: skip
 
 
@@ -46,6 +46,7 @@ def _delta(where: Any, problem: Prefill, layer: Layer, tables: Tables, on: On) -
     return where.chunk_delta(
         on["q"].view, on["k"].view, on["v"].view, on["g"].view, on["g"].view, on["pool"].view, tables,
         scale=0.5, state_order=problem.state_order, output=on["output"].view,
+        checkpoints=on["checkpoints"].view, checkpoint_every=64,
     )  # fmt: skip
 
 
@@ -67,6 +68,7 @@ def filled(problem: Prefill) -> tuple[Layer, Tables, On]:
     layer, make = problem.layer(), torch.Generator().manual_seed(6)
     T, HV = problem.tokens, layer.num_v_heads
     made = problem.buffers(layer) | {"mixed": Buffer.make((T, layer.channels), problem.dtype)}
+    made["checkpoints"] = Buffer.make((2, *made["pool"].view.shape[1:]), torch.bfloat16)
     for name, shape in (("q", (T, 1, problem.K)), ("k", (T, 1, problem.K)), ("v", (T, HV, problem.V)), ("g", (T, HV))):
         made[name] = Buffer.make(shape, problem.dtype)
         made[name].view.copy_(-torch.rand(shape, generator=make))
