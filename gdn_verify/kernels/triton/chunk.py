@@ -15,17 +15,22 @@ from gdn_verify.kernels.triton.checks import check_checkpoints, is_laid_out, ref
 from gdn_verify.kernels.triton.conv_prefill import check_plain
 from gdn_verify.kernels.triton.intra_kernel import gdn_intra_kernel
 from gdn_verify.kernels.triton.scan_kernel import gdn_scan_kernel
+from gdn_verify.kernels.triton.segments import Cut, choose_segments, join_segments, processors_of
 from gdn_verify.kernels.triton.target import Target, current_target, on_device_of
 
 
 @dataclass(frozen=True)
 class Shape:
-    """Tokens of a chunk, warps of either launch, chunks that the second one loads ahead."""
+    """Tokens of a chunk, warps of either launch, chunks that the last one loads ahead, segments of a row of T tokens.
+
+    1 segment is the whole row, in two launches; more take four (`segments`); 0 leaves it to `choose_segments`.
+    """
 
     chunk: int
     intra_warps: int
     scan_warps: int
     ahead: int
+    segments: int = 0
 
 
 def chunk_delta(
@@ -57,37 +62,69 @@ def chunk_delta(
     _check_heads(q, k, v, output, pool)
     check_checkpoints(checkpoints, checkpoint_every, pool, q.shape[0])
     refuse_gradients(q, k, v, g, beta)
-    (T, H, K), (HV, V), N = q.shape, v.shape[1:], tables.rows
-    if T == 0 or N == 0:
+    T, _, K = q.shape
+    if T == 0 or tables.rows == 0:
         return output.zero_() if zero_pads else output
     exact = exact or q.dtype == torch.float32
-    KP, reads = max(16, triton.next_power_of_2(K)), tables.read_indices
-    block_v = min(16 if exact else 32, max(16, triton.next_power_of_2(V)))
-    work = torch.float32 if exact else q.dtype
     with on_device_of(q):
-        shape = shape or choose_shape(current_target(), KP, exact, _moves_in_words(q, k))
-        C, blocks = shape.chunk, T // shape.chunk + N
-        w, b = (q.new_empty(blocks, HV, C, columns, dtype=work) for columns in (KP, C))
-        factors = q.new_empty(blocks, HV, 3, C, dtype=torch.float32)
-        gdn_intra_kernel[(blocks, HV)](
-            q, k, g, beta, tables.query_start_loc, w, b, factors,
-            N, K**-0.5 if scale is None else scale, eps, q.stride(0), k.stride(0), g.stride(0), beta.stride(0),
-            H=H, HV=HV, K=K, C=C, LEVELS=C.bit_length() - 1, KP=KP, NP=triton.next_power_of_2(N), QK_NORM=qk_norm,
-            EXACT=exact, num_warps=shape.intra_warps,
-        )  # fmt: skip
-        gdn_scan_kernel[(N * HV * triton.cdiv(V, block_v),)](
-            q, k, v, w, b, factors, pool, tables.state_indices, reads, tables.query_start_loc,
-            tables.has_initial_state, output,
-            checkpoints,
-            N, T, pool.shape[0],
-            q.stride(0), k.stride(0), v.stride(0), pool.stride(0), tables.state_indices.stride(0),
-            0 if reads is None else reads.stride(0), output.stride(0),
-            0 if checkpoints is None else checkpoints.stride(0),
-            H=H, HV=HV, K=K, V=V, C=C, KP=KP, BV=block_v, STATE_KV=state_order == "KV", PAD=pad_slot_id,
-            ZERO_PADS=zero_pads, EXACT=exact, EVERY=checkpoint_every, num_warps=shape.scan_warps,
-            num_stages=shape.ahead,
+        shape = shape or choose_shape(current_target(), _padded(K), exact, _moves_in_words(q, k))
+        folded = _fold(q, k, g, beta, tables, shape, K**-0.5 if scale is None else scale, eps, qk_norm, exact)
+        _scan(
+            q, k, v, folded, pool, tables, output, checkpoints, checkpoint_every, shape, state_kv=state_order == "KV",
+            pad_slot_id=pad_slot_id, zero_pads=zero_pads, exact=exact,
         )  # fmt: skip
     return output
+
+
+def _fold(
+    q: Tensor, k: Tensor, g: Tensor, beta: Tensor, tables: Tables, shape: Shape, scale: float, eps: float,
+    qk_norm: bool, exact: bool,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    """Launch 1: W [blocks, HV, C, KP] and B [blocks, HV, C, C] in the operands' type, float32 factors [_, HV, 3, C]."""
+    (T, H, K), HV, N, C = q.shape, g.shape[1], tables.rows, shape.chunk
+    KP, blocks = _padded(K), T // C + N
+    w, b = (q.new_empty(blocks, HV, C, n, dtype=torch.float32 if exact else q.dtype) for n in (KP, C))
+    factors = q.new_empty(blocks, HV, 3, C, dtype=torch.float32)
+    gdn_intra_kernel[(blocks, HV)](
+        q, k, g, beta, tables.query_start_loc, w, b, factors,
+        N, scale, eps, q.stride(0), k.stride(0), g.stride(0), beta.stride(0),
+        H=H, HV=HV, K=K, C=C, LEVELS=C.bit_length() - 1, KP=KP, NP=triton.next_power_of_2(N), QK_NORM=qk_norm,
+        EXACT=exact, num_warps=shape.intra_warps,
+    )  # fmt: skip
+    return w, b, factors
+
+
+def _scan(
+    q: Tensor, k: Tensor, v: Tensor, folded: tuple[Tensor, Tensor, Tensor], pool: Tensor, tables: Tables,
+    output: Tensor, checkpoints: Tensor | None, checkpoint_every: int, shape: Shape, *, state_kv: bool,
+    pad_slot_id: int | None, zero_pads: bool, exact: bool,
+) -> None:  # fmt: skip
+    """The last launch, and before it those that find where segments start, if there are segments."""
+    (T, H, K), (HV, V), N, reads = q.shape, v.shape[1:], tables.rows, tables.read_indices
+    block_v = min(16 if exact else 32, max(16, triton.next_power_of_2(V)))
+    tiles, starts, cut = triton.cdiv(V, block_v), None, Cut(0, N)
+    if (segments := shape.segments or _default_segments(q, N, HV * tiles, shape)) > 1:
+        cut = Cut.of(N, T, shape.chunk, segments)
+        starts = join_segments(
+            k, v, folded[0], folded[2], pool, tables, cut, block_v=block_v, pad_slot_id=pad_slot_id,
+            state_kv=state_kv, exact=exact, warps=shape.scan_warps, ahead=shape.ahead,
+        )  # fmt: skip
+    gdn_scan_kernel[(cut.count * HV * tiles,)](
+        q, k, v, *folded, pool, tables.state_indices, reads, tables.query_start_loc, tables.has_initial_state, output,
+        starts, checkpoints,
+        N, T, pool.shape[0], cut.tokens,
+        q.stride(0), k.stride(0), v.stride(0), pool.stride(0), tables.state_indices.stride(0),
+        0 if reads is None else reads.stride(0), output.stride(0),
+        0 if checkpoints is None else checkpoints.stride(0),
+        H=H, HV=HV, K=K, V=V, C=shape.chunk, KP=_padded(K), BV=block_v, STATE_KV=state_kv, PAD=pad_slot_id,
+        ZERO_PADS=zero_pads, EXACT=exact, EVERY=checkpoint_every,
+        NP=1 if starts is None else triton.next_power_of_2(N), num_warps=shape.scan_warps, num_stages=shape.ahead,
+    )  # fmt: skip
+
+
+def _padded(K: int) -> int:
+    """KP, a power of two that holds K."""
+    return max(16, triton.next_power_of_2(K))
 
 
 def choose_shape(target: Target, KP: int, exact: bool, in_words: bool = True) -> Shape:
@@ -108,6 +145,14 @@ def choose_shape(target: Target, KP: int, exact: bool, in_words: bool = True) ->
     if target.wavefront == 64 and KP <= 128:
         return Shape(64, 4, 4, 1)
     return Shape(32, 8 * wide, (8 if KP > 128 else 4) * wide, 1)
+
+
+def _default_segments(q: Tensor, N: int, programs: int, shape: Shape) -> int:
+    """Segments of a launch of so many programs a row; 1 but on the cards whose times `choose_segments` estimates."""
+    processors = processors_of(q)
+    if processors is None or shape.ahead < 3:
+        return 1
+    return choose_segments(N, q.shape[0], programs, processors, shape.chunk)
 
 
 def _moves_in_words(*operands: Tensor) -> bool:

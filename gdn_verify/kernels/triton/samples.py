@@ -6,7 +6,7 @@ For whoever compiles without running: the wrappers are called on processor tenso
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from gdn_verify.kernels.fallback import Layer
 from gdn_verify.kernels.rows import Tables
-from gdn_verify.kernels.triton.chunk import chunk_delta
+from gdn_verify.kernels.triton.chunk import choose_shape, chunk_delta
 from gdn_verify.kernels.triton.config import Config, Sizes, SpecConfig, configurations, spec_configurations
 from gdn_verify.kernels.triton.conv_prefill import conv_prefill, prepare_prefill
 from gdn_verify.kernels.triton.decode import fused_decode
@@ -118,6 +118,9 @@ def samples() -> Iterator[Sample]:
     entries = torch.empty(1, 32, 128, 128)
     checkpoints = {"checkpoints": entries, "checkpoint_every": 64}
     yield Sample("gdn_scan_kernel", "bfloat16, checkpoints", partial(_chunk, plain, **checkpoints))
+    shape = replace(choose_shape(target, 128, False), segments=2)
+    for order in ("VK", "KV"):
+        yield Sample("gdn_span_kernel", f"bfloat16, {order}", partial(_chunk, plain, shape=shape, state_order=order))
 
 
 def _decode(o: _Operands, config: Config) -> None:

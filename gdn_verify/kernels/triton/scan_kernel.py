@@ -1,6 +1,7 @@
-"""Launch 2 of a chunked prefill: the state over the chunks of a row, a program for some rows of V of a value head.
+"""The last launch of a chunked prefill: the state over chunks, a program for some rows of V of a value head.
 
-The state stays in registers. A chunk costs four products, of which two wait for the state: see `intra_kernel`.
+The state stays in registers. A chunk costs four products, of which two wait for the state: see `intra_kernel`. A program
+takes all chunks of a row, or those of one segment of it where the segments' first states are known (`segments`).
 """
 
 from __future__ import annotations
@@ -8,16 +9,8 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from gdn_verify.kernels.triton.varlen import find_slots
-
-
-@triton.jit
-def multiply_add(a, b, c, EXACT: tl.constexpr):
-    """a · b + c in float32, of operands in a's dtype; with EXACT of float32 ones that are not cut to tf32."""
-    if EXACT:
-        return tl.dot(a.to(tl.float32), b.to(tl.float32), c, input_precision="ieee")
-    else:
-        return tl.dot(a, b.to(a.dtype), c)
+from gdn_verify.kernels.triton.chunk_state import in_slot, multiply_add
+from gdn_verify.kernels.triton.varlen import find_block, find_slots
 
 
 @triton.jit
@@ -31,54 +24,63 @@ def advance(
     return o, multiply_add(tl.trans(W), fresh, h * whole, EXACT)
 
 
-@triton.jit(do_not_specialize=["num_rows", "num_tokens", "num_slots"])
+@triton.jit(do_not_specialize=["num_rows", "num_tokens", "num_slots", "segment_tokens"])
 def gdn_scan_kernel(
     q, k, v, w, b, factors, pool, state_indices, read_indices, query_start_loc, has_initial_state, out,
-    checkpoints,
-    num_rows, num_tokens, num_slots,
+    starts, checkpoints,
+    num_rows, num_tokens, num_slots, segment_tokens,
     stride_q, stride_k, stride_v, stride_pool, stride_index, stride_read, stride_out, stride_checkpoint,
     H: tl.constexpr, HV: tl.constexpr, K: tl.constexpr, V: tl.constexpr, C: tl.constexpr, KP: tl.constexpr,
     BV: tl.constexpr, STATE_KV: tl.constexpr, PAD: tl.constexpr, ZERO_PADS: tl.constexpr, EXACT: tl.constexpr,
-    EVERY: tl.constexpr,
+    EVERY: tl.constexpr, NP: tl.constexpr,
 ):  # fmt: skip
     """See the module; `chunk.chunk_delta` gives shapes and meanings. KP is a power of two that holds K.
 
-    EVERY is a multiple of C: after so many tokens of a row each, its state goes to `checkpoints`; 0 for never.
+    EVERY is a multiple of C: after so many tokens of a row each, its state goes to `checkpoints`; 0 for never. Without
+    `starts` the slowest program index is the row, with them the segment as `find_block` counts; NP as there.
     """
     TILES: tl.constexpr = (V + BV - 1) // BV
     pid = tl.program_id(0)
     head = pid // TILES % HV
-    row = pid // (TILES * HV)
+    part = pid // (TILES * HV)
     c = tl.arange(0, C)
     d = tl.arange(0, KP)
     column = pid % TILES * BV + tl.arange(0, BV)
     within = column < V
-    first = tl.load(query_start_loc + row).to(tl.int64)
-    length = tl.load(query_start_loc + row + 1).to(tl.int64) - first
+    if starts is None:
+        row = part
+        first = tl.load(query_start_loc + row).to(tl.int64)
+        length = tl.load(query_start_loc + row + 1).to(tl.int64) - first
+        start = length * 0
+        stop = length
+    else:
+        row, first, length, start = find_block(query_start_loc, part, num_rows, segment_tokens, NP)
+        stop = tl.minimum(start + segment_tokens, length)
     value = head * V + column
-    if ZERO_PADS:  # tokens beyond the last row are dealt out to the rows
+    if ZERO_PADS and start == 0:  # tokens beyond the last row are dealt out to the rows
         end = tl.load(query_start_loc + num_rows).to(tl.int64)
         for t in range(end + row, num_tokens, num_rows):
             tl.store(out + t * stride_out + value, tl.zeros([BV], out.dtype.element_ty), mask=within)
-    if length <= 0:
+    if stop <= start:
         return
     own, read, known, live = find_slots(
         state_indices, read_indices, has_initial_state, row, num_slots, stride_index, stride_read, PAD
     )
     if not live:
         if ZERO_PADS:
-            for t in range(first, first + length):
+            for t in range(first + start, first + stop):
                 tl.store(out + t * stride_out + value, tl.zeros([BV], out.dtype.element_ty), mask=within)
         return
 
-    v_step: tl.constexpr = 1 if STATE_KV else K
-    k_step: tl.constexpr = V if STATE_KV else 1
-    tile = head.to(tl.int64) * (V * K) + d[:, None] * k_step + column[None, :] * v_step
-    tile_mask = (d < K)[:, None] & within[None, :]
-    h = tl.load(pool + read * stride_pool + tile, mask=tile_mask & known, other=0).to(tl.float32)
+    tile, tile_mask = in_slot(head, d, column, K, V, STATE_KV)
+    if starts is None:
+        h = tl.load(pool + read * stride_pool + tile, mask=tile_mask & known, other=0).to(tl.float32)
+    else:
+        at_start = (part.to(tl.int64) * HV + head) * (KP * TILES * BV)
+        h = tl.load(starts + at_start + d[:, None] * (TILES * BV) + column[None, :])
     key_column = head // (HV // H) * K + d[None, :]
     block = first // C + row
-    for begin in range(0, length, C):
+    for begin in range(start, stop, C):
         token = first + begin + c
         here = (begin + c < length)[:, None]
         mask = here & (d < K)[None, :]
@@ -102,4 +104,5 @@ def gdn_scan_kernel(
                 entry = first // EVERY + done // EVERY - 1
                 kept = checkpoints + entry * stride_checkpoint + tile
                 tl.store(kept, h.to(checkpoints.dtype.element_ty), mask=tile_mask)
-    tl.store(pool + own * stride_pool + tile, h.to(pool.dtype.element_ty), mask=tile_mask)
+    if stop == length:
+        tl.store(pool + own * stride_pool + tile, h.to(pool.dtype.element_ty), mask=tile_mask)

@@ -7,7 +7,7 @@ import triton.language as tl
 
 
 @triton.jit
-def find_block(query_start_loc, block, num_rows, BT: tl.constexpr, NP: tl.constexpr):
+def find_block(query_start_loc, block, num_rows, BT, NP: tl.constexpr):
     """(row, first token of the row, its length, where in the row the block begins); behind its end if there is none.
 
     Row n has its blocks from query_start_loc[n] // BT + n on, so that T // BT + N blocks hold all rows of all lengths.

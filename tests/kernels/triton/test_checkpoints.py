@@ -17,7 +17,7 @@ from gdn_verify.kernels.stages import split_qkv
 from ..launches import same_bits
 from .planting import Edit, planted
 from .problems import Buffer
-from .test_chunk import EXACT, HALF, Launch, hats, live
+from .test_chunk import EXACT, HALF, Launch, hats, live, shape_of
 
 pytest.importorskip("triton")
 ROWS = (
@@ -40,18 +40,20 @@ OPTIONS = {
     "float16, three heads to a key": (replace(PLAIN, ratio=3), 64, torch.float16),
     "read elsewhere, padding by an id": (replace(PLAIN, reads=True, pad_slot_id=5), 64, torch.float32),
     "narrow operands, chunks of 32": (replace(PLAIN, dtype=torch.bfloat16), 64, torch.float32),
+    "three segments": (replace(PLAIN, segments=3), 64, torch.float32),
+    "a segment for each chunk, KV": (replace(PLAIN, segments=50, state_order="KV", K=24), 64, torch.float32),
     "narrow operands, chunks of 64": (replace(PLAIN, dtype=torch.bfloat16, chunk=64), 64, torch.float32),
 }
 
 
 def call(launch: Launch, states: Tensor, output: Tensor, checkpoints: Tensor | None, every: int) -> Tables:
-    from gdn_verify.kernels.triton.chunk import Shape, chunk_delta
+    from gdn_verify.kernels.triton.chunk import chunk_delta
 
     tables = launch.tables()
     chunk_delta(
         *launch.inputs(), states, tables, state_order=launch.state_order, pad_slot_id=launch.pad_slot_id,
         output=output, checkpoints=checkpoints, checkpoint_every=every,
-        shape=None if launch.chunk is None else Shape(launch.chunk, 4, 4, 1),
+        shape=shape_of(launch),
     )  # fmt: skip
     return tables
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
@@ -15,6 +16,9 @@ from gdn_verify.kernels.stages import qk_norm
 from ..launches import same_bits
 from .plain_rows import UNWRITTEN, PlainRows
 from .problems import Buffer
+
+if TYPE_CHECKING:
+    from gdn_verify.kernels.triton.chunk import Shape
 
 pytest.importorskip("triton")
 EXACT, HALF = 2e-5, 8e-3
@@ -41,6 +45,7 @@ class Launch(PlainRows):
     zero_pads: bool = True
     exact: bool = False
     chunk: int | None = None
+    segments: int = 1
 
     @property
     def HV(self) -> int:
@@ -101,7 +106,7 @@ OPTIONS = {
 
 def check(launch: Launch) -> None:
     """In the interpreter's process: one launch, accounted for."""
-    from gdn_verify.kernels.triton.chunk import Shape, chunk_delta
+    from gdn_verify.kernels.triton.chunk import chunk_delta
 
     (q, k, v, g, beta), tables, states = launch.inputs(), launch.tables(), launch.states()
     T = int(tables.query_start_loc[-1])
@@ -111,8 +116,7 @@ def check(launch: Launch) -> None:
     options = {"state_order": launch.state_order, "pad_slot_id": launch.pad_slot_id}
     chunk_delta(
         q, k, v, g, beta, states.view, tables, scale=launch.scale, qk_norm=launch.qk_norm, output=output,
-        zero_pads=launch.zero_pads, exact=launch.exact,
-        shape=None if launch.chunk is None else Shape(launch.chunk, 4, 4, 1), **options,
+        zero_pads=launch.zero_pads, exact=launch.exact, shape=shape_of(launch), **options,
     )  # fmt: skip
     assert all(same_bits(a, b) for a, b in zip((q, k, v, g, beta), given, strict=True)), "an input was written"
     q_hat, k_hat = hats(q[:T], k[:T], launch)
@@ -125,6 +129,16 @@ def check(launch: Launch) -> None:
     tail = output[T:]
     assert (tail == (0 if launch.zero_pads else UNWRITTEN)).all(), "tokens of no row"
     assert_states(states, before, expected, tables, launch, HALF if half or launch.pool != torch.float32 else EXACT)
+
+
+def shape_of(launch: Launch) -> Shape:
+    """The chip's own but for what the launch asks for; in the interpreter's process."""
+    from gdn_verify.kernels.triton.chunk import choose_shape
+    from gdn_verify.kernels.triton.target import current_target
+
+    exact = launch.exact or launch.dtype == torch.float32
+    chosen = replace(choose_shape(current_target(), launch.K, exact), segments=launch.segments)
+    return chosen if launch.chunk is None else replace(chosen, chunk=launch.chunk, scan_warps=4)
 
 
 def hats(q: Tensor, k: Tensor, launch: Launch) -> tuple[Tensor, Tensor]:

@@ -254,7 +254,7 @@ BROKEN = [
                     "fresh = values.to(tl.float32) + 0.1")),
     (limits, Edit("decays are bounded", "intra_kernel.py", "tl.exp(G.to(tl.float32))",
                   "tl.exp(tl.maximum(G.to(tl.float32), -5.0))")),
-    (transposed, Edit("the strides of K×V", "scan_kernel.py", "V if STATE_KV else 1", "K if STATE_KV else 1")),
+    (transposed, Edit("the strides of K×V", "chunk_state.py", "V if STATE_KV else 1", "K if STATE_KV else 1")),
     (sharded, Edit("value head j reads key head j % H", "intra_kernel.py", "head // (HV // H)", "head % H")),
 ]  # fmt: skip
 

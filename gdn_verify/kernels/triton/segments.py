@@ -1,0 +1,106 @@
+"""Long rows cut into segments that are scanned side by side, where rows and heads alone leave a chip idle.
+
+What a segment does to a state is affine and does not depend on it. `gdn_span_kernel` finds it for all segments at once,
+`gdn_join_kernel` walks over the segments of a row to the state at which each starts, and `gdn_scan_kernel` begins there.
+Rows are cut from their own first token on, into segments of so many tokens, and their segments are counted as
+`varlen.find_block` counts blocks: nothing is read back to cut them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+import triton
+from torch import Tensor
+
+from gdn_verify.kernels.rows import Tables
+from gdn_verify.kernels.triton.join_kernel import gdn_join_kernel
+from gdn_verify.kernels.triton.span_kernel import gdn_span_kernel
+from gdn_verify.kernels.triton.target import current_target
+
+MOST_SEGMENTS = 16
+"""Of one row, by default: beyond it the walk over them is no longer short."""
+SCAN_US, SPAN_US, JOIN_US, LAUNCHES_US, GAIN = 1.3, 0.7, 1.0, 8.0, 1.25
+"""Estimates for a Hopper card that steer a choice and promise nothing: µs of a chunk in the scan and in the span kernel,
+of a segment in the join, of two more launches; and how much faster the estimate must be before rows are cut."""
+
+
+@dataclass(frozen=True)
+class Cut:
+    """The segments of a launch: `tokens` of each but a row's last, and how many of them any rows of T tokens have."""
+
+    tokens: int
+    count: int
+
+    @classmethod
+    def of(cls, N: int, T: int, chunk: int, segments: int) -> Cut:
+        """A row of all T tokens would have at most so many segments, each of whole chunks."""
+        tokens = triton.cdiv(triton.cdiv(T, chunk), segments) * chunk
+        return cls(tokens, T // tokens + N)
+
+
+def join_segments(
+    k: Tensor, v: Tensor, w: Tensor, factors: Tensor, pool: Tensor, tables: Tables, cut: Cut, *,
+    block_v: int, pad_slot_id: int | None, state_kv: bool, exact: bool, warps: int, ahead: int,
+) -> Tensor:  # fmt: skip
+    """The state at which each segment starts: float32 [segments, HV, KP, VP], padded as w and as tiles of `block_v`.
+
+    Of `chunk_delta`'s operands and of what launch 1 hands on. Segments of padded rows, and those that no row has, are
+    left as they are found: NaN for all one knows.
+    """
+    (_, H, K), (HV, V), (C, KP), N = k.shape, v.shape[1:], w.shape[2:], tables.rows
+    BX = min(16 if exact else 64, KP)
+    VX, VP = triton.cdiv(V, BX) * BX, triton.cdiv(V, block_v) * block_v
+    reads = tables.read_indices
+    # [segment, head, row of the state, column]: h_s in the first V columns, M from column VX on.
+    spans = k.new_empty(cut.count, HV, KP, VX + KP, dtype=torch.float32)
+    starts = k.new_empty(cut.count, HV, KP, VP, dtype=torch.float32)
+    gdn_span_kernel[(cut.count * HV * ((VX + KP) // BX),)](
+        k, v, w, factors, tables.query_start_loc, spans,
+        N, cut.tokens, k.stride(0), v.stride(0),
+        H=H, HV=HV, K=K, V=V, C=C, KP=KP, VX=VX, BX=BX, NP=triton.next_power_of_2(N), EXACT=exact,
+        num_warps=warps, num_stages=ahead,
+    )  # fmt: skip
+    gdn_join_kernel[(N * HV * (VP // 16),)](
+        spans, pool, tables.state_indices, reads, tables.query_start_loc, tables.has_initial_state, starts,
+        pool.shape[0], cut.tokens,
+        pool.stride(0), tables.state_indices.stride(0), 0 if reads is None else reads.stride(0),
+        HV=HV, K=K, V=V, KP=KP, VX=VX, VP=VP, BV=16, KB=min(32, KP), STATE_KV=state_kv, PAD=pad_slot_id,
+        PRECISION=_precision(exact), num_warps=4, num_stages=2,
+    )  # fmt: skip
+    return starts
+
+
+def choose_segments(N: int, T: int, HV: int, tiles: int, processors: int, chunk: int = 64) -> int:
+    """Into how many segments a row of all T tokens is to be cut; 1 is not at all.
+
+    `tiles` programs of the scan for each value head, one at a time on each of the `processors`. All rows are taken to
+    be equally long, as lengths are not known here: then they have the least to gain. A cut pays where the chunks that
+    one processor scans, one after the other, become fewer than what the same chunks cost in the span kernel.
+    """
+    chunks = triton.cdiv(T, chunk * N)
+
+    def estimate(segments: int) -> float:
+        in_turn = triton.cdiv(N * HV * tiles * segments, processors) * triton.cdiv(chunks, segments)
+        return in_turn * (SCAN_US + SPAN_US) + JOIN_US * segments + LAUNCHES_US
+
+    whole = triton.cdiv(N * HV * tiles, processors) * chunks * SCAN_US
+    best = min(range(2, MOST_SEGMENTS + 1), key=estimate)
+    return N * best if estimate(best) * GAIN < whole else 1
+
+
+def processors_of(tensor: Tensor) -> int | None:
+    """Multiprocessors of the card that a tensor is on; None where it is on none."""
+    return _multiprocessors(tensor.device) if tensor.is_cuda else None
+
+
+@cache
+def _multiprocessors(device: torch.device) -> int:
+    return torch.cuda.get_device_properties(device).multi_processor_count
+
+
+def _precision(exact: bool) -> str:
+    """How the join multiplies: three products of tf32 are float32 but for two bits; AMD's chips have no such thing."""
+    return "tf32x3" if current_target().vendor == "cuda" and not exact else "ieee"
