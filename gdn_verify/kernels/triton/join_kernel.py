@@ -11,13 +11,14 @@ from gdn_verify.kernels.triton.varlen import find_slots
 
 @triton.jit
 def apply(
-    at, h, total, KP: tl.constexpr, KB: tl.constexpr, BV: tl.constexpr, WIDTH: tl.constexpr, PRECISION: tl.constexpr
-):
+    at, h, total, KP: tl.constexpr, KB: tl.constexpr, BV: tl.constexpr, WIDTH: tl.constexpr, PRECISION: tl.constexpr,
+    UNROLL: tl.constexpr,
+):  # fmt: skip
     """M h + total in float32, M [KP, KP] at `at` in rows of WIDTH; taken KB columns at a time, as it is large."""
     PARTS: tl.constexpr = KP // KB
     d = tl.arange(0, KP)[:, None]
     parts = tl.reshape(h, [PARTS, KB, BV])
-    for part in tl.static_range(PARTS):
+    for part in tl.range(0, PARTS, loop_unroll_factor=UNROLL):
         columns = tl.load(at + d * WIDTH + part * KB + tl.arange(0, KB)[None, :])
         # Selected and not multiplied by zeros: registers can be indexed in no other way.
         chosen = tl.sum(tl.where(tl.arange(0, PARTS)[:, None, None] == part, parts, 0.0), 0)
@@ -31,6 +32,7 @@ def gdn_join_kernel(
     num_slots, segment_tokens, stride_pool, stride_index, stride_read,
     HV: tl.constexpr, K: tl.constexpr, V: tl.constexpr, KP: tl.constexpr, VX: tl.constexpr, VP: tl.constexpr,
     BV: tl.constexpr, KB: tl.constexpr, STATE_KV: tl.constexpr, PAD: tl.constexpr, PRECISION: tl.constexpr,
+    UNROLL: tl.constexpr,
 ):  # fmt: skip
     """See the module; `segments.join_segments` gives shapes and meanings. Padded rows have no starts."""
     TILES: tl.constexpr = VP // BV
@@ -58,6 +60,6 @@ def gdn_join_kernel(
     for _ in range(segment_tokens, length, segment_tokens):
         span = spans + at * (KP * WIDTH)
         total = tl.load(span + d[:, None] * WIDTH + column[None, :])
-        h = apply(span + VX, h, total, KP, KB, BV, WIDTH, PRECISION)
+        h = apply(span + VX, h, total, KP, KB, BV, WIDTH, PRECISION, UNROLL)
         at += HV
         tl.store(starts + at * (KP * VP) + inner, h)

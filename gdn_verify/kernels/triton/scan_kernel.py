@@ -1,7 +1,7 @@
 """The last launch of a chunked prefill: the state over chunks, a program for some rows of V of a value head.
 
-The state stays in registers. A chunk costs four products, of which two wait for the state: see `intra_kernel`. A program
-takes all chunks of a row, or those of one segment of it where the segments' first states are known (`segments`).
+The state stays in registers. A chunk costs four products, of which two wait for the state: see `intra_kernel`. A
+program has all chunks of a row, or those of one segment where it is known which state each starts with (`segments`).
 """
 
 from __future__ import annotations

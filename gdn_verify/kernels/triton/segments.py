@@ -1,8 +1,8 @@
 """Long rows cut into segments that are scanned side by side, where rows and heads alone leave a chip idle.
 
-What a segment does to a state is affine and does not depend on it. `gdn_span_kernel` finds it for all segments at once,
-`gdn_join_kernel` walks over the segments of a row to the state at which each starts, and `gdn_scan_kernel` begins there.
-Rows are cut from their own first token on, into segments of so many tokens, and their segments are counted as
+What a segment does to a state is affine and does not depend on it. `gdn_span_kernel` finds it for all segments at
+once, `gdn_join_kernel` walks over the segments of a row to the state at which each starts, and `gdn_scan_kernel` begins
+there. Rows are cut from their own first token on, into segments of so many tokens, and their segments are counted as
 `varlen.find_block` counts blocks: nothing is read back to cut them.
 """
 
@@ -18,13 +18,13 @@ from torch import Tensor
 from gdn_verify.kernels.rows import Tables
 from gdn_verify.kernels.triton.join_kernel import gdn_join_kernel
 from gdn_verify.kernels.triton.span_kernel import gdn_span_kernel
-from gdn_verify.kernels.triton.target import current_target
+from gdn_verify.kernels.triton.target import Target, current_target
 
 MOST_SEGMENTS = 16
 """Of one row, by default: beyond it the walk over them is no longer short."""
 SCAN_US, SPAN_US, JOIN_US, LAUNCHES_US, GAIN = 1.3, 0.7, 1.0, 8.0, 1.25
-"""Estimates for a Hopper card that steer a choice and promise nothing: µs of a chunk in the scan and in the span kernel,
-of a segment in the join, of two more launches; and how much faster the estimate must be before rows are cut."""
+"""Estimates for a Hopper card that steer a choice and promise nothing: µs of a chunk in the scan and in the span
+kernel, of a segment in the join, of two more launches; and how much faster the estimate must be before rows are cut."""
 
 
 @dataclass(frozen=True)
@@ -63,12 +63,15 @@ def join_segments(
         H=H, HV=HV, K=K, V=V, C=C, KP=KP, VX=VX, BX=BX, NP=triton.next_power_of_2(N), EXACT=exact,
         num_warps=warps, num_stages=ahead,
     )  # fmt: skip
+    # Unrolled, M of the next segment is loaded ahead; where products of float32 are sums of threads, it would spill.
+    target, KB = current_target(), min(32, KP)
+    unroll = 1 if target.amd and target.wavefront == 32 else KP // KB
     gdn_join_kernel[(N * HV * (VP // 16),)](
         spans, pool, tables.state_indices, reads, tables.query_start_loc, tables.has_initial_state, starts,
         pool.shape[0], cut.tokens,
         pool.stride(0), tables.state_indices.stride(0), 0 if reads is None else reads.stride(0),
-        HV=HV, K=K, V=V, KP=KP, VX=VX, VP=VP, BV=16, KB=min(32, KP), STATE_KV=state_kv, PAD=pad_slot_id,
-        PRECISION=_precision(exact), num_warps=4, num_stages=2,
+        HV=HV, K=K, V=V, KP=KP, VX=VX, VP=VP, BV=16, KB=KB, STATE_KV=state_kv, PAD=pad_slot_id,
+        PRECISION=_precision(target, exact), UNROLL=unroll, num_warps=warps, num_stages=min(ahead, 2),
     )  # fmt: skip
     return starts
 
@@ -101,6 +104,6 @@ def _multiprocessors(device: torch.device) -> int:
     return torch.cuda.get_device_properties(device).multi_processor_count
 
 
-def _precision(exact: bool) -> str:
+def _precision(target: Target, exact: bool) -> str:
     """How the join multiplies: three products of tf32 are float32 but for two bits; AMD's chips have no such thing."""
-    return "tf32x3" if current_target().vendor == "cuda" and not exact else "ieee"
+    return "tf32x3" if target.vendor == "cuda" and not exact else "ieee"
