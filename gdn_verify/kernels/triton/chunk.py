@@ -20,12 +20,16 @@ from gdn_verify.kernels.triton.target import Target, current_target, on_device_o
 
 @dataclass(frozen=True)
 class Shape:
-    """Tokens of a chunk, warps of either launch, chunks that the second one loads ahead."""
+    """Tokens of a chunk, warps of either launch, chunks that the second one loads ahead.
+
+    `intra_registers` bounds the registers of a thread of the first launch on Nvidia; 0 leaves them to the compiler.
+    """
 
     chunk: int
     intra_warps: int
     scan_warps: int
     ahead: int
+    intra_registers: int = 0
 
 
 def chunk_delta(
@@ -62,11 +66,12 @@ def chunk_delta(
         C, blocks = shape.chunk, T // shape.chunk + N
         w, b = (q.new_empty(blocks, HV, C, columns, dtype=work) for columns in (KP, C))
         factors = q.new_empty(blocks, HV, 3, C, dtype=torch.float32)
+        limits = {"maxnreg": shape.intra_registers} if shape.intra_registers else {}
         gdn_intra_kernel[(blocks, HV)](
             q, k, g, beta, tables.query_start_loc, w, b, factors,
             N, K**-0.5 if scale is None else scale, eps, q.stride(0), k.stride(0), g.stride(0), beta.stride(0),
-            H=H, HV=HV, K=K, C=C, LEVELS=C.bit_length() - 1, KP=KP, NP=triton.next_power_of_2(N), QK_NORM=qk_norm,
-            EXACT=exact, num_warps=shape.intra_warps,
+            H=H, HV=HV, K=K, C=C, KP=KP, NP=triton.next_power_of_2(N), QK_NORM=qk_norm,
+            EXACT=exact, num_warps=shape.intra_warps, **limits,
         )  # fmt: skip
         gdn_scan_kernel[(N * HV * triton.cdiv(V, block_v),)](
             q, k, v, w, b, factors, pool, tables.state_indices, reads, tables.query_start_loc,
@@ -94,7 +99,8 @@ def choose_shape(target: Target, KP: int, exact: bool, in_words: bool = True) ->
     if exact:
         return Shape(16, 8 * wide, 8 * wide, 1)
     if target.arch in ("90", "100") and KP <= 128 and in_words:
-        return Shape(64, 4 if target.arch == "90" else 8, 4, 3)
+        # 128 registers: launch 1 waits much, and four programs share a multiprocessor.
+        return Shape(64, 4, 4, 3, 128) if target.arch == "90" else Shape(64, 8, 4, 3)
     if target.wavefront == 64 and KP <= 128:
         return Shape(64, 4, 4, 1)
     return Shape(32, 8 * wide, (8 if KP > 128 else 4) * wide, 1)
