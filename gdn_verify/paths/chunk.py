@@ -33,7 +33,7 @@ from gdn_verify.paths.fused import CONVENTIONS, Fused, packing
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from gdn_verify.kernels.triton.chunk import Shape
+    from gdn_verify.kernels.triton.shape import Shape
     from gdn_verify.kernels.triton.target import Target
 
 CHIPS = {"interpreter": ("interpreter", ""), "cuda": ("cuda", "90"), "rocm": ("hip", "gfx942")}
@@ -101,7 +101,7 @@ class ChunkDelta(Fused):
 
     def _shape(self, K: int, exact: bool, host: str = "") -> Shape:
         """How a launch is cut on the loaded host's chip, or on one of `host`'s."""
-        from gdn_verify.kernels.triton.chunk import choose_shape
+        from gdn_verify.kernels.triton.shape import choose_shape
         from gdn_verify.kernels.triton.target import Target
 
         padded = max(16, 1 << (K - 1).bit_length())
@@ -150,7 +150,7 @@ class ConvChunkDelta(ChunkDelta):
 
 def chunk_length(K: int, exact: bool, host: str) -> int:
     """Tokens of a chunk as `chunk_delta` chooses on `host`'s chip."""
-    from gdn_verify.kernels.triton.chunk import choose_shape
+    from gdn_verify.kernels.triton.shape import choose_shape
     from gdn_verify.kernels.triton.target import Target
 
     return choose_shape(Target(*CHIPS[host]), max(16, 1 << (K - 1).bit_length()), exact).chunk

@@ -21,7 +21,7 @@ def rounding(name: str, host: str = "interpreter", activation: DType = DType.BF1
 
 def chosen(host: str, K: int, exact: bool) -> int:
     """Tokens of a chunk on the chip that stands for a host."""
-    from gdn_verify.kernels.triton.chunk import choose_shape
+    from gdn_verify.kernels.triton.shape import choose_shape
     from gdn_verify.kernels.triton.target import Target
     from gdn_verify.paths.chunk import CHIPS
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 
 import torch
 import triton
@@ -15,22 +15,21 @@ from gdn_verify.kernels.triton.checks import check_checkpoints, is_laid_out, ref
 from gdn_verify.kernels.triton.conv_prefill import check_plain
 from gdn_verify.kernels.triton.intra_kernel import gdn_intra_kernel
 from gdn_verify.kernels.triton.scan_kernel import gdn_scan_kernel
-from gdn_verify.kernels.triton.segments import Cut, choose_segments, join_segments, processors_of
-from gdn_verify.kernels.triton.target import Target, current_target, on_device_of
+from gdn_verify.kernels.triton.segments import Cut, choose_segments, join_segments
+from gdn_verify.kernels.triton.shape import (
+    HOPPER_PROCESSORS,
+    Shape,
+    choose_groups,
+    choose_shape,
+    moves_in_words,
+    padded,
+    processors_of,
+    refuse_wrong,
+)
+from gdn_verify.kernels.triton.target import current_target, on_device_of
 
-
-@dataclass(frozen=True)
-class Shape:
-    """Tokens of a chunk, warps of either launch, chunks that the last one loads ahead, segments of a row of T tokens.
-
-    1 segment is the whole row, in two launches; more take four (`segments`); 0 leaves it to `choose_segments`.
-    """
-
-    chunk: int
-    intra_warps: int
-    scan_warps: int
-    ahead: int
-    segments: int = 0
+HOPPER_AHEAD = {1: 3, 2: 2}
+"""Chunks in shared memory for each number of warpgroups: what fits, 203 and 162 KiB."""
 
 
 def chunk_delta(
@@ -67,7 +66,10 @@ def chunk_delta(
         return output.zero_() if zero_pads else output
     exact = exact or q.dtype == torch.float32
     with on_device_of(q):
-        shape = shape or choose_shape(current_target(), _padded(K), exact, _moves_in_words(q, k))
+        if shape is None:
+            shape = _default_shape(q, k, v, tables.rows, exact)
+        else:
+            _check_shape(shape, q, k, v, tables.rows, exact)
         folded = _fold(q, k, g, beta, tables, shape, K**-0.5 if scale is None else scale, eps, qk_norm, exact)
         _scan(
             q, k, v, folded, pool, tables, output, checkpoints, checkpoint_every, shape, state_kv=state_order == "KV",
@@ -82,14 +84,14 @@ def _fold(
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     """Launch 1: W [blocks, HV, C, KP] and B [blocks, HV, C, C] in the operands' type, float32 factors [_, HV, 3, C]."""
     (T, H, K), HV, N, C = q.shape, g.shape[1], tables.rows, shape.chunk
-    KP, blocks = _padded(K), T // C + N
+    KP, blocks = padded(K), T // C + N
     w, b = (q.new_empty(blocks, HV, C, n, dtype=torch.float32 if exact else q.dtype) for n in (KP, C))
     factors = q.new_empty(blocks, HV, 3, C, dtype=torch.float32)
     gdn_intra_kernel[(blocks, HV)](
         q, k, g, beta, tables.query_start_loc, w, b, factors,
         N, scale, eps, q.stride(0), k.stride(0), g.stride(0), beta.stride(0),
-        H=H, HV=HV, K=K, C=C, LEVELS=C.bit_length() - 1, KP=KP, NP=triton.next_power_of_2(N), QK_NORM=qk_norm,
-        EXACT=exact, num_warps=shape.intra_warps,
+        H=H, HV=HV, K=K, C=C, KP=KP, NP=triton.next_power_of_2(N), QK_NORM=qk_norm, EXACT=exact,
+        num_warps=shape.intra_warps, **({"maxnreg": shape.intra_registers} if shape.intra_registers else {}),
     )  # fmt: skip
     return w, b, factors
 
@@ -102,13 +104,22 @@ def _scan(
     """The last launch, and before it those that find where segments start, if there are segments."""
     (T, H, K), (HV, V), N, reads = q.shape, v.shape[1:], tables.rows, tables.read_indices
     block_v = min(16 if exact else 32, max(16, triton.next_power_of_2(V)))
-    tiles, starts, cut = triton.cdiv(V, block_v), None, Cut(0, N)
-    if (segments := shape.segments or _default_segments(q, N, HV * tiles, shape)) > 1:
+    tiles, starts, cut = triton.cdiv(V, 64 * shape.groups or block_v), None, Cut(0, N)
+    if (segments := shape.segments or _default_segments(q, N, HV, tiles, shape)) > 1:
         cut = Cut.of(N, T, shape.chunk, segments)
         starts = join_segments(
             k, v, folded[0], folded[2], pool, tables, cut, block_v=block_v, pad_slot_id=pad_slot_id,
             state_kv=state_kv, exact=exact, warps=shape.scan_warps, ahead=shape.ahead,
         )  # fmt: skip
+    if shape.groups:
+        from gdn_verify.kernels.triton.hopper_scan import hopper_scan
+
+        hopper_scan(
+            q, k, v, folded, pool, tables, output, starts, checkpoints, programs=cut.count, segment_tokens=cut.tokens,
+            checkpoint_every=checkpoint_every, groups=shape.groups, stages=shape.ahead, state_kv=state_kv,
+            pad_slot_id=pad_slot_id, zero_pads=zero_pads,
+        )  # fmt: skip
+        return
     gdn_scan_kernel[(cut.count * HV * tiles,)](
         q, k, v, *folded, pool, tables.state_indices, reads, tables.query_start_loc, tables.has_initial_state, output,
         starts, checkpoints,
@@ -116,48 +127,46 @@ def _scan(
         q.stride(0), k.stride(0), v.stride(0), pool.stride(0), tables.state_indices.stride(0),
         0 if reads is None else reads.stride(0), output.stride(0),
         0 if checkpoints is None else checkpoints.stride(0),
-        H=H, HV=HV, K=K, V=V, C=shape.chunk, KP=_padded(K), BV=block_v, STATE_KV=state_kv, PAD=pad_slot_id,
+        H=H, HV=HV, K=K, V=V, C=shape.chunk, KP=padded(K), BV=block_v, STATE_KV=state_kv, PAD=pad_slot_id,
         ZERO_PADS=zero_pads, EXACT=exact, EVERY=checkpoint_every,
         NP=1 if starts is None else triton.next_power_of_2(N), num_warps=shape.scan_warps, num_stages=shape.ahead,
     )  # fmt: skip
 
 
-def _padded(K: int) -> int:
-    """KP, a power of two that holds K."""
-    return max(16, triton.next_power_of_2(K))
+def _default_shape(q: Tensor, k: Tensor, v: Tensor, N: int, exact: bool) -> Shape:
+    """`choose_shape`'s, and on Hopper its own scan where that takes the operands."""
+    target, processors = current_target(), processors_of(q) or HOPPER_PROCESSORS
+    shape = choose_shape(target, padded(q.shape[2]), exact, moves_in_words(q, k))
+    if target.arch == "90" and shape.chunk == 64 and _hopper_takes(q, k, v, N):
+        groups = choose_groups(N * v.shape[1], v.shape[2], processors)
+        return replace(shape, groups=groups, ahead=HOPPER_AHEAD[groups])
+    return shape
 
 
-def choose_shape(target: Target, KP: int, exact: bool, in_words: bool = True) -> Shape:
-    """What fits registers and shared memory; not tuned yet.
+def _hopper_takes(q: Tensor, k: Tensor, v: Tensor, N: int) -> bool:
+    from gdn_verify.kernels.triton.hopper_scan import CHUNK, takes
 
-    Products of float32 operands run on no tensor cores and take short chunks; so do chips whose tensor cores are fed
-    from registers alone. Three chunks ahead take 185 KiB of shared memory.
-
-    `in_words`: whether q and k are copied to shared memory by 4 bytes or more. Where they are not, they pass through
-    registers, and Triton 3.6 makes of 64 tokens in four warps a launch 2 that is wrong on an H200 (o off by its own
-    size) and right in the interpreter; 32 tokens are right on both.
-    """
-    wide = 2 if target.amd and target.wavefront == 32 else 1
-    if exact:
-        return Shape(16, 8 * wide, 8 * wide, 1)
-    if target.arch in ("90", "100") and KP <= 128 and in_words:
-        return Shape(64, 4 if target.arch == "90" else 8, 4, 3)
-    if target.wavefront == 64 and KP <= 128:
-        return Shape(64, 4, 4, 1)
-    return Shape(32, 8 * wide, (8 if KP > 128 else 4) * wide, 1)
+    return takes(q, k, v, q.shape[0] // CHUNK + N)
 
 
-def _default_segments(q: Tensor, N: int, programs: int, shape: Shape) -> int:
-    """Segments of a launch of so many programs a row; 1 but on the cards whose times `choose_segments` estimates."""
+def _default_segments(q: Tensor, N: int, HV: int, tiles: int, shape: Shape) -> int:
+    """Segments of a launch; 1 but on the cards whose times `choose_segments` estimates."""
     processors = processors_of(q)
-    if processors is None or shape.ahead < 3:
+    if processors is None or current_target().arch != "90" or shape.ahead < 2:
         return 1
-    return choose_segments(N, q.shape[0], programs, processors, shape.chunk)
+    return choose_segments(N, q.shape[0], HV, tiles, processors, shape.chunk)
 
 
-def _moves_in_words(*operands: Tensor) -> bool:
-    """Whether Triton knows that tokens and heads begin at multiples of 16 bytes: it asks for strides of 16 elements."""
-    return all(x.stride(0) % 16 == 0 and x.shape[2] % 8 == 0 and x.data_ptr() % 16 == 0 for x in operands)
+def _check_shape(shape: Shape, q: Tensor, k: Tensor, v: Tensor, N: int, exact: bool) -> None:
+    """Raises ValueError for a shape that was given and cannot serve these operands."""
+    refuse_wrong(shape, current_target(), moves_in_words(q, k))
+    if not shape.groups:
+        return
+    if exact or shape.chunk != 64 or v.shape[2] % (64 * shape.groups) or not _hopper_takes(q, k, v, N):
+        raise ValueError(
+            f"shape={shape}: Hopper's scan takes chunks of 64 tokens, 16-bit operands whose tokens begin at multiples "
+            f"of 16 bytes, K=64 or 128 and V a multiple of {64 * shape.groups}; use groups=0"
+        )
 
 
 def _check_heads(q: Tensor, k: Tensor, v: Tensor, output: Tensor, pool: Tensor) -> None:

@@ -10,6 +10,11 @@ v' = v - e^G k̂ hᵀ,
 W = Xᵀ diag(e^(G_C - G)) k̂, so that launch 2 multiplies v' alone, and what scales its products: e^G ρ_k, e^G ρ_q, e^G.
 
 Differences of G are formed in float64: of sums that are large they would be all noise in float32. None is positive.
+G is in units of log 2 here, for exp2 is one instruction of a GPU where exp is four.
+
+What is cheap decides the shape of this code. Chunks are blocks of 16 tokens: D needs an exponential for each pair of
+tokens only in the blocks on the diagonal; in those below it is e^(G_i - G_m) e^(G_m - G_j) with m the last token before
+block row. Four warps hold a block row each, so that the blocks on the diagonal are inverted without shared memory.
 """
 
 from __future__ import annotations
@@ -30,80 +35,203 @@ def multiply(a, b, EXACT: tl.constexpr):
 
 
 @triton.jit
-def inverse(L, C: tl.constexpr, LEVELS: tl.constexpr, EXACT: tl.constexpr):
-    """(I + L)⁻¹ of a strictly lower L: blocks of 2, 4, … C by X₂₁ = -X₂₂ L₂₁ X₁₁, all of a size at once."""
-    i = tl.arange(0, C)[:, None]
-    j = tl.arange(0, C)[None, :]
-    X = tl.where(i == j, 1.0, 0.0) - tl.where((i // 2 == j // 2) & (i > j), L, 0.0)
-    for level in tl.static_range(1, LEVELS):
-        off = tl.where(((i >> (level + 1)) == (j >> (level + 1))) & ((i >> level) != (j >> level)), L, 0.0)
-        X -= multiply(multiply(X, off, EXACT), X, EXACT)
+def scores(a, b, EXACT: tl.constexpr):
+    """a · bᵀ in float32 of operands as they were loaded."""
+    if EXACT:
+        return tl.dot(a.to(tl.float32), tl.trans(b.to(tl.float32)), input_precision="ieee")
+    else:
+        return tl.dot(a, tl.trans(b))
+
+
+@triton.jit
+def even_columns(M, SIZE: tl.constexpr):
+    """(columns of the blocks 0, 2, … of SIZE columns, those of the others)."""
+    HALF: tl.constexpr = M.shape[1] // 2
+    even, odd = tl.split(M.reshape(M.shape[0], HALF // SIZE, 2, SIZE).permute(0, 1, 3, 2))
+    return even.reshape(M.shape[0], HALF), odd.reshape(M.shape[0], HALF)
+
+
+@triton.jit
+def merge_columns(even, odd, SIZE: tl.constexpr):
+    """What `even_columns` took apart."""
+    R: tl.constexpr = even.shape[0]
+    HALF: tl.constexpr = even.shape[1]
+    M = tl.join(even.reshape(R, HALF // SIZE, SIZE), odd.reshape(R, HALF // SIZE, SIZE))
+    return M.permute(0, 1, 3, 2).reshape(R, 2 * HALF)
+
+
+@triton.jit
+def diagonal_blocks(M, EXACT: tl.constexpr):
+    """The blocks [n, 16, 16] on the diagonal of M [16 n, 16 n]."""
+    n: tl.constexpr = M.shape[0] // 16
+    row = tl.arange(0, n)[:, None, None]
+    if n == 1:
+        blocks = M.reshape(n, 16, 16)
+    elif n == 2:
+        a, b = even_columns(M, 16)
+        blocks = tl.where(row == 0, a.reshape(n, 16, 16), b.reshape(n, 16, 16))
+    else:
+        even, odd = even_columns(M, 16)
+        a, c = even_columns(even, 16)
+        b, d = even_columns(odd, 16)
+        upper = tl.where(row == 0, a.reshape(n, 16, 16), b.reshape(n, 16, 16))
+        lower = tl.where(row == 2, c.reshape(n, 16, 16), d.reshape(n, 16, 16))
+        blocks = tl.where(row < 2, upper, lower)
+    # Added to a product, they take the layout of products: here that moves nothing, later it would move every factor.
+    nothing = tl.zeros([n, 16, 16], tl.float32)
+    return blocks + multiply(nothing, nothing, EXACT)
+
+
+@triton.jit
+def spread(blocks):
+    """Blocks [n, 16, 16] on a diagonal of zeros; a product, as a choice by warp costs two instructions."""
+    n: tl.constexpr = blocks.shape[0]
+    diagonal = tl.arange(0, n)[:, None, None, None] == tl.arange(0, n)[None, None, :, None]
+    return (diagonal.to(tl.float32) * blocks.reshape(n, 16, 1, 16)).reshape(16 * n, 16 * n)
+
+
+@triton.jit
+def diagonal(blocks):
+    """[n, 16] of [n, 16, 16]."""
+    i = tl.arange(0, 16)
+    return tl.sum(tl.where(i[None, :, None] == i[None, None, :], blocks, 0.0), 2)
+
+
+@triton.jit
+def invert_blocks(L, LT, EXACT: tl.constexpr):
+    """(I - L)⁻¹ of strictly lower L [n, 16, 16]: blocks of 2, 4, 8, 16 by X₂₁ = X₂₂ L₂₁ X₁₁, all of a size at once.
+
+    LT is Lᵀ. A product's result is laid out as the left operand of the next, and its transposed as the right one: with
+    Xᵀ beside X nothing moves between threads. What L and LT hold elsewhere does not matter.
+    """
+    i = tl.arange(0, 16)[None, :, None]
+    j = tl.arange(0, 16)[None, None, :]
+    X = tl.where(i == j, 1.0, 0.0) + tl.where((i // 2 == j // 2) & (i > j), L, 0.0)
+    XT = tl.where(i == j, 1.0, 0.0) + tl.where((i // 2 == j // 2) & (i < j), LT, 0.0)
+    for level in tl.static_range(1, 4):
+        pair = (i >> (level + 1)) == (j >> (level + 1))
+        off = tl.where(pair & ((i >> level) > (j >> level)), L, 0.0)
+        offT = tl.where(pair & ((i >> level) < (j >> level)), LT, 0.0)
+        left = multiply(X, tl.trans(offT, 0, 2, 1), EXACT)
+        leftT = multiply(XT, tl.trans(off, 0, 2, 1), EXACT)
+        step = multiply(left, tl.trans(XT, 0, 2, 1), EXACT)
+        XT += multiply(leftT, tl.trans(X, 0, 2, 1), EXACT)
+        X += step
     return X
 
 
 @triton.jit
-def decay_within(G, C: tl.constexpr):
-    """D [C, C]; masked before exp, so that no difference is positive."""
-    i = tl.arange(0, C)[:, None]
-    j = tl.arange(0, C)[None, :]
-    return tl.exp(tl.where(i >= j, (G[:, None] - G[None, :]).to(tl.float32), float("-inf")))
+def below(kk, of_rows, of_columns, SIZE: tl.constexpr):
+    """L₂₁ [C, C/2] of all pairs of blocks of SIZE: the columns of the first blocks, zeros but in rows of the second."""
+    C: tl.constexpr = kk.shape[0]
+    n: tl.constexpr = C // 16
+    row = tl.arange(0, n)[:, None] * 16 // SIZE
+    column = tl.arange(0, C)[None, :] // SIZE
+    of_columns, _ = even_columns(tl.where((row == column + 1) & (row % 2 == 1), of_columns, 0.0), SIZE)
+    even, _ = even_columns(kk, SIZE)
+    return (even.reshape(n, 16, C // 2) * of_rows[:, :, None] * of_columns[:, None, :]).reshape(C, C // 2)
 
 
 @triton.jit
-def normaliser(x, eps, QK_NORM: tl.constexpr, C: tl.constexpr):
-    """ρ [C] of x [C, K]: 1 / sqrt(Σx² + eps), or ones."""
-    if QK_NORM:
-        return tl.rsqrt(tl.sum(x * x, 1) + eps)
-    else:
-        return tl.full([C], 1.0, tl.float32)
+def join_blocks(X, L, SIZE: tl.constexpr, EXACT: tl.constexpr):
+    """The inverse with blocks of 2 SIZE from that with blocks of SIZE; L as from `below`."""
+    even, odd = even_columns(X, SIZE)
+    left = multiply(X, L, EXACT)
+    # Of X only rows of first blocks may be met.
+    left = merge_columns(left, tl.zeros_like(left), SIZE)
+    return merge_columns(even - multiply(left, even, EXACT), odd, SIZE)
+
+
+@triton.jit
+def fixed(x):
+    """x, which is not computed again for each layout that is asked of it: the compiler does not repeat sums."""
+    return tl.sum(tl.expand_dims(x, -1), -1)
 
 
 @triton.jit(do_not_specialize=["num_rows"])
 def gdn_intra_kernel(
     q, k, g, beta, query_start_loc, w_out, b_out, factors,
     num_rows, scale, eps, stride_q, stride_k, stride_g, stride_beta,
-    H: tl.constexpr, HV: tl.constexpr, K: tl.constexpr, C: tl.constexpr, LEVELS: tl.constexpr, KP: tl.constexpr,
+    H: tl.constexpr, HV: tl.constexpr, K: tl.constexpr, C: tl.constexpr, KP: tl.constexpr,
     NP: tl.constexpr, QK_NORM: tl.constexpr, EXACT: tl.constexpr,
 ):  # fmt: skip
     """See the module; `chunk.chunk_delta` gives shapes and meanings. KP is a power of two that holds K."""
+    n: tl.constexpr = C // 16
     block = tl.program_id(0)
     head = tl.program_id(1)
     _, first, length, begin = find_block(query_start_loc, block, num_rows, C, NP)
     if begin >= length:
         return
+    first += begin
+    remaining = (length - begin).to(tl.int32)
     c = tl.arange(0, C)
     d = tl.arange(0, KP)
-    token = first + begin + c
-    here = begin + c < length
-    mask = here[:, None] & (d < K)[None, :]
-    key_column = head // (HV // H) * K + d[None, :]
-    keys = tl.load(k + token[:, None] * stride_k + key_column, mask=mask, other=0).to(tl.float32)
-    queries = tl.load(q + token[:, None] * stride_q + key_column, mask=mask, other=0).to(tl.float32)
-    G = tl.cumsum(tl.load(g + token * stride_g + head, mask=here, other=0).to(tl.float64), 0)
-    strength = tl.load(beta + token * stride_beta + head, mask=here, other=0).to(tl.float32)
+    here = c < remaining
+    # Behind the row's end its last token is read again: with β = 0 it adds nothing.
+    token = tl.minimum(c, remaining - 1)[:, None]
+    mask = None if K == KP else (d < K)[None, :]
+    other = None if K == KP else 0
+    key_head = head // (HV // H)
+    keys = tl.load(k + first * stride_k + key_head * K + (token * stride_k + d[None, :]), mask=mask, other=other)
+    queries = tl.load(q + first * stride_q + key_head * K + (token * stride_q + d[None, :]), mask=mask, other=other)
 
-    rho_k = normaliser(keys, eps, QK_NORM, C)
-    rho_q = normaliser(queries, eps, QK_NORM, C)
-    keys *= rho_k[:, None]
-    queries *= rho_q[:, None]
-    D = decay_within(G, C)
-    lower = c[:, None] > c[None, :]
-    L = tl.where(lower, multiply(keys, tl.trans(keys), EXACT) * D * strength[:, None], 0.0)
-    X = inverse(L, C, LEVELS, EXACT)
-    G_end = tl.sum(tl.where(c == C - 1, G, 0.0), 0)
-    # β and the scale have any size: they multiply results, where operands of float16 would overflow or vanish.
-    W = multiply(tl.trans(X * tl.exp((G_end - G).to(tl.float32))[:, None]), keys, EXACT) * strength[:, None]
+    kk = scores(keys, keys, EXACT)
+    kk_blocks = diagonal_blocks(kk, EXACT)
+    if QK_NORM:
+        rho_k = tl.rsqrt(diagonal(kk_blocks) + eps)
+        rho_q = tl.rsqrt(diagonal(diagonal_blocks(scores(queries, queries, EXACT), EXACT)) + eps)
+    else:
+        rho_k = tl.full([n, 16], 1.0, tl.float32)
+        rho_q = rho_k
+    unit_keys = keys.to(tl.float32) * rho_k.reshape(C)[:, None]
+    if not EXACT:
+        unit_keys = unit_keys.to(tl.float16)
+
+    gates = tl.load(g + first * stride_g + head + c * stride_g, mask=here, other=0)
+    G = tl.cumsum(gates.to(tl.float64) * 1.4426950408889634, 0)
+    strength = fixed(tl.load(beta + first * stride_beta + head + c * stride_beta, mask=here, other=0).to(tl.float32))
+
+    i = tl.arange(0, 16)[None, :, None]
+    j = tl.arange(0, 16)[None, None, :]
+    row = tl.arange(0, n)
+    before = tl.where(row > 0, tl.gather(G, tl.maximum(16 * row - 1, 0), 0), 0.0)
+    G_rows = G.reshape(n, 16)
+    of_rows = tl.exp2((G_rows - before[:, None]).to(tl.float32))
+    of_columns = (before[:, None] - G[None, :]).to(tl.float32)
+    of_columns = tl.exp2(tl.where(c[None, :] // 16 < row[:, None], of_columns, float("-inf")))
+    of_columns = fixed(of_columns * rho_k.reshape(C)[None, :])
+    between = (G_rows[:, :, None] - G_rows[:, None, :]).to(tl.float32)
+    within = tl.exp2(tl.where(i >= j, between, -between))
+
+    rho_beta = rho_k * strength.reshape(n, 16)
+    L = -kk_blocks * within * rho_beta[:, :, None] * rho_k[:, None, :]
+    LT = -kk_blocks * within * rho_beta[:, None, :] * rho_k[:, :, None]
+    if C > 16:
+        L_16 = below(kk, rho_beta * of_rows, of_columns, 16)
+    if C > 32:
+        L_32 = below(kk, rho_beta * of_rows, of_columns, 32)
+    X = spread(invert_blocks(L, LT, EXACT))
+    if C > 16:
+        X = join_blocks(X, L_16, 16, EXACT)
+    if C > 32:
+        X = join_blocks(X, L_32, 32, EXACT)
+
     at = block.to(tl.int64) * HV + head
-    w_at = w_out + at * (C * KP) + c[:, None] * KP + d[None, :]
-    tl.store(w_at, W.to(w_out.dtype.element_ty))
+    # β and the scale have any size: they multiply results, where operands of float16 would overflow or vanish.
+    within = tl.where(i >= j, within, 0.0) * rho_k[:, None, :] * rho_q[:, :, None]
+    D = ((rho_q * of_rows)[:, :, None] * of_columns[:, None, :]).reshape(C, C) + spread(within)
+    B = multiply(scores(queries, keys, EXACT) * D, X, EXACT) * (strength * scale)[None, :]
+    tl.store(b_out + at * (C * C) + (c[:, None] * C + c[None, :]), B.to(b_out.dtype.element_ty))
 
-    B = multiply(multiply(queries, tl.trans(keys), EXACT) * D, X, EXACT) * (strength * scale)[None, :]
-    tl.store(b_out + at * (C * C) + c[:, None] * C + c[None, :], B.to(b_out.dtype.element_ty))
-    decay = tl.exp(G.to(tl.float32))
-    for n in tl.static_range(3):
+    to_end = tl.exp2((tl.gather(G, tl.full([C], C - 1, tl.int32), 0) - G).to(tl.float32))
+    W = multiply(tl.trans(X * to_end[:, None]), unit_keys, EXACT) * strength[:, None]
+    tl.store(w_out + at * (C * KP) + (c[:, None] * KP + d[None, :]), W.to(w_out.dtype.element_ty))
+
+    decay = tl.exp2(G.to(tl.float32))
+    for f in tl.static_range(3):
         factor = decay
-        if n == 0:
-            factor = decay * rho_k
-        if n == 1:
-            factor = decay * (rho_q * scale)
-        tl.store(factors + (at * 3 + n) * C + c, factor)
+        if f == 0:
+            factor = decay * rho_k.reshape(C)
+        if f == 1:
+            factor = decay * (rho_q.reshape(C) * scale)
+        tl.store(factors + at * (3 * C) + (f * C + c), factor)

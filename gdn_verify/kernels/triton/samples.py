@@ -15,7 +15,8 @@ from torch import Tensor
 
 from gdn_verify.kernels.fallback import Layer
 from gdn_verify.kernels.rows import Tables
-from gdn_verify.kernels.triton.chunk import choose_shape, chunk_delta
+from gdn_verify.kernels.triton.chunk import chunk_delta
+from gdn_verify.kernels.triton.shape import choose_shape
 from gdn_verify.kernels.triton.config import Config, Sizes, SpecConfig, configurations, spec_configurations
 from gdn_verify.kernels.triton.conv_prefill import conv_prefill, prepare_prefill
 from gdn_verify.kernels.triton.decode import fused_decode

@@ -9,7 +9,6 @@ there. Rows are cut from their own first token on, into segments of so many toke
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
 
 import torch
 import triton
@@ -92,16 +91,6 @@ def choose_segments(N: int, T: int, HV: int, tiles: int, processors: int, chunk:
     whole = triton.cdiv(N * HV * tiles, processors) * chunks * SCAN_US
     best = min(range(2, MOST_SEGMENTS + 1), key=estimate)
     return N * best if estimate(best) * GAIN < whole else 1
-
-
-def processors_of(tensor: Tensor) -> int | None:
-    """Multiprocessors of the card that a tensor is on; None where it is on none."""
-    return _multiprocessors(tensor.device) if tensor.is_cuda else None
-
-
-@cache
-def _multiprocessors(device: torch.device) -> int:
-    return torch.cuda.get_device_properties(device).multi_processor_count
 
 
 def _precision(target: Target, exact: bool) -> str:

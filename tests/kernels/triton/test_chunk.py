@@ -18,7 +18,7 @@ from .plain_rows import UNWRITTEN, PlainRows
 from .problems import Buffer
 
 if TYPE_CHECKING:
-    from gdn_verify.kernels.triton.chunk import Shape
+    from gdn_verify.kernels.triton.shape import Shape
 
 pytest.importorskip("triton")
 EXACT, HALF = 2e-5, 8e-3
@@ -133,7 +133,7 @@ def check(launch: Launch) -> None:
 
 def shape_of(launch: Launch) -> Shape:
     """The chip's own but for what the launch asks for; in the interpreter's process."""
-    from gdn_verify.kernels.triton.chunk import choose_shape
+    from gdn_verify.kernels.triton.shape import choose_shape
     from gdn_verify.kernels.triton.target import current_target
 
     exact = launch.exact or launch.dtype == torch.float32

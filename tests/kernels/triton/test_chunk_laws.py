@@ -72,7 +72,7 @@ def launch(
 
 def chunk_of(dtype: torch.dtype) -> int:
     """Tokens of a chunk, as the launches here are cut."""
-    from gdn_verify.kernels.triton.chunk import choose_shape
+    from gdn_verify.kernels.triton.shape import choose_shape
     from gdn_verify.kernels.triton.target import current_target
 
     return choose_shape(current_target(), K, dtype == torch.float32).chunk
@@ -241,7 +241,8 @@ def test_any_scale_is_heeded(interpreted, dtype):
 
 
 BROKEN = [
-    (causal, Edit("a token sees the next one", "intra_kernel.py", "tl.where(i >= j, (G", "tl.where(i + 1 >= j, (G")),
+    (causal, Edit("a token sees the next one", "intra_kernel.py", "tl.where(i >= j, within",
+                  "tl.where(i + 1 >= j, within")),
     (split_at_chunks, Edit("a state is read in bfloat16", "scan_kernel.py", "other=0).to(tl.float32)",
                            "other=0).to(tl.bfloat16).to(tl.float32)")),
     (split_elsewhere, Edit("the state is decayed when it is read", "scan_kernel.py", "other=0).to(tl.float32)",
@@ -252,8 +253,8 @@ BROKEN = [
                        "fresh = values.to(tl.float32) + 0.1")),
     (additive, Edit("v is not 0", "scan_kernel.py", "fresh = values.to(tl.float32)",
                     "fresh = values.to(tl.float32) + 0.1")),
-    (limits, Edit("decays are bounded", "intra_kernel.py", "tl.exp(G.to(tl.float32))",
-                  "tl.exp(tl.maximum(G.to(tl.float32), -5.0))")),
+    (limits, Edit("decays are bounded", "intra_kernel.py", "tl.exp2(G.to(tl.float32))",
+                  "tl.exp2(tl.maximum(G.to(tl.float32), -5.0))")),
     (transposed, Edit("the strides of K×V", "chunk_state.py", "V if STATE_KV else 1", "K if STATE_KV else 1")),
     (sharded, Edit("value head j reads key head j % H", "intra_kernel.py", "head // (HV // H)", "head % H")),
 ]  # fmt: skip

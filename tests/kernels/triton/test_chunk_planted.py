@@ -55,27 +55,33 @@ DEFECTS = [
     ),
     Defect(
         "gates behind a row's end are summed", "intra_kernel.py",
-        "tl.load(g + token * stride_g + head, mask=here, other=0)", "tl.load(g + token * stride_g + head)",
+        "head + c * stride_g, mask=here, other=0)", "head + c * stride_g)",
     ),
     Defect("has_initial_state is ignored", "scan_kernel.py", "mask=tile_mask & known", "mask=tile_mask"),
     Defect(
         "the slot that is written is read", "scan_kernel.py", "pool + read * stride_pool", "pool + own * stride_pool",
     ),
-    Defect("W of keys that do not decay", "intra_kernel.py", "(G_end - G).to", "(G - G).to"),
-    Defect("the inverse lacks its last level", "intra_kernel.py", "(1, LEVELS)", "(1, LEVELS - 1)"),
+    Defect("W of keys that do not decay", "intra_kernel.py", "trans(X * to_end[:, None])", "trans(X)"),
+    Defect("blocks of 8 are not joined", "intra_kernel.py", "static_range(1, 4)", "static_range(1, 3)"),
+    Defect("blocks of 16 are not joined", "intra_kernel.py", "X = join_blocks(X, L_16, 16, EXACT)", "pass"),
     Defect(
         "β of the row, not of the column", "intra_kernel.py",
         "(strength * scale)[None, :]", "(strength * scale)[:, None]",
     ),
     Defect(
         "all heads have the gates of the first", "intra_kernel.py",
-        "g + token * stride_g + head", "g + token * stride_g + 0 * head",
+        "g + first * stride_g + head", "g + first * stride_g + 0 * head",
     ),
     Defect("value head j reads key head j % H", "intra_kernel.py", "head // (HV // H)", "head % H"),
-    Defect("k is normalised with another epsilon", "intra_kernel.py", "normaliser(keys, eps", "normaliser(keys, 1e-2"),
+    Defect("k is normalised with another epsilon", "intra_kernel.py", "diagonal(kk_blocks) + eps",
+           "diagonal(kk_blocks) + 1e-2"),
     Defect(
         "differences of gates pass through bfloat16", "intra_kernel.py",
-        "(G[:, None] - G[None, :]).to", "(G[:, None] - G[None, :]).to(tl.bfloat16).to",
+        "G_rows[:, None, :]).to", "G_rows[:, None, :]).to(tl.bfloat16).to",
+    ),
+    Defect(
+        "keys of blocks before do not decay", "intra_kernel.py",
+        "(before[:, None] - G[None, :]).to", "(0.0 * G[None, :]).to",
     ),
     Defect(
         "one padded token is forgotten", "scan_kernel.py", "range(end + row,", "range(end + row + 1,", by=Check.MEMORY,

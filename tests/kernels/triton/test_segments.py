@@ -84,7 +84,8 @@ def test_nan_of_others_reaches_nothing(interpreted):
 
 def launch(given: Sequence, pool: Tensor, length: int, segments: int) -> Tensor:
     """The outputs of one row in slot 2, between two others."""
-    from gdn_verify.kernels.triton.chunk import choose_shape, chunk_delta
+    from gdn_verify.kernels.triton.chunk import chunk_delta
+    from gdn_verify.kernels.triton.shape import choose_shape
     from gdn_verify.kernels.triton.target import current_target
 
     shape = replace(choose_shape(current_target(), K, given.q.dtype == torch.float32), segments=segments)

@@ -1,0 +1,95 @@
+"""How a chunked prefill is cut into programs: `Shape`, and the one that is chosen for a chip and a launch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+import triton
+from torch import Tensor
+
+from gdn_verify.kernels.triton.target import Target
+
+HOPPER_PROCESSORS = 132
+"""Multiprocessors of an H100 or H200 SXM: what a launch is cut for where no card is asked."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Tokens of a chunk, warps of either launch, chunks that the last one loads ahead, segments of a row of T tokens.
+
+    1 segment is the whole row, in two launches; more take four (`segments`); 0 leaves it to `choose_segments`.
+    `intra_registers` bounds the registers of a thread of the first launch on Nvidia; 0 leaves them to the compiler.
+    With `groups`, 1 or 2, the last launch is Hopper's own (`hopper_scan`), of so many warpgroups a program.
+    """
+
+    chunk: int
+    intra_warps: int
+    scan_warps: int
+    ahead: int
+    segments: int = 0
+    intra_registers: int = 0
+    groups: int = 0
+
+
+def choose_shape(target: Target, KP: int, exact: bool, in_words: bool = True) -> Shape:
+    """What fits registers and shared memory of a chip, for KP columns of k.
+
+    Products of float32 operands run on no tensor cores and take short chunks; so do chips whose tensor cores are fed
+    from registers alone. Three chunks ahead take 185 KiB of shared memory. On Hopper launch 1 waits much, and with 128
+    registers a thread four of its programs share a multiprocessor (H200: 102 µs for 8 × 1024 tokens, 111 with 168
+    registers, 127 with what the compiler would take).
+
+    `in_words`: whether q and k are copied to shared memory by 4 bytes or more. Where they are not, they pass through
+    registers, and Triton 3.6 makes of 64 tokens in four warps a launch 2 that is wrong on an H200 (o off by its own
+    size) and right in the interpreter; 32 tokens are right on both.
+    """
+    wide = 2 if target.amd and target.wavefront == 32 else 1
+    if exact:
+        return Shape(16, 8 * wide, 8 * wide, 1)
+    if target.arch in ("90", "100") and KP <= 128 and in_words:
+        return Shape(64, 4, 4, 3, intra_registers=128) if target.arch == "90" else Shape(64, 8, 4, 3)
+    if target.wavefront == 64 and KP <= 128:
+        return Shape(64, 4, 4, 1)
+    return Shape(32, 8 * wide, (8 if KP > 128 else 4) * wide, 1)
+
+
+def refuse_wrong(shape: Shape, target: Target, in_words: bool) -> None:
+    """Raises ValueError for a shape that is known to compute something else."""
+    if target.arch == "90" and shape.chunk == 64 and shape.scan_warps == 4 and not in_words:
+        raise ValueError(
+            f"shape={shape}: 64 tokens in 4 warps are wrong on this chip where q and k have token strides that are no "
+            "multiples of 16 elements, or heads that are none of 8; give them such, or a shape of 32 tokens"
+        )
+
+
+def choose_groups(programs: int, V: int, processors: int) -> int:
+    """Warpgroups of a program of `hopper_scan`, for so many rows × value heads.
+
+    Two share what they load; but one, in twice as many programs, is faster while all of these run at once (H200, one
+    row of 32 heads: 142 against 205 µs for 8192 tokens).
+    """
+    if V % 128:
+        return 1
+    return 1 if programs * (V // 64) <= processors else 2
+
+
+def moves_in_words(*operands: Tensor) -> bool:
+    """Whether Triton knows that tokens and heads begin at multiples of 16 bytes: it asks for strides of 16 elements."""
+    return all(x.stride(0) % 16 == 0 and x.shape[2] % 8 == 0 and x.data_ptr() % 16 == 0 for x in operands)
+
+
+def padded(K: int) -> int:
+    """KP, a power of two that holds K."""
+    return max(16, triton.next_power_of_2(K))
+
+
+def processors_of(tensor: Tensor) -> int | None:
+    """Multiprocessors of the card that a tensor is on; None where it is on none."""
+    return _multiprocessors(tensor.device) if tensor.is_cuda else None
+
+
+@cache
+def _multiprocessors(device: torch.device) -> int:
+    return torch.cuda.get_device_properties(device).multi_processor_count
