@@ -148,6 +148,41 @@ def fixed(x):
     return tl.sum(tl.expand_dims(x, -1), -1)
 
 
+@triton.jit
+def decays(G):
+    """D of tokens (i, j) as two factors [n, 16] of i and [n, C] of j where their blocks differ; as [n, 16, 16] within.
+
+    For a block row, tokens j in or after it have 0. Within blocks D is symmetric, not masked yet.
+    """
+    C: tl.constexpr = G.shape[0]
+    n: tl.constexpr = C // 16
+    c = tl.arange(0, C)
+    row = tl.arange(0, n)
+    i = tl.arange(0, 16)[None, :, None]
+    j = tl.arange(0, 16)[None, None, :]
+    before = tl.where(row > 0, tl.gather(G, tl.maximum(16 * row - 1, 0), 0), 0.0)
+    G_rows = G.reshape(n, 16)
+    of_rows = tl.exp2((G_rows - before[:, None]).to(tl.float32))
+    of_columns = (before[:, None] - G[None, :]).to(tl.float32)
+    of_columns = tl.exp2(tl.where(c[None, :] // 16 < row[:, None], of_columns, float("-inf")))
+    between = (G_rows[:, :, None] - G_rows[:, None, :]).to(tl.float32)
+    return of_rows, of_columns, tl.exp2(tl.where(i >= j, between, -between))
+
+
+@triton.jit
+def store_factors(to, G, norm_k, norm_q):
+    """What scales the products of launch 2."""
+    C: tl.constexpr = G.shape[0]
+    decay = tl.exp2(G.to(tl.float32))
+    for n in tl.static_range(3):
+        factor = decay
+        if n == 0:
+            factor = decay * norm_k
+        if n == 1:
+            factor = decay * norm_q
+        tl.store(to + (n * C + tl.arange(0, C)), factor)
+
+
 @triton.jit(do_not_specialize=["num_rows"])
 def gdn_intra_kernel(
     q, k, g, beta, query_start_loc, w_out, b_out, factors,
@@ -167,6 +202,8 @@ def gdn_intra_kernel(
     c = tl.arange(0, C)
     d = tl.arange(0, KP)
     here = c < remaining
+    gates = tl.load(g + first * stride_g + head + c * stride_g, mask=here, other=0)
+    strength = tl.load(beta + first * stride_beta + head + c * stride_beta, mask=here, other=0)
     # Behind the row's end its last token is read again: with β = 0 it adds nothing.
     token = tl.minimum(c, remaining - 1)[:, None]
     mask = None if K == KP else (d < K)[None, :]
@@ -183,26 +220,19 @@ def gdn_intra_kernel(
     else:
         rho_k = tl.full([n, 16], 1.0, tl.float32)
         rho_q = rho_k
-    unit_keys = keys.to(tl.float32) * rho_k.reshape(C)[:, None]
+    norm_k = fixed(rho_k.reshape(C))
+    unit_keys = keys.to(tl.float32) * norm_k[:, None]
     if not EXACT:
         unit_keys = unit_keys.to(tl.float16)
 
-    gates = tl.load(g + first * stride_g + head + c * stride_g, mask=here, other=0)
     G = tl.cumsum(gates.to(tl.float64) * 1.4426950408889634, 0)
-    strength = fixed(tl.load(beta + first * stride_beta + head + c * stride_beta, mask=here, other=0).to(tl.float32))
+    strength = fixed(strength.to(tl.float32))
+    of_rows, of_columns, within = decays(G)
+    of_columns = fixed(of_columns * norm_k[None, :])
+    at = block.to(tl.int64) * HV + head
+    store_factors(factors + at * (3 * C), G, norm_k, rho_q.reshape(C) * scale)
 
-    i = tl.arange(0, 16)[None, :, None]
-    j = tl.arange(0, 16)[None, None, :]
-    row = tl.arange(0, n)
-    before = tl.where(row > 0, tl.gather(G, tl.maximum(16 * row - 1, 0), 0), 0.0)
-    G_rows = G.reshape(n, 16)
-    of_rows = tl.exp2((G_rows - before[:, None]).to(tl.float32))
-    of_columns = (before[:, None] - G[None, :]).to(tl.float32)
-    of_columns = tl.exp2(tl.where(c[None, :] // 16 < row[:, None], of_columns, float("-inf")))
-    of_columns = fixed(of_columns * rho_k.reshape(C)[None, :])
-    between = (G_rows[:, :, None] - G_rows[:, None, :]).to(tl.float32)
-    within = tl.exp2(tl.where(i >= j, between, -between))
-
+    to_end = tl.exp2((tl.gather(G, tl.full([C], C - 1, tl.int32), 0) - G).to(tl.float32))
     rho_beta = rho_k * strength.reshape(n, 16)
     L = -kk_blocks * within * rho_beta[:, :, None] * rho_k[:, None, :]
     LT = -kk_blocks * within * rho_beta[:, None, :] * rho_k[:, :, None]
@@ -216,22 +246,12 @@ def gdn_intra_kernel(
     if C > 32:
         X = join_blocks(X, L_32, 32, EXACT)
 
-    at = block.to(tl.int64) * HV + head
     # β and the scale have any size: they multiply results, where operands of float16 would overflow or vanish.
-    within = tl.where(i >= j, within, 0.0) * rho_k[:, None, :] * rho_q[:, :, None]
+    i = tl.arange(0, 16)
+    within = tl.where(i[:, None] >= i[None, :], within, 0.0) * rho_k[:, None, :] * rho_q[:, :, None]
     D = ((rho_q * of_rows)[:, :, None] * of_columns[:, None, :]).reshape(C, C) + spread(within)
     B = multiply(scores(queries, keys, EXACT) * D, X, EXACT) * (strength * scale)[None, :]
     tl.store(b_out + at * (C * C) + (c[:, None] * C + c[None, :]), B.to(b_out.dtype.element_ty))
 
-    to_end = tl.exp2((tl.gather(G, tl.full([C], C - 1, tl.int32), 0) - G).to(tl.float32))
     W = multiply(tl.trans(X * to_end[:, None]), unit_keys, EXACT) * strength[:, None]
     tl.store(w_out + at * (C * KP) + (c[:, None] * KP + d[None, :]), W.to(w_out.dtype.element_ty))
-
-    decay = tl.exp2(G.to(tl.float32))
-    for f in tl.static_range(3):
-        factor = decay
-        if f == 0:
-            factor = decay * rho_k.reshape(C)
-        if f == 1:
-            factor = decay * (rho_q.reshape(C) * scale)
-        tl.store(factors + at * (3 * C) + (f * C + c), factor)

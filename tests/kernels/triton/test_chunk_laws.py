@@ -241,8 +241,8 @@ def test_any_scale_is_heeded(interpreted, dtype):
 
 
 BROKEN = [
-    (causal, Edit("a token sees the next one", "intra_kernel.py", "tl.where(i >= j, within",
-                  "tl.where(i + 1 >= j, within")),
+    (causal, Edit("a token sees the next one", "intra_kernel.py", "i[:, None] >= i[None, :], within",
+                  "i[:, None] + 1 >= i[None, :], within")),
     (split_at_chunks, Edit("a state is read in bfloat16", "scan_kernel.py", "other=0).to(tl.float32)",
                            "other=0).to(tl.bfloat16).to(tl.float32)")),
     (split_elsewhere, Edit("the state is decayed when it is read", "scan_kernel.py", "other=0).to(tl.float32)",
