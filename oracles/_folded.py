@@ -13,6 +13,10 @@ of v' need no state:
 T is built from blocks of 2, 4, 8, … tokens. For A = [A₁₁ 0; A₂₁ A₂₂] and the inverses X₁₁ and X₂₂ of I + A₁₁ and
 I + A₂₂, the block below is X₂₁ = -(X₂₂ A₂₁) X₁₁: multiplying out (I + A) X = I gives A₂₁ X₁₁ + (I + A₂₂) X₂₁ = 0. Of
 two tokens it is -A₂₁ itself.
+
+A row may be cut into segments that are computed side by side. h_n is affine in h_0, so is the state behind a segment,
+M h + h_s: h_s is the state that v leaves of zero, and the columns of M are those that the segment leaves of the
+identity's with v = 0. From them follows where the next segment starts; its outputs begin there.
 """
 
 from __future__ import annotations
@@ -58,6 +62,32 @@ def folded_chunk(q: Any, k: Any, v: Any, g: Any, beta: Any, h: Any, noise: Any) 
     round_all(h, noise, Site.STATE_DECAY)
     accumulate(transposed(W), fresh, h, False, noise, Site.FRESH_H_DOT)
     return round_all(o, noise, Site.OUT)
+
+
+@helper
+def before_any(V: Any, K: Any) -> Any:
+    """[0 | I] [K, V + K]: what a segment is applied to before its first state is known."""
+    columns = np.zeros((K, V + K))
+    for x in range(K):
+        columns[x, V + x] = 1.0
+    return columns
+
+
+@helper
+def with_no_values(v: Any, K: Any) -> Any:
+    """[v | 0] [n, V + K]."""
+    wide = np.zeros((v.shape[0], v.shape[1] + K))
+    for i in range(v.shape[0]):
+        for j in range(v.shape[1]):
+            wide[i, j] = v[i, j]
+    return wide
+
+
+@helper
+def joined(columns: Any, h: Any, noise: Any) -> Any:
+    """M h + h_s [K, V] of a segment's `columns` [h_s | M] and the state h before it."""
+    V = h.shape[1]
+    return accumulate(copied(columns[:, V:]), h, copied(columns[:, :V]), False, noise, Site.JOIN_DOT)
 
 
 @helper

@@ -30,7 +30,7 @@ import numpy as np
 
 from ._checks import noise_source
 from ._compiled import helper, kernel, run_tasks
-from ._folded import folded_chunk
+from ._folded import before_any, folded_chunk, joined, with_no_values
 from ._matrices import (
     copied,
     cumulative,
@@ -63,28 +63,33 @@ def delta_rule_chunked(
     seed: int = 0,
     runs: int = 1,
     folded: bool = False,
+    segment: int = 0,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Outputs and final states of the delta rule, computed `chunk` tokens at a time.
 
     Arguments and results are those of `sequential.delta_rule`, except that states inside a row are not
     offered. Without sites both agree up to float64 rounding; with sites this one rounds where a
-    chunk kernel rounds, with `folded` one that brackets its products as `_folded` does. Raises ValueError likewise.
+    chunk kernel rounds, with `folded` one that brackets its products as `_folded` does, and with `segment` one that
+    joins segments of so many tokens, a multiple of `chunk`; 0 for whole rows. Raises ValueError likewise.
     """
     if chunk < 1:
         raise ValueError(f"chunk is {chunk}, expected at least 1")
+    if segment < 0 or segment % chunk or (segment and not folded):
+        raise ValueError(f"segment is {segment}, expected a multiple of chunk={chunk}, 0 unless folded")
     sites, seed = noise_source(sites, seed, runs)
     q, k, v, g, beta, state, starts = delta_arguments(q, k, v, g, beta, state, query_start_loc, runs)
     (tokens, heads, V), K, rows = v.shape[1:], q.shape[-1], len(starts) - 1
     o, h = np.zeros((runs, tokens, heads, V)), np.zeros((runs, rows, heads, V, K))
     tasks, work = runs * rows * heads, runs * tokens * heads * (3 * K * V + 3 * chunk * (K + V))
-    run_tasks(_row, tasks, work, q, k, v, g, beta, state, starts, int(chunk), bool(folded), sites, seed, o, h)
+    run_tasks(_row, tasks, work, q, k, v, g, beta, state, starts, int(chunk), int(segment), bool(folded),
+              sites, seed, o, h)  # fmt: skip
     return o, h
 
 
 @kernel
 def _row(
     first: Any, last: Any, q: Any, k: Any, v: Any, g: Any, beta: Any, state: Any, starts: Any, chunk: Any,
-    folded: Any, sites: Any, seed: Any, o: Any, h: Any,
+    segment: Any, folded: Any, sites: Any, seed: Any, o: Any, h: Any,
 ) -> None:  # fmt: skip
     """One task: one value head of one row of one run."""
     rows, heads, key_heads = len(starts) - 1, v.shape[2], q.shape[2]
@@ -99,12 +104,20 @@ def _row(
             h[run, row, head] = before
             continue
         current = transposed(before)
+        first_state, columns = copied(current), before_any(0, 0)
         for t in range(starts[row], starts[row + 1], chunk):
             end = min(t + chunk, starts[row + 1])
             q_t, k_t, v_t = (
                 copied(q[in_q, t:end, key_head]), copied(k[in_k, t:end, key_head]), copied(v[in_v, t:end, head])
             )  # fmt: skip
             g_t, beta_t = g[in_g, t:end, head], beta[in_beta, t:end, head]
+            if segment and (t - starts[row]) % segment == 0:
+                if t > starts[row]:
+                    first_state = joined(columns, first_state, noise)
+                    current = copied(first_state)
+                columns = before_any(v.shape[3], k.shape[3])
+            if segment and (t - starts[row]) // segment < (starts[row + 1] - 1 - starts[row]) // segment:
+                folded_chunk(q_t, k_t, with_no_values(v_t, k.shape[3]), g_t, beta_t, columns, noise)
             if folded:
                 o[run, t:end, head] = folded_chunk(q_t, k_t, v_t, g_t, beta_t, current, noise)
             else:

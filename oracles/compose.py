@@ -67,6 +67,7 @@ class Draw:
     runs: int = 1
     algorithm: Algorithm = Algorithm.SEQUENTIAL
     chunk: int = 64
+    segment: int = 0
 
 
 def clean() -> Draw:
@@ -144,7 +145,7 @@ def _delta(problem: Problem, known: Results, draw: Draw) -> Results:
     if draw.algorithm is not Algorithm.SEQUENTIAL:
         folded = draw.algorithm is Algorithm.FOLDED
         o, h = chunked.delta_rule_chunked(
-            *inputs, problem.query_start_loc, chunk=draw.chunk, folded=folded, **_noise(draw)
+            *inputs, problem.query_start_loc, chunk=draw.chunk, folded=folded, segment=draw.segment, **_noise(draw)
         )
     else:
         every = problem.every_token

@@ -32,13 +32,14 @@ class Rounding:
     """What a path rounds: per site the type, and how often it rounds there in a row (a factor on u).
 
     Sites that are not named are exact. `outputs` gives the storage type of results (o, h, out, conv, …), which
-    sets the floor of their budgets.
+    sets the floor of their budgets. `segment` is how many tokens a segment has where rows are cut, 0 where not.
     """
 
     sites: tuple[tuple[Site, DType, float], ...]
     outputs: tuple[tuple[str, DType], ...]
     algorithm: Algorithm = Algorithm.SEQUENTIAL
     chunk: int = 64
+    segment: int = 0
 
     @cached_property
     def levels(self) -> Array:
@@ -47,7 +48,7 @@ class Rounding:
 
     def draw(self, seed: int, runs: int) -> Draw:
         """Perturbed runs of this rounding; run 0 is clean."""
-        return Draw(self.levels, seed, runs, self.algorithm, self.chunk)
+        return Draw(self.levels, seed, runs, self.algorithm, self.chunk, self.segment)
 
 
 @lru_cache(maxsize=256)

@@ -6,6 +6,7 @@ CUDA's and numpy's float32 libraries: 2 ulp; CUDA C++ Programming Guide, mathema
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import sqrt
 
 from gdn_verify.cases.contract import DType, DTypes
@@ -184,6 +185,7 @@ def folded_chunks(
     serial: int = 1,
     truncates: bool = False,
     store: DType | None = None,
+    segment: int = 0,
 ) -> Rounding:
     """A chunked kernel that folds each chunk before it knows the state, and sums its gates in float64.
 
@@ -192,6 +194,8 @@ def folded_chunks(
     multiplied with the state as they are given. `exact`: operands in float32 throughout, and nothing is cut to TF32;
     `serial` of them are summed one after the other in products over K (see `sequential_float32`).
     `truncates`: sums of narrow operands are cut to float32, and not rounded, as tensor cores do.
+    `segment`: rows are cut into segments of so many tokens, whose join sums in float32 over K; not `exact`, of operands
+    that are two tf32 numbers each.
     """
     narrow: _Sites = {Site.OUT: (dtypes.activation, 1), Site.STORE: (store or dtypes.state, 1)}
     if exact:
@@ -206,5 +210,7 @@ def folded_chunks(
         narrow |= dict.fromkeys(folded, (DType.F16, 1))
         handed = (Site.HANDED_W, Site.HANDED_B, Site.H_SNAPSHOT, Site.FRESH)
         narrow |= dict.fromkeys(handed, (dtypes.activation, 1))
+    if segment:
+        narrow[Site.JOIN_DOT] = F32, sqrt(serial) if exact else 8 if truncates else 1
     sites = {**QK_NORM, **FOLDED, **narrow}
-    return declare(sites, dtypes, store=store, algorithm=Algorithm.FOLDED, chunk=chunk)
+    return replace(declare(sites, dtypes, store=store, algorithm=Algorithm.FOLDED, chunk=chunk), segment=segment)

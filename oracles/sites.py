@@ -169,6 +169,9 @@ class Site(IntEnum):
     """Accumulation of B v' upon e^G q̂ hᵀ."""
     FRESH_H_DOT = auto()
     """Accumulation of Wᵀ v' upon e^{G_last} h."""
+    JOIN_DOT = auto()
+    """Accumulation of M h upon h_s, where a row is cut into segments that are joined; all other sites draw anew for M
+    and h_s."""
 
 
 def quiet_sites() -> np.ndarray:

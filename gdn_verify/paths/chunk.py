@@ -1,7 +1,8 @@
 """This project's Triton kernels of a chunked prefill: the recurrence over rows of any length, and the conv before it.
 
 How long a chunk is decides where a launch rounds. It is the chip's choice (`choose_shape`), or that of a name: a sweep
-over configurations asks for paths such as `chunk-delta:chunk=64`, by the fields of `Shape`.
+over configurations asks for paths such as `chunk-delta:chunk=64`, by the fields of `Shape`. Segments are declared where
+a name asks for them: those that a launch chooses for itself are of narrow operands, whose roundings hide the join's.
 """
 
 from __future__ import annotations
@@ -90,11 +91,14 @@ class ChunkDelta(Fused):
 
     def rounding(self, case: Case, host: str) -> Rounding:
         exact = self._is_exact(case.dtypes.activation)
-        chunk = self._shape(case.geometry.K, exact, host).chunk
+        shape = self._shape(case.geometry.K, exact, host)
         # float32 operands meet neither tensor cores nor trees: loops of a thread, and the interpreter's BLAS, add up K
         # terms one after the other.
         serial = case.geometry.K
-        return folded_chunks(case.dtypes, chunk=chunk, exact=exact, serial=serial, truncates=host != "interpreter")
+        return folded_chunks(
+            case.dtypes, chunk=shape.chunk, exact=exact, serial=serial, truncates=host != "interpreter",
+            segment=_segment(case, shape),
+        )  # fmt: skip
 
     def _is_exact(self, activation: DType) -> bool:
         return self.exact or activation is DType.F32
@@ -146,6 +150,16 @@ class ConvChunkDelta(ChunkDelta):
         before = {**CONV, **GATES, Site.CONV_OUT: (case.dtypes.activation, 1)}
         rows = tuple((site, dtype, float(factor)) for site, (dtype, factor) in before.items())
         return replace(delta, sites=(*rows, *delta.sites))
+
+
+def _segment(case: Case, shape: Shape) -> int:
+    """Tokens of a segment in the shortest launch, so in the one that joins most; 0 where rows are not cut."""
+    from gdn_verify.kernels.triton.segments import Cut
+
+    if shape.segments < 2:
+        return 0
+    launched = [batch.tokens + batch.pad_tokens for batch in case.batches]
+    return min((Cut.of(1, T, shape.chunk, shape.segments).tokens for T in launched if T), default=0)
 
 
 def chunk_length(K: int, exact: bool, host: str) -> int:

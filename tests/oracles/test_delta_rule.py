@@ -57,6 +57,19 @@ def test_folded_chunks_are_exact_to_eleven_digits(chunk):
         assert worst_state_error(other_h, h) < 1e-11, seed
 
 
+@pytest.mark.parametrize("segment", [16, 48, 160])
+def test_joined_segments_are_the_whole_row(segment):
+    """The same sums in another order, for rows of none, of part of one and of several."""
+    for seed in range(40):
+        case = random_case(seed, 130)
+        case = case._replace(k=case.k * 0.3, state=case.state * 1e-3)
+        o, h = delta_rule(*case)
+        _, states = delta_rule(*case, every_token=True)
+        other_o, other_h = delta_rule_folded(*case, 16, segment=segment)
+        assert worst_error(case, other_o, o, states) < 1e-11, seed
+        assert worst_state_error(other_h, h) < 1e-11, seed
+
+
 @pytest.mark.parametrize("seed", range(60))
 def test_the_recurrence_is_the_literal_one(seed):
     """Tiles of value columns compute what one line of numpy an operation does, after every token."""

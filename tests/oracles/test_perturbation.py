@@ -54,12 +54,16 @@ def folded(sites: np.ndarray, seed: int = 1, runs: int = 2) -> tuple[np.ndarray,
     return delta_rule_chunked(*delta_inputs(), 8, sites, seed, runs, folded=True)
 
 
+def joined(sites: np.ndarray, seed: int = 1, runs: int = 2) -> tuple[np.ndarray, ...]:
+    return delta_rule_chunked(*delta_inputs(), 4, sites, seed, runs, folded=True, segment=4)
+
+
 def gated_norm(sites: np.ndarray, seed: int = 1, runs: int = 2) -> tuple[np.ndarray, ...]:
     o, z = np.random.default_rng(4).standard_normal((2, 1, 9, 3, 5))
     return (stages.gated_norm(o, z, np.ones(5), 1e-6, "silu", sites, seed, runs),)
 
 
-STAGES: list[Stage] = [conv, gates, norm, by_token, in_chunks, folded, gated_norm]
+STAGES: list[Stage] = [conv, gates, norm, by_token, in_chunks, folded, joined, gated_norm]
 BOTH, FIRST, SECOND = (True, True), (True, False), (False, True)
 
 # What each site moves when it alone is perturbed: (g, β), (q̂, k̂) or (o, h).
@@ -81,6 +85,9 @@ LIVE: list[tuple[Stage, tuple[bool, ...], str]] = [
     (folded, BOTH, "FOLDED_TAIL FOLDED_W_DOT HANDED_W"),
     (folded, FIRST, "OUT QK_DOT QK QH_DOT QH OPERAND_Q FOLDED_X FOLDED_B_DOT HANDED_B FRESH_O_DOT"),
     (folded, SECOND, "STORE"),
+    (joined, BOTH, "JOIN_DOT KH_DOT KH FRESH FRESH_H_DOT H_SNAPSHOT STATE_DECAY HANDED_W"),
+    (joined, FIRST, "OUT QK_DOT QK QH_DOT QH OPERAND_Q FOLDED_X FOLDED_B_DOT HANDED_B FRESH_O_DOT"),
+    (joined, SECOND, "STORE"),
     (gated_norm, (True,), "NORM_SUM NORM_SCALE NORM_VALUE NORM_GATE NORM_OUT"),
 ]
 SINGLE = [

@@ -45,6 +45,16 @@ def test_the_chunk_is_that_of_the_name(chunk: int) -> None:
     assert rounding(f"chunk-delta:chunk={chunk}").chunk == chunk
 
 
+def test_segments_are_declared_where_a_name_asks_for_them() -> None:
+    """A row of 70 tokens in chunks of 16: three segments are of two chunks each; whole rows have no join."""
+    declared = rounding("chunk-delta-exact:segments=3")
+    assert declared.segment == 32
+    assert Site.JOIN_DOT in {site for site, _, _ in declared.sites}
+    for whole in (rounding("chunk-delta-exact"), rounding("chunk-delta-exact:segments=1")):
+        assert whole.segment == 0
+        assert Site.JOIN_DOT not in {site for site, _, _ in whole.sites}
+
+
 def test_an_unknown_field_does_not_load() -> None:
     """The worker says so before any case."""
     with pytest.raises(TypeError, match="no_such_field"):

@@ -19,6 +19,7 @@ from .planting import Edit, planted
 pytest.importorskip("triton")
 SIZE = replace(PREFILL_SMALL, max_row_tokens=70, max_tokens=140, max_value_heads=4, max_dim=32, rare_row_tokens=0)
 CASES = 12
+SEGMENTS = "chunk-delta:segments=50"
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,15 @@ DEFECTS = [
         "one padded token is forgotten", "scan_kernel.py", "range(end + row,", "range(end + row + 1,", by=Check.MEMORY,
     ),
     Defect(
+        "what a segment does to a state is not heard of", "join_kernel.py", "chosen, total,", "0.0 * chosen, total,",
+        SEGMENTS,
+    ),
+    Defect("M keeps what has decayed", "span_kernel.py", "h * whole", "h", SEGMENTS),
+    Defect(
+        "the slot that is written is read", "join_kernel.py", "    _, read, known", "    read, _, known",
+        SEGMENTS,
+    ),
+    Defect(
         "a block's first tokens see no history", "conv_prefill_kernel.py",
         "tl.where(past < 0, history.to(tl.float32), given.to(tl.float32))", "given.to(tl.float32)", "conv-chunk-delta",
     ),
@@ -110,8 +120,8 @@ def test_a_planted_defect_is_found(interpreted, defect):
     assert "raised" not in finding.kind
 
 
-@pytest.mark.parametrize("path", ["chunk-delta", "conv-chunk-delta"])
+@pytest.mark.parametrize("path", ["chunk-delta", SEGMENTS, "conv-chunk-delta"])
 def test_without_a_defect_nothing_is_found(interpreted, path):
     """A copy with nothing wrong passes: what is found is the defect, not the copying."""
-    same = "if length <= 0:"
+    same = "if stop <= start:"
     assert interpreted(hunted, Defect("none", "scan_kernel.py", same, same, path)) is None

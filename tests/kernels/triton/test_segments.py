@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
+from unittest.mock import patch
 
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from gdn_verify.kernels.rows import Tables
 
@@ -201,6 +204,48 @@ def test_whole_rows_take_two_launches(interpreted):
     """By default too, where no card says that more are faster."""
     two = ["gdn_intra_kernel", "gdn_scan_kernel"]
     assert interpreted(check_launches) == [two, two, [two[0], "gdn_span_kernel", "gdn_join_kernel", two[1]]]
+
+
+class Reads(TorchDispatchMode):
+    """Counts the values that the host asks of tensors."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, function, types, arguments=(), options=None):
+        self.count += function is torch.ops.aten._local_scalar_dense.default
+        return function(*arguments, **(options or {}))
+
+
+class Unlaunched:
+    """In the place of a kernel, so that only the host's part runs."""
+
+    def __getitem__(self, grid: object) -> Callable[..., None]:
+        return lambda *arguments, **options: None
+
+
+def reads() -> tuple[int, int]:
+    """In the interpreter's process: values read by a launch in segments with checkpoints, and by an item."""
+    from gdn_verify.kernels.triton import chunk, segments
+
+    launch, tables, pool = PLAIN, PLAIN.tables(), PLAIN.states().view
+    inputs, entries = launch.inputs(), torch.zeros(20, *pool.shape[1:])
+    with ExitStack() as stack:
+        for module in (chunk, segments):
+            for name in [name for name in vars(module) if name.startswith("gdn_")]:
+                stack.enter_context(patch.object(module, name, Unlaunched()))
+        with Reads() as seen:
+            shape = shape_of(replace(launch, segments=5))
+            chunk.chunk_delta(*inputs, pool, tables, checkpoints=entries, checkpoint_every=64, shape=shape)
+    with Reads() as control:
+        int(tables.query_start_loc[-1])
+    return seen.count, control.count
+
+
+def test_the_host_reads_nothing(interpreted):
+    """Else a launch could not be captured in a graph."""
+    assert interpreted(reads) == (0, 1)
 
 
 H100 = 132
