@@ -16,6 +16,7 @@ from gdn_verify.cases.case import Case
 from gdn_verify.cases.contract import (
     Capabilities,
     Conventions,
+    Dims,
     DType,
     Group,
     IdRule,
@@ -40,13 +41,15 @@ if TYPE_CHECKING:
 CHIPS = {"interpreter": ("interpreter", ""), "cuda": ("cuda", "90"), "rocm": ("hip", "gfx942")}
 """The chip that a declaration is for where the host's own is not known: before `load`."""
 PLAIN = frozenset({Group.DECODE, Group.PREFILL})
+HOPPER_KEYS = Dims(64, 128, power_of_two=True)
 
 
 class ChunkDelta(Fused):
     """`chunk_delta`: q/k norm and delta."""
 
     name = "chunk-delta"
-    kernels: tuple[str, ...] = ("gdn_intra_kernel", "gdn_scan_kernel")
+    kernels: tuple[str, ...] = ("gdn_intra_kernel", "scan_kernel")
+    """Hopper may choose between two scans."""
     least_reach = 0.45
     conventions = Conventions(
         pads=((Stage.DELTA, IdRule.OUTSIDE),),
@@ -67,6 +70,17 @@ class ChunkDelta(Fused):
     def configured(self, settings: Mapping[str, int]) -> ChunkDelta:
         other = type(self)()
         other.settings = settings
+        if groups := settings.get("groups"):
+            from gdn_verify.kernels.triton.shape import HOPPER_AHEAD
+
+            other.hosts = ("cuda",)
+            other.settings = MappingProxyType({"ahead": HOPPER_AHEAD[groups], **settings})
+            other.kernels = tuple(name.replace("scan_kernel", "gdn_hopper_scan_kernel") for name in self.kernels)
+            other.capabilities = replace(
+                self.capabilities, key_dim=HOPPER_KEYS, value_dim=Dims(64 * groups, 256, multiple=64 * groups),
+                activations=frozenset({DType.BF16, DType.F16}), strided=False, misaligned=False,
+            )  # fmt: skip
+            other.least_reach = 0.0
         return other
 
     def load(self, host: str) -> str:
@@ -123,7 +137,7 @@ class ConvChunkDelta(ChunkDelta):
     """`conv_prefill` from packed projections, torch's gates, then `chunk_delta` on views of the conv's output."""
 
     name = "conv-chunk-delta"
-    kernels = ("gdn_conv_prefill_kernel", *ChunkDelta.kernels)
+    kernels: tuple[str, ...] = ("gdn_conv_prefill_kernel", *ChunkDelta.kernels)
     least_reach = 0.45
     conventions = CONVENTIONS
     capabilities = Capabilities(

@@ -35,7 +35,7 @@ CONVENTIONS = Conventions(
 class Fused(Path):
     """What these paths share: where they run, how they pad, what they round."""
 
-    hosts = ("interpreter", "cuda", "rocm")
+    hosts: tuple[str, ...] = ("interpreter", "cuda", "rocm")
     conventions = CONVENTIONS
     least_reach = 0.2
 

@@ -17,6 +17,7 @@ from gdn_verify.kernels.triton.intra_kernel import gdn_intra_kernel
 from gdn_verify.kernels.triton.scan_kernel import gdn_scan_kernel
 from gdn_verify.kernels.triton.segments import Cut, choose_segments, join_segments
 from gdn_verify.kernels.triton.shape import (
+    HOPPER_AHEAD,
     HOPPER_PROCESSORS,
     Shape,
     choose_groups,
@@ -27,9 +28,6 @@ from gdn_verify.kernels.triton.shape import (
     refuse_wrong,
 )
 from gdn_verify.kernels.triton.target import current_target, on_device_of
-
-HOPPER_AHEAD = {1: 3, 2: 2}
-"""Chunks in shared memory for each number of warpgroups: what fits, 203 and 162 KiB."""
 
 
 def chunk_delta(

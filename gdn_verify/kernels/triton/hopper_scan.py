@@ -1,4 +1,4 @@
-"""Launches of `hopper_scan_kernel`: which operands it takes, and the descriptors by which the copy engine knows them."""
+"""Launches of `hopper_scan_kernel`: which operands it takes, and the descriptors for the copy engine."""
 
 from __future__ import annotations
 

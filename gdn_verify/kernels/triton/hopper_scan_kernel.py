@@ -14,6 +14,8 @@ from triton.experimental.gluon import language as gl
 from triton.experimental.gluon.language.nvidia.hopper import mbarrier, tma, warpgroup_mma, warpgroup_mma_wait
 from triton.language.core import _aggregate as aggregate
 
+from gdn_verify.kernels.triton.hopper_rows import find_segment, find_slots, zero_rows
+
 ROWS = gl.constexpr(64)
 """Rows of V of a warpgroup: as many as a wgmma instruction has."""
 CONSUMER_REGISTERS = gl.constexpr(240)
@@ -22,7 +24,7 @@ CONSUMER_REGISTERS = gl.constexpr(240)
 
 @aggregate
 class Ring:
-    """Chunks in shared memory: STAGES places for each operand, and barriers that say which are filled and which free."""
+    """Chunks in shared memory: STAGES places for each operand, and barriers that say which are filled, which free."""
 
     keys: gl.shared_memory_descriptor
     queries: gl.shared_memory_descriptor
@@ -36,7 +38,9 @@ class Ring:
     STAGES: gl.constexpr
 
     @gluon.constexpr_function
-    def __init__(self, keys, queries, values, W, B, factors, full, empty, GROUPS, STAGES):  # type: ignore[no-untyped-def]  # noqa: E501
+    def __init__(
+        self, keys, queries, values, W, B, factors, full, empty, GROUPS, STAGES
+    ):  # fmt: skip  # type: ignore[no-untyped-def]
         self.keys, self.queries, self.values, self.W, self.B = keys, queries, values, W, B
         self.factors, self.full, self.empty = factors, full, empty
         self.GROUPS, self.STAGES = gl.constexpr(GROUPS), gl.constexpr(STAGES)
@@ -67,7 +71,10 @@ class Span:
     EVERY: gl.constexpr
 
     @gluon.constexpr_function
-    def __init__(self, state_in, state_out, kept, out, length, chunks, done, known, last, stride_out, stride_kept, V, IN_KV, OUT_KV, EVERY):  # type: ignore[no-untyped-def]  # noqa: E501
+    def __init__(
+        self, state_in, state_out, kept, out, length, chunks, done, known, last, stride_out, stride_kept, V,
+        IN_KV, OUT_KV, EVERY,
+    ):  # fmt: skip
         self.state_in, self.state_out, self.kept, self.out = state_in, state_out, kept, out
         self.length, self.chunks, self.done, self.known, self.last = length, chunks, done, known, last
         self.stride_out, self.stride_kept = stride_out, stride_kept
@@ -104,9 +111,9 @@ def gdn_hopper_scan_kernel(
     if ZERO_PADS:
         if start == 0:  # tokens beyond the last row are dealt out to the rows
             end = gl.load(query_start_loc + num_rows).to(gl.int32)
-            zero_rows(out + column, end + row, num_tokens, num_rows, stride_out, GROUPS)
+            zero_rows(out + column, end + row, num_tokens, num_rows, stride_out, ROWS * GROUPS)
         if not live:
-            zero_rows(out + column, first + start, first + start + length, 1, stride_out, GROUPS)
+            zero_rows(out + column, first + start, first + start + length, 1, stride_out, ROWS * GROUPS)
     live = live & (length > 0)
     chunks = gl.where(live, (length + C - 1) // C, 0)
 
@@ -149,9 +156,7 @@ def gdn_hopper_scan_kernel(
 
 
 @gluon.jit
-def make_ring(
-    k, q, v, w, b, factors, K: gl.constexpr, C: gl.constexpr, GROUPS: gl.constexpr, STAGES: gl.constexpr
-):
+def make_ring(k, q, v, w, b, factors, K: gl.constexpr, C: gl.constexpr, GROUPS: gl.constexpr, STAGES: gl.constexpr):
     """A ring, all of it free."""
     dtype: gl.constexpr = k.dtype
     keys = gl.allocate_shared_memory(dtype, [STAGES, C, K], k.layout)
@@ -166,62 +171,6 @@ def make_ring(
         mbarrier.init(full.index(stage), count=1)
         mbarrier.init(empty.index(stage), count=GROUPS)
     return Ring(keys, queries, values, W, B, scales, full, empty, GROUPS, STAGES)
-
-
-@gluon.jit
-def find_segment(query_start_loc, part, num_rows, segment_tokens, NP: gl.constexpr, WHOLE: gl.constexpr):
-    """(row, its first token, its length, where in it the segment begins); segments that are WHOLE are rows.
-
-    As `varlen.find_block` counts: behind the row's end if there is none.
-    """
-    row = part
-    if not WHOLE:
-        n = gl.arange(0, NP, gl.BlockedLayout([1], [32], [4], [0]))
-        begins = gl.load(query_start_loc + n, mask=n < num_rows, other=0).to(gl.int32) // segment_tokens + n
-        row = gl.sum(((n < num_rows) & (begins <= part)).to(gl.int32), 0) - 1
-    first = gl.load(query_start_loc + row).to(gl.int32)
-    length = gl.load(query_start_loc + row + 1).to(gl.int32) - first
-    if WHOLE:
-        start = first * 0
-    else:
-        start = (part - (first // segment_tokens + row)) * segment_tokens
-    return row, first, length, start
-
-
-@gluon.jit
-def legal_slot(indices, at, num_slots, PAD: gl.constexpr):
-    """(slot, whether the id is one)."""
-    slot = gl.load(indices + at).to(gl.int64)
-    legal = (slot >= 0) & (slot < num_slots)
-    if PAD is not None:
-        legal = legal & (slot != PAD)
-    return slot, legal
-
-
-@gluon.jit
-def find_slots(
-    state_indices, read_indices, has_initial_state, row, num_slots, stride_index, stride_read, PAD: gl.constexpr
-):
-    """(slot that is written, slot that is read, whether it holds a state, whether the row is live)."""
-    own, live = legal_slot(state_indices, row * stride_index, num_slots, PAD)
-    known = live
-    if has_initial_state is not None:
-        known = gl.load(has_initial_state + row) != 0
-    read = own
-    if read_indices is not None:
-        read, readable = legal_slot(read_indices, row * stride_read, num_slots, PAD)
-        live = live & (readable | (known == 0))
-    return own, read, known, live
-
-
-@gluon.jit
-def zero_rows(out, start, stop, step, stride_out, GROUPS: gl.constexpr):
-    """Zeros in these columns of tokens start, start + step, …"""
-    LAYOUT: gl.constexpr = gl.BlockedLayout([1], [32], [4], [0])
-    lanes = gl.arange(0, ROWS * GROUPS, LAYOUT)
-    nothing = gl.full([ROWS * GROUPS], 0, out.dtype.element_ty, LAYOUT)
-    for token in range(start, stop, step):
-        gl.store(out + token.to(gl.int64) * stride_out + lanes, nothing)
 
 
 @gluon.jit
@@ -309,7 +258,7 @@ def decay(h, i, ring, span):
 
 @gluon.jit
 def advance(h, operand, y, out, i, ring, passing, span, GROUP: gl.constexpr, PARTIAL: gl.constexpr):
-    """(the state after chunk i, decayed for the next; itself as an operand; o); stores o of the chunk before, `y`, at `out`.
+    """(the state after chunk i, decayed for the next; itself as an operand; o); stores o of the chunk before, `y`.
 
     What was brought for tokens that a PARTIAL chunk does not have may be of another row, and NaN. Nothing that a
     product has left in registers is used beyond the turn of the loop but by another product: the assembler would wait
@@ -336,9 +285,7 @@ def advance(h, operand, y, out, i, ring, passing, span, GROUP: gl.constexpr, PAR
     h = warpgroup_mma(gl.convert_layout(fresh, OF_LARGE), ring.W.index(stage), h, is_async=True)
     z = warpgroup_mma_wait(1, deps=[z])
     z *= factors.slice(C, C).load(TOKENS)[None, :]
-    z = warpgroup_mma(
-        gl.convert_layout(fresh, OF_SMALL), ring.B.index(stage).permute((1, 0)), z, is_async=True
-    )
+    z = warpgroup_mma(gl.convert_layout(fresh, OF_SMALL), ring.B.index(stage).permute((1, 0)), z, is_async=True)
     h = warpgroup_mma_wait(1, deps=[h])
     operand = gl.convert_layout(h.to(ring.keys.dtype), OF_SMALL)
     if span.EVERY and not PARTIAL:

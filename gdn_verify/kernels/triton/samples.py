@@ -16,11 +16,11 @@ from torch import Tensor
 from gdn_verify.kernels.fallback import Layer
 from gdn_verify.kernels.rows import Tables
 from gdn_verify.kernels.triton.chunk import chunk_delta
-from gdn_verify.kernels.triton.shape import choose_shape
 from gdn_verify.kernels.triton.config import Config, Sizes, SpecConfig, configurations, spec_configurations
 from gdn_verify.kernels.triton.conv_prefill import conv_prefill, prepare_prefill
 from gdn_verify.kernels.triton.decode import fused_decode
 from gdn_verify.kernels.triton.gated_norm import gated_norm
+from gdn_verify.kernels.triton.shape import HOPPER_AHEAD, choose_shape
 from gdn_verify.kernels.triton.spec import fused_spec_decode
 from gdn_verify.kernels.triton.target import current_target
 from gdn_verify.kernels.triton.two_launch import conv_update, delta_update
@@ -119,7 +119,16 @@ def samples() -> Iterator[Sample]:
     entries = torch.empty(1, 32, 128, 128)
     checkpoints = {"checkpoints": entries, "checkpoint_every": 64}
     yield Sample("gdn_scan_kernel", "bfloat16, checkpoints", partial(_chunk, plain, **checkpoints))
-    shape = replace(choose_shape(target, 128, False), segments=2)
+    shape = choose_shape(target, 128, False)
+    if target.arch == "90":
+        yield Sample("gdn_scan_kernel", "bfloat16, as where Hopper's is refused", partial(_chunk, plain, shape=shape))
+        for groups, ahead in HOPPER_AHEAD.items():
+            own = replace(shape, groups=groups, ahead=ahead)
+            name = "gdn_hopper_scan_kernel"
+            yield Sample(name, f"{groups} warpgroups", partial(_chunk, plain, shape=own))
+            cut = partial(_chunk, plain, shape=replace(own, segments=2), **checkpoints)
+            yield Sample(name, f"{groups} warpgroups, segments, checkpoints", cut)
+    shape = replace(shape, segments=2)
     for order in ("VK", "KV"):
         yield Sample("gdn_span_kernel", f"bfloat16, {order}", partial(_chunk, plain, shape=shape, state_order=order))
 

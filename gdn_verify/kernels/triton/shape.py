@@ -14,6 +14,9 @@ from gdn_verify.kernels.triton.target import Target
 HOPPER_PROCESSORS = 132
 """Multiprocessors of an H100 or H200 SXM: what a launch is cut for where no card is asked."""
 
+HOPPER_AHEAD = {1: 3, 2: 2}
+"""Chunks in shared memory for each number of warpgroups of `hopper_scan`: what fits, 203 and 162 KiB."""
+
 
 @dataclass(frozen=True)
 class Shape:
