@@ -118,7 +118,8 @@ def gdn_hopper_scan_kernel(
     chunks = gl.where(live, (length + C - 1) // C, 0)
 
     ring = make_ring(k, q, v, w, b, factors, K, C, GROUPS, STAGES)
-    passing = gl.allocate_shared_memory(k.dtype, [GROUPS, C, ROWS], v.layout)
+    LINES: gl.constexpr = gl.NVMMASharedLayout.get_default_for([C, ROWS], out.dtype.element_ty)
+    passing = gl.allocate_shared_memory(out.dtype.element_ty, [GROUPS, C, ROWS], LINES)
     STEP: gl.constexpr = 1 if STATE_KV else K
     inner = head.to(gl.int64) * (V * K) + place * STEP
     if starts is None:
@@ -217,7 +218,7 @@ def consume(ring, passing, span, GROUP: gl.constexpr):
     h = gl.load(span.state_in + offsets(GROUP, K, span.V, span.IN_KV), mask=span.known, other=0).to(gl.float32)
     operand = gl.convert_layout(h.to(ring.keys.dtype), gl.DotOperandLayout(0, SMALL, 2))
     h = decay(h, 0, ring, span)
-    y = gl.zeros([ROWS, C], ring.keys.dtype, SMALL)
+    y = gl.zeros([ROWS, C], passing.dtype, SMALL)
     o = span.out + GROUP * ROWS
     step = here(gl.to_tensor(C)) * span.stride_out
     full = span.length // C
@@ -291,7 +292,7 @@ def advance(h, operand, y, out, i, ring, passing, span, GROUP: gl.constexpr, PAR
     if span.EVERY and not PARTIAL:
         store_checkpoint(h, span.done + (i + 1) * C, span, GROUP)
     h = decay(h, i + 1, ring, span)
-    y = warpgroup_mma_wait(0, deps=[z]).to(ring.keys.dtype)
+    y = warpgroup_mma_wait(0, deps=[z]).to(passing.dtype)
     mbarrier.arrive(ring.empty.index(stage), count=1)
     return h, operand, y
 
@@ -324,4 +325,4 @@ def store_output(y, passing, out, left, stride_out):
     token = here(gl.arange(0, C, gl.SliceLayout(1, LINES)))
     column = gl.arange(0, ROWS, gl.SliceLayout(0, LINES))
     at = out + token[:, None] * stride_out + column[None, :]
-    gl.store(at, o.to(out.dtype.element_ty), mask=(token < left)[:, None])
+    gl.store(at, o, mask=(token < left)[:, None])
