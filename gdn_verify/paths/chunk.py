@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 CHIPS = {"interpreter": ("interpreter", ""), "cuda": ("cuda", "90"), "rocm": ("hip", "gfx942")}
 """The chip that a declaration is for where the host's own is not known: before `load`."""
 PLAIN = frozenset({Group.DECODE, Group.PREFILL})
+HOPPER_REACH = 0.03
+"""Of the probes, which are of all sizes, few are of the sizes that Hopper's scan has."""
 HOPPER_KEYS = Dims(64, 128, power_of_two=True)
 
 
@@ -70,6 +72,8 @@ class ChunkDelta(Fused):
     def configured(self, settings: Mapping[str, int]) -> ChunkDelta:
         other = type(self)()
         other.settings = settings
+        if settings.get("groups") == 0:
+            other.kernels = tuple(name.replace("scan_kernel", "gdn_scan_kernel") for name in self.kernels)
         if groups := settings.get("groups"):
             from gdn_verify.kernels.triton.shape import HOPPER_AHEAD
 
@@ -80,7 +84,7 @@ class ChunkDelta(Fused):
                 self.capabilities, key_dim=HOPPER_KEYS, value_dim=Dims(64 * groups, 256, multiple=64 * groups),
                 activations=frozenset({DType.BF16, DType.F16}), strided=False, misaligned=False,
             )  # fmt: skip
-            other.least_reach = 0.0
+            other.least_reach = HOPPER_REACH
         return other
 
     def load(self, host: str) -> str:
@@ -95,12 +99,13 @@ class ChunkDelta(Fused):
 
     def _delta(self, launch: Launch, q: Tensor, k: Tensor, v: Tensor, g: Tensor, beta: Tensor) -> Tensor:
         from gdn_verify.kernels.triton.chunk import chunk_delta
+        from gdn_verify.kernels.triton.shape import moves_in_words
 
         exact = self._is_exact(launch.dtypes.activation)
         return chunk_delta(
             q, k, v, g, beta, launch["ssm_pool"], tables(launch), scale=launch.options.scale, exact=self.exact,
             state_order=launch.presentation.state_order.value, output=launch["out"],
-            shape=self._shape(launch.geometry.K, exact) if self.settings else None,
+            shape=self._shape(launch.geometry.K, exact, in_words=moves_in_words(q, k)) if self.settings else None,
         )  # fmt: skip
 
     def rounding(self, case: Case, host: str) -> Rounding:
@@ -117,13 +122,13 @@ class ChunkDelta(Fused):
     def _is_exact(self, activation: DType) -> bool:
         return self.exact or activation is DType.F32
 
-    def _shape(self, K: int, exact: bool, host: str = "") -> Shape:
+    def _shape(self, K: int, exact: bool, host: str = "", in_words: bool = True) -> Shape:
         """How a launch is cut on the loaded host's chip, or on one of `host`'s."""
         from gdn_verify.kernels.triton.shape import choose_shape
         from gdn_verify.kernels.triton.target import Target
 
         padded = max(16, 1 << (K - 1).bit_length())
-        return replace(choose_shape(self._chip or Target(*CHIPS[host]), padded, exact), **self.settings)
+        return replace(choose_shape(self._chip or Target(*CHIPS[host]), padded, exact, in_words), **self.settings)
 
 
 class ChunkDeltaExact(ChunkDelta):

@@ -27,7 +27,10 @@ from gdn_verify.kernels.triton.shape import (
     processors_of,
     refuse_wrong,
 )
-from gdn_verify.kernels.triton.target import current_target, on_device_of
+from gdn_verify.kernels.triton.target import Target, current_target, on_device_of
+
+MOST_STRIDE = 2**31 // 64 - 1
+"""Elements from token to token: within a chunk 32 bits count them."""
 
 
 def chunk_delta(
@@ -56,7 +59,7 @@ def chunk_delta(
     check_delta(q, k, v, g, beta, pool, state_order)
     check_plain(tables)
     output = torch.empty_like(v, memory_format=torch.contiguous_format) if output is None else output
-    _check_heads(q, k, v, output, pool)
+    _check_operands(q, k, v, g, beta, output, pool)
     check_checkpoints(checkpoints, checkpoint_every, pool, q.shape[0])
     refuse_gradients(q, k, v, g, beta)
     T, _, K = q.shape
@@ -142,8 +145,11 @@ def _default_shape(q: Tensor, k: Tensor, v: Tensor, N: int, exact: bool) -> Shap
 
 
 def _hopper_takes(q: Tensor, k: Tensor, v: Tensor, N: int) -> bool:
-    from gdn_verify.kernels.triton.hopper_scan import CHUNK, takes
-
+    """Not, whatever they are, with a Triton whose Gluon is another than 3.6's to 3.8's."""
+    try:
+        from gdn_verify.kernels.triton.hopper_scan import CHUNK, takes
+    except ImportError:
+        return False
     return takes(q, k, v, q.shape[0] // CHUNK + N)
 
 
@@ -160,19 +166,23 @@ def _check_shape(shape: Shape, q: Tensor, k: Tensor, v: Tensor, N: int, exact: b
     refuse_wrong(shape, current_target(), moves_in_words(q, k))
     if not shape.groups:
         return
-    if exact or shape.chunk != 64 or v.shape[2] % (64 * shape.groups) or not _hopper_takes(q, k, v, N):
+    fits = not exact and shape.chunk == 64 and v.shape[2] % (64 * shape.groups) == 0 and _hopper_takes(q, k, v, N)
+    if not fits or current_target() != Target("cuda", "90"):
         raise ValueError(
-            f"shape={shape}: Hopper's scan takes chunks of 64 tokens, 16-bit operands whose tokens begin at multiples "
-            f"of 16 bytes, K=64 or 128 and V a multiple of {64 * shape.groups}; use groups=0"
+            f"shape={shape}: Hopper's scan runs on Hopper, and takes chunks of 64 tokens, 16-bit operands whose tokens "
+            f"begin at multiples of 16 bytes, K=64 or 128 and V a multiple of {64 * shape.groups}; use groups=0"
         )
 
 
-def _check_heads(q: Tensor, k: Tensor, v: Tensor, output: Tensor, pool: Tensor) -> None:
+def _check_operands(q: Tensor, k: Tensor, v: Tensor, g: Tensor, beta: Tensor, output: Tensor, pool: Tensor) -> None:
     K, V = q.shape[2], v.shape[2]
     if max(K, V) > 256:
         raise ValueError(f"q has K={K}, v has V={V}: at most 256 are taken")
     expect_shape("output", output, tuple(v.shape))
     expect_dtype("output", output, POOL_DTYPES)
+    for name, tensor in (("q", q), ("k", k), ("v", v), ("g", g), ("beta", beta), ("output", output)):
+        if tensor.stride(0) > MOST_STRIDE:
+            raise ValueError(f"{name} has token stride {tensor.stride(0)}; at most {MOST_STRIDE} elements are taken")
     for name, tensor, width in (("q", q, K), ("k", k, K), ("v", v, V), ("output", output, V)):
         if name != "output":
             expect_dtype(name, tensor, (q.dtype,))

@@ -20,8 +20,13 @@ def takes(q: Tensor, k: Tensor, v: Tensor, blocks: int) -> bool:
     """Whether the kernel has these sizes and dtypes, the copy engine these strides, and 32 bits hold every place."""
     HV, V, K = v.shape[1], v.shape[2], q.shape[2]
     sizes = K in (64, 128) and V % ROWS.value == 0 and q.dtype in (torch.float16, torch.bfloat16)
-    aligned = all(x.data_ptr() % 16 == 0 and x.stride(0) * x.itemsize % 16 == 0 for x in (q, k, v))
-    return sizes and aligned and blocks * HV * 3 * CHUNK < 2**31
+    return sizes and all(_is_copied(x) for x in (q, k, v)) and blocks * HV * 3 * CHUNK < 2**31
+
+
+def _is_copied(x: Tensor) -> bool:
+    """Whether the copy engine takes [T, heads, D]: tokens at multiples of 16 bytes, one behind the other."""
+    apart = x.shape[0] == 1 or x.stride(0) >= x.shape[1] * x.shape[2]
+    return apart and x.data_ptr() % 16 == 0 and x.stride(0) * x.itemsize % 16 == 0
 
 
 def hopper_scan(

@@ -11,7 +11,13 @@ Triton's interpreter has no Gluon: without a card, it is `scan_kernel` that is t
 
 from triton.experimental import gluon
 from triton.experimental.gluon import language as gl
-from triton.experimental.gluon.language.nvidia.hopper import mbarrier, tma, warpgroup_mma, warpgroup_mma_wait
+from triton.experimental.gluon.language.nvidia.hopper import (
+    fence_async_shared,
+    mbarrier,
+    tma,
+    warpgroup_mma,
+    warpgroup_mma_wait,
+)
 from triton.language.core import _aggregate as aggregate
 
 from gdn_verify.kernels.triton.hopper_rows import find_segment, find_slots, zero_rows
@@ -19,7 +25,7 @@ from gdn_verify.kernels.triton.hopper_rows import find_segment, find_slots, zero
 ROWS = gl.constexpr(64)
 """Rows of V of a warpgroup: as many as a wgmma instruction has."""
 CONSUMER_REGISTERS = gl.constexpr(240)
-"""Of a thread of the second warpgroup; the first has what is left, 248."""
+"""Of a thread of the second warpgroup; the copying warp takes 24, and the first warpgroup what is left."""
 
 
 @aggregate
@@ -102,8 +108,8 @@ def gdn_hopper_scan_kernel(
     place = pid % TILES * (ROWS * GROUPS)
     row, first, whole, start = find_segment(query_start_loc, part, num_rows, segment_tokens, NP, starts is None)
     length = whole - start
-    if starts is not None:
-        length = gl.minimum(length, segment_tokens)
+    if starts is not None:  # a segment behind its row's end has no tokens, and not fewer than none
+        length = gl.maximum(gl.minimum(length, segment_tokens), 0)
     own, read, known, live = find_slots(
         state_indices, read_indices, has_initial_state, row, num_slots, stride_index, stride_read, PAD
     )
@@ -133,7 +139,8 @@ def gdn_hopper_scan_kernel(
         state_in, pool + gl.where(live, own, 0) * stride_pool + inner,
         checkpoints + (first // DIVISOR + start // DIVISOR).to(gl.int64) * stride_kept + inner,
         out + (first + start).to(gl.int64) * stride_out + column, length, chunks, start % DIVISOR, known,
-        live & (start + length == whole), stride_out, stride_kept, V, STATE_KV or starts is not None, STATE_KV, EVERY,
+        live & (start + length == whole), gl.to_tensor(stride_out), gl.to_tensor(stride_kept), V,
+        STATE_KV or starts is not None, STATE_KV, EVERY,
     )  # fmt: skip
     key_column = head // (HV // H) * K
     unit = (first // C + row + start // C) * HV + head
@@ -171,6 +178,7 @@ def make_ring(k, q, v, w, b, factors, K: gl.constexpr, C: gl.constexpr, GROUPS: 
     for stage in gl.static_range(STAGES):
         mbarrier.init(full.index(stage), count=1)
         mbarrier.init(empty.index(stage), count=GROUPS)
+    fence_async_shared()  # the copy engine sees the barriers as they are now, and what else stood in this memory
     return Ring(keys, queries, values, W, B, scales, full, empty, GROUPS, STAGES)
 
 

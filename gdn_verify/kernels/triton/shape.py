@@ -15,7 +15,9 @@ HOPPER_PROCESSORS = 132
 """Multiprocessors of an H100 or H200 SXM: what a launch is cut for where no card is asked."""
 
 HOPPER_AHEAD = {1: 3, 2: 2}
-"""Chunks in shared memory for each number of warpgroups of `hopper_scan`: what fits, 203 and 162 KiB."""
+"""Chunks in shared memory for each number of warpgroups of `hopper_scan`: what fits (211 and 178 KiB at the most)."""
+MOST_AHEAD = 4
+"""Of any other launch: more than any chip's shared memory holds."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,18 @@ class Shape:
     segments: int = 0
     intra_registers: int = 0
     groups: int = 0
+
+    def __post_init__(self) -> None:
+        least = 2 if self.groups else 1  # Hopper's scan waits for the next chunk before it frees the last one's place
+        if self.groups not in (0, *HOPPER_AHEAD):
+            raise ValueError(
+                f"groups={self.groups}: a program of Hopper's scan has 1 or 2 warpgroups; 0 for no such scan"
+            )
+        if self.ahead < least or self.ahead > HOPPER_AHEAD.get(self.groups, MOST_AHEAD):
+            most = HOPPER_AHEAD.get(self.groups, MOST_AHEAD)
+            raise ValueError(f"ahead={self.ahead} is not from {least} to {most}, which groups={self.groups} takes")
+        if self.segments < 0:
+            raise ValueError(f"segments={self.segments} is negative; 0 leaves it to the launch, 1 cuts no row")
 
 
 def choose_shape(target: Target, KP: int, exact: bool, in_words: bool = True) -> Shape:

@@ -5,6 +5,7 @@ The other scan is the one that the interpreter and the gate judge, so equal bits
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass, replace
 
 import pytest
@@ -75,7 +76,8 @@ def given(launch: Launch, seed: int = 0) -> Given:
     mixed = draw(T, sum(widths)).to(launch.dtype)
     parts = mixed.split(widths, 1) if launch.packed else [x.contiguous() for x in mixed.split(widths, 1)]
     q, k, v = (x.unflatten(1, (-1, D)) for x, D in zip(parts, (launch.K, launch.K, launch.V), strict=True))
-    g, beta = -torch.rand(T, launch.HV, device="cuda", generator=make), draw(T, launch.HV).sigmoid()
+    g = -0.02 * torch.rand(T, launch.HV, device="cuda", generator=make)  # a segment remembers where it started
+    beta = draw(T, launch.HV).sigmoid()
     starts = torch.tensor((0, *launch.lengths), device="cuda").cumsum(0)
     slots = torch.randperm(2 * N, device="cuda", generator=make)
     own, read = slots[:N].clone(), slots[N:].clone()
@@ -142,6 +144,7 @@ LAUNCHES = {
     "long": Launch(lengths=(2000, 64)),
     "segments": Launch(lengths=(700, 0, 64, 300, 1), segments=4),
     "segments, padded, KV": Launch(lengths=(700, 90, 64, 300, 1), segments=5, pads=True, tail=70, state_order="KV"),
+    "segments behind the end of short rows": Launch(lengths=(100, 0), segments=8, tail=8092),
     "segments, read elsewhere": Launch(lengths=(700, 90, 64), segments=3, reads=True, pool=torch.bfloat16),
     "checkpoints": Launch(lengths=(700, 0, 64, 63, 300), every=64),
     "checkpoints in segments, KV": Launch(lengths=(700, 90, 64, 300), every=128, segments=3, state_order="KV"),
@@ -166,7 +169,7 @@ def test_it_leaves_the_bits_of_the_other_scan(launch: Launch, groups: int) -> No
 @pytest.mark.parametrize("groups", [1, 2])
 @pytest.mark.parametrize("name", ["rows of any length", "40 rows", "long", "segments", "checkpoints"])
 def test_repeats_are_the_same_bits(name: str, groups: int) -> None:
-    """Two hundred times from the same pool, with the first chunk's factors at their smallest."""
+    """Two hundred times from the same pool."""
     launch = LAUNCHES[name]
     first = given(launch)
     before = first.pool.clone()
@@ -180,10 +183,11 @@ def test_repeats_are_the_same_bits(name: str, groups: int) -> None:
 
 
 @on_hopper
+@pytest.mark.parametrize("segments", [1, 4])
 @pytest.mark.parametrize("groups", [1, 2])
-def test_a_replay_serves_other_rows(groups: int) -> None:
+def test_a_replay_serves_other_rows(groups: int, segments: int) -> None:
     """Captured once; then the buffers hold rows of other lengths, in other slots, and fewer of them."""
-    launch = Launch(lengths=(100, 64, 0, 136), tail=4)
+    launch = Launch(lengths=(100, 64, 0, 136), tail=4, segments=segments)
     has = given(launch)
     run(launch, has, groups)
     graph = torch.cuda.CUDAGraph()
@@ -218,12 +222,14 @@ def test_it_is_chosen_where_it_can_serve() -> None:
 
 
 def refused() -> list[str]:
-    """In the interpreter's process: what is said of operands that a forced scan does not take."""
+    """In the interpreter's process: what is said of operands that a forced scan does not take, and where it is not."""
     from gdn_verify.kernels.triton.chunk import chunk_delta
     from gdn_verify.kernels.triton.shape import Shape
 
     said = []
-    for K, V, dtype, groups in ((32, 64, torch.bfloat16, 1), (64, 64, torch.bfloat16, 2), (64, 64, torch.float32, 1)):
+    for K, V, dtype, groups in (
+        (32, 64, torch.bfloat16, 1), (64, 64, torch.bfloat16, 2), (64, 64, torch.float32, 1), (64, 64, torch.float16, 1)
+    ):  # fmt: skip
         q, v, gate = torch.zeros(2, 1, K, dtype=dtype), torch.zeros(2, 1, V, dtype=dtype), torch.zeros(2, 1)
         tables = Tables(torch.tensor([0, 2]), torch.tensor([0]), has_initial_state=torch.tensor([True]))
         with pytest.raises(ValueError, match="Hopper") as error:
@@ -235,6 +241,33 @@ def refused() -> list[str]:
 
 
 def test_what_it_does_not_take_is_refused_where_it_is_forced(interpreted) -> None:
-    """By size, by its warpgroups, by dtype; with the way out."""
+    """By size, by its warpgroups, by dtype, by the chip; with the way out."""
     for said in interpreted(refused):
         assert "use groups=0" in said
+
+
+@pytest.mark.parametrize(
+    ("field", "shape"),
+    [
+        ("groups=3", {"groups": 3, "ahead": 2}),
+        ("ahead=1", {"groups": 1, "ahead": 1}),
+        ("ahead=3", {"groups": 2, "ahead": 3}),
+        ("ahead=0", {"ahead": 0}),
+        ("segments=-1", {"segments": -1, "ahead": 1}),
+    ],
+)
+def test_a_shape_that_would_hang_cannot_be_made(field: str, shape: dict[str, int]) -> None:
+    """Warpgroups that nobody starts, a ring whose only place is waited for, and numbers that mean nothing."""
+    from gdn_verify.kernels.triton.shape import Shape
+
+    with pytest.raises(ValueError, match=field):
+        Shape(64, 4, 4, **shape)
+
+
+def test_rows_and_slots_are_found_as_elsewhere() -> None:
+    """Gluon needs functions of its own: they are the text of Triton's, in its language."""
+    from gdn_verify.kernels.triton import hopper_rows, varlen
+
+    for name in ("legal_slot", "find_slots"):
+        ours, theirs = (inspect.getsource(getattr(module, name).fn) for module in (hopper_rows, varlen))
+        assert ours.replace("gluon.jit", "triton.jit").replace("gl.", "tl.") == theirs
