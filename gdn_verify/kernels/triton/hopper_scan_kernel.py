@@ -247,7 +247,7 @@ def consume(ring, passing, span, GROUP: gl.constexpr):
 def offsets(GROUP: gl.constexpr, K: gl.constexpr, V: gl.constexpr, KV: gl.constexpr):
     """Of a warpgroup's rows of the state, [64, K], from a program's first number on."""
     LARGE: gl.constexpr = gl.NVMMADistributedLayout([3, 0], [4, 1], [16, K, 16])
-    v = GROUP * ROWS + gl.arange(0, ROWS, gl.SliceLayout(1, LARGE))
+    v = here(GROUP * ROWS + gl.arange(0, ROWS, gl.SliceLayout(1, LARGE)))
     k = gl.arange(0, K, gl.SliceLayout(0, LARGE))
     if KV:
         return v[:, None] + k[None, :] * V

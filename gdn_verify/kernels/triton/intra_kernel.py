@@ -240,6 +240,7 @@ def gdn_intra_kernel(
         L_16 = below(kk, rho_beta * of_rows, of_columns, 16)
     if C > 32:
         L_32 = below(kk, rho_beta * of_rows, of_columns, 32)
+    to_end = fixed(to_end)  # or G, in float64, lives on for it
     X = spread(invert_blocks(L, LT, EXACT))
     if C > 16:
         X = join_blocks(X, L_16, 16, EXACT)
