@@ -15,7 +15,7 @@ from gdn_verify.kernels.triton.checks import check_checkpoints, is_laid_out, ref
 from gdn_verify.kernels.triton.conv_prefill import check_plain
 from gdn_verify.kernels.triton.intra_kernel import gdn_intra_kernel
 from gdn_verify.kernels.triton.scan_kernel import gdn_scan_kernel
-from gdn_verify.kernels.triton.segments import Cut, choose_segments, join_segments
+from gdn_verify.kernels.triton.segments import SPAN_COLUMNS, Cut, choose_segments, join_segments
 from gdn_verify.kernels.triton.shape import (
     HOPPER_AHEAD,
     HOPPER_PROCESSORS,
@@ -106,7 +106,7 @@ def _scan(
     (T, H, K), (HV, V), N, reads = q.shape, v.shape[1:], tables.rows, tables.read_indices
     block_v = min(16 if exact else 32, max(16, triton.next_power_of_2(V)))
     tiles, starts, cut = triton.cdiv(V, 64 * shape.groups or block_v), None, Cut(0, N)
-    if (segments := shape.segments or _default_segments(q, N, HV, tiles, shape)) > 1:
+    if (segments := shape.segments or _default_segments(q, v, N, tiles, shape)) > 1:
         cut = Cut.of(N, T, shape.chunk, segments)
         starts = join_segments(
             k, v, folded[0], folded[2], pool, tables, cut, block_v=block_v, pad_slot_id=pad_slot_id,
@@ -153,12 +153,13 @@ def _hopper_takes(q: Tensor, k: Tensor, v: Tensor, N: int) -> bool:
     return takes(q, k, v, q.shape[0] // CHUNK + N)
 
 
-def _default_segments(q: Tensor, N: int, HV: int, tiles: int, shape: Shape) -> int:
+def _default_segments(q: Tensor, v: Tensor, N: int, tiles: int, shape: Shape) -> int:
     """Segments of a launch; 1 but on the cards whose times `choose_segments` estimates."""
     processors = processors_of(q)
     if processors is None or current_target().arch != "90" or shape.ahead < 2:
         return 1
-    return choose_segments(N, q.shape[0], HV, tiles, processors, shape.chunk)
+    span_tiles = triton.cdiv(v.shape[2] + q.shape[2], SPAN_COLUMNS)
+    return choose_segments(N, q.shape[0], v.shape[1], tiles, span_tiles, processors, shape.chunk)
 
 
 def _check_shape(shape: Shape, q: Tensor, k: Tensor, v: Tensor, N: int, exact: bool) -> None:

@@ -21,9 +21,12 @@ from gdn_verify.kernels.triton.target import Target, current_target
 
 MOST_SEGMENTS = 16
 """Of one row, by default: beyond it the walk over them is no longer short."""
-SCAN_US, SPAN_US, JOIN_US, LAUNCHES_US, GAIN = 1.3, 0.7, 1.0, 8.0, 1.25
-"""Estimates for a Hopper card that steer a choice and promise nothing: µs of a chunk in the scan and in the span
-kernel, of a segment in the join, of two more launches; and how much faster the estimate must be before rows are cut."""
+SCAN_US, SPAN_US, JOIN_US, LAUNCHES_US, GAIN = 1.15, 1.9, 1.0, 8.0, 1.2
+"""What steers a choice and promises nothing: µs of a chunk in the scan and in the span kernel, of a segment in the
+join, of two more launches; and how much faster the estimate must be before rows are cut. The first two are from an H200
+(one row of 8192 tokens, 8 value heads: 154 µs behind launch 1 whole, 110 in four segments), the others are guesses."""
+SPAN_COLUMNS = 64
+"""Of the V + K columns of a segment's map in a program of the span kernel."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ def join_segments(
     left as they are found: NaN for all one knows.
     """
     (_, H, K), (HV, V), (C, KP), N = k.shape, v.shape[1:], w.shape[2:], tables.rows
-    BX = min(16 if exact else 64, KP)
+    BX = min(16 if exact else SPAN_COLUMNS, KP)
     VX, VP = triton.cdiv(V, BX) * BX, triton.cdiv(V, block_v) * block_v
     reads = tables.read_indices
     # [segment, head, row of the state, column]: h_s in the first V columns, M from column VX on.
@@ -75,18 +78,21 @@ def join_segments(
     return starts
 
 
-def choose_segments(N: int, T: int, HV: int, tiles: int, processors: int, chunk: int = 64) -> int:
+def choose_segments(N: int, T: int, HV: int, tiles: int, span_tiles: int, processors: int, chunk: int = 64) -> int:
     """Into how many segments a row of all T tokens is to be cut; 1 is not at all.
 
-    `tiles` programs of the scan for each value head, one at a time on each of the `processors`. All rows are taken to
-    be equally long, as lengths are not known here: then they have the least to gain. A cut pays where the chunks that
-    one processor scans, one after the other, become fewer than what the same chunks cost in the span kernel.
+    `tiles` programs of the scan for each value head, `span_tiles` of the span kernel, one at a time on each of the
+    `processors`. All rows are taken to be equally long, as lengths are not known here: then they have the least to
+    gain. A cut pays where the chunks that one processor scans, one after the other, become fewer than what the same
+    chunks cost in the span kernel.
     """
     chunks = triton.cdiv(T, chunk * N)
 
     def estimate(segments: int) -> float:
-        in_turn = triton.cdiv(N * HV * tiles * segments, processors) * triton.cdiv(chunks, segments)
-        return in_turn * (SCAN_US + SPAN_US) + JOIN_US * segments + LAUNCHES_US
+        each = triton.cdiv(chunks, segments)
+        scan = triton.cdiv(N * HV * tiles * segments, processors) * each * SCAN_US
+        span = triton.cdiv(N * HV * span_tiles * (segments - 1), processors) * each * SPAN_US
+        return scan + span + JOIN_US * segments + LAUNCHES_US
 
     whole = triton.cdiv(N * HV * tiles, processors) * chunks * SCAN_US
     best = min(range(2, MOST_SEGMENTS + 1), key=estimate)
