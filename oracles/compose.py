@@ -145,7 +145,13 @@ def _delta(problem: Problem, known: Results, draw: Draw) -> Results:
     if draw.algorithm is not Algorithm.SEQUENTIAL:
         folded = draw.algorithm is Algorithm.FOLDED
         o, h = chunked.delta_rule_chunked(
-            *inputs, problem.query_start_loc, chunk=draw.chunk, folded=folded, segment=draw.segment, **_noise(draw)
+            *inputs,
+            problem.query_start_loc,
+            chunk=draw.chunk,
+            folded=folded,
+            segment=draw.segment,
+            scale=problem.options.q_scale(problem.geometry),
+            **_noise(draw),
         )
     else:
         every = problem.every_token

@@ -13,6 +13,7 @@ from gdn_verify.oracles.rounding import (
     CONV,
     GATES,
     NORM,
+    QK_NORM,
     folded_chunks,
     sequential_float32,
 )
@@ -83,12 +84,12 @@ class Dispatch(Path):
 def prefill_rounding(dtypes: DTypes, K: int, host: str, *, every_token: bool) -> Rounding:
     """What the chunk kernels round, and all the more what decode kernels do not, in a case with prefill rows.
 
-    Where states of `every_token` are asked for (spec rows),
-    which the chunked oracle does not have, the sequential one rounds the operands that they round: to the activations'
-    type, and u with float16's underflow, since what is folded before the state is known is float16.
+    But for the elements of q̂ and k̂, which decode kernels alone form. Where states of `every_token` are asked for (spec
+    rows), which the chunked oracle does not have, the sequential one rounds the operands that they round: to the
+    activations' type, and u with float16's underflow, since what is folded before the state is known is float16.
     """
     wide = dtypes.activation is DType.F32
-    operands: dict[Site, tuple[DType, float]] = {}
+    operands: dict[Site, tuple[DType, float]] = {Site.QK_NORM: QK_NORM[Site.QK_NORM]}
     if not every_token:
         chunk = chunk_length(K, wide, host)
         delta = folded_chunks(dtypes, chunk=chunk, exact=wide, serial=K, truncates=host != "interpreter")
