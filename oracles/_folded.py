@@ -10,9 +10,16 @@ of v' need no state:
     B = tril(q kᵀ e^{G_i-G_j}) X,               o = e^G q h_0ᵀ + B v',
     W = (diag(e^{G_n-G}) X)ᵀ k,                 h_n = e^{G_n} h_0 + v'ᵀ W.
 
-T is built from blocks of 2, 4, 8, … tokens. For A = [A₁₁ 0; A₂₁ A₂₂] and the inverses X₁₁ and X₂₂ of I + A₁₁ and
-I + A₂₂, the block below is X₂₁ = -(X₂₂ A₂₁) X₁₁: multiplying out (I + A) X = I gives A₂₁ X₁₁ + (I + A₂₂) X₂₁ = 0. Of
+β multiplies the columns of both products, with T in the place of X, and so does the scale of q that of B: they may have
+any size, where operands are narrow. So are the norms of q and k factors, of products q kᵀ and k kᵀ that round in their
+sums alone (LENGTH, KK and QK); only W has unit keys for operands.
+
+T is built from blocks of 2, 4, 8, … tokens. For A = [A₁₁ 0; A₂₁ A₂₂] and the inverses T₁₁ and T₂₂ of I + A₁₁ and
+I + A₂₂, the block below is T₂₁ = -(T₂₂ A₂₁) T₁₁: multiplying out (I + A) T = I gives A₂₁ T₁₁ + (I + A₂₂) T₂₁ = 0. Of
 two tokens it is -A₂₁ itself.
+
+Decays between tokens have an exp each only within blocks of 16. Between two blocks e^{G_i-G_j} is the product of
+e^{G_i-G_m}, which a row shares, and of e^{G_m-G_j}, with m the last token before i's block.
 
 A row may be cut into segments that are computed side by side. h_n is affine in h_0, so is the state behind a segment,
 M h + h_s: h_s is the state that v leaves of zero, and the columns of M are those that the segment leaves of the
@@ -30,7 +37,7 @@ from ._matrices import (
     accumulate,
     copied,
     cumulative,
-    decays,
+    decay_of,
     masked,
     product,
     round_all,
@@ -39,16 +46,20 @@ from ._matrices import (
     snapshot,
     transposed,
 )
-from ._noise import jolted, silent, stream
+from ._noise import jolted, rounded, silent, stream
 from .sites import Site
+
+BLOCK = 16
 
 
 @helper
-def folded_chunk(q: Any, k: Any, v: Any, g: Any, beta: Any, h: Any, noise: Any) -> Any:
-    """Output [n, V] of one chunk; `h` [K, V] is the state before it and, on return, after it."""
+def folded_chunk(q: Any, k: Any, v: Any, g: Any, beta: Any, h: Any, scale: Any, noise: Any) -> Any:
+    """Output [n, V] of one chunk; `h` [K, V] is the state before it and, on return, after it; `scale` is in q."""
     G = cumulative(g, noise)
-    from_start, to_end, between = decays(G, noise)
-    B, W = _folded(q, k, between, to_end, beta, noise)
+    from_start = np.empty_like(G)
+    for i in range(len(G)):
+        from_start[i] = rounded(decay_of(G[i], noise), noise, Site.GATE_EXP)
+    B, W = _folded(q, k, G, beta, scale, noise)
 
     operand = snapshot(h, noise)
     held = scaled(product(k, operand, False, noise, Site.KH_DOT), from_start)
@@ -91,35 +102,65 @@ def joined(columns: Any, h: Any, noise: Any) -> Any:
 
 
 @helper
-def _folded(q: Any, k: Any, between: Any, to_end: Any, beta: Any, noise: Any) -> Any:
+def _folded(q: Any, k: Any, G: Any, beta: Any, scale: Any, noise: Any) -> Any:
     """B [n, n] and W [n, K]: all of a chunk that needs no state."""
-    narrow_q, narrow_k = round_all(copied(q), noise, Site.OPERAND_Q), round_all(copied(k), noise, Site.OPERAND_K)
-    kt, ones = transposed(narrow_k), np.ones(len(k))
-    A = masked(product(narrow_k, kt, False, noise, Site.KK_DOT), between, beta, 1, noise, Site.KK)
-    X = _inverse_by_doubling(A, noise)
-    for i in range(len(X)):
-        for j in range(i + 1):
-            X[i, j] *= beta[j]
-    tail = scaled(X, to_end)
-    round_below(tail, 0, noise, Site.FOLDED_TAIL)
-    W = product(transposed(tail), narrow_k, False, noise, Site.FOLDED_W_DOT)
+    n, kt, ones = len(k), transposed(k), np.ones(len(k))
+    between = _decays_by_blocks(G, noise)
+    A = masked(product(k, kt, False, noise, Site.KK_DOT), between, beta, 1, noise, Site.KK)
+    T = _inverse_by_doubling(A, noise)
 
-    weights = masked(product(narrow_q, kt, False, noise, Site.QK_DOT), between, ones, 0, noise, Site.QK)
-    round_below(X, 0, noise, Site.FOLDED_X)
-    B = product(weights, X, True, noise, Site.FOLDED_B_DOT)
+    to_end = np.ones(n)
+    for i in range(n - 1):
+        to_end[i] = rounded(decay_of(G[-1] - G[i], noise), noise, Site.GATE_EXP)
+    tail = scaled(T, to_end)
+    round_below(tail, 0, noise, Site.FOLDED_TAIL)
+    tail[-1, -1] = 1.0
+    unit_keys = round_all(copied(k), noise, Site.OPERAND_K)
+    W = scaled(product(transposed(tail), unit_keys, False, noise, Site.FOLDED_W_DOT), beta)
+
+    plain = copied(q)
+    if scale != 0.0:
+        for i in range(n):
+            for x in range(q.shape[1]):
+                plain[i, x] /= scale
+    weights = masked(product(plain, kt, False, noise, Site.QK_DOT), between, ones, 0, noise, Site.QK)
+    round_below(T, 1, noise, Site.FOLDED_X)
+    B = product(weights, T, True, noise, Site.FOLDED_B_DOT)
+    for i in range(n):
+        for j in range(i + 1):
+            B[i, j] *= scale * beta[j]
     round_below(B, 0, noise, Site.HANDED_B)
     return B, round_all(W, noise, Site.HANDED_W)
+
+
+@helper
+def _decays_by_blocks(G: Any, noise: Any) -> Any:
+    """e^{G_i-G_j} for j ≤ i, else 0; from two factors where i and j are in different blocks. e^0 does not round."""
+    n, of_columns = len(G), np.ones(len(G))
+    between = np.zeros((n, n))
+    for first in range(0, n, BLOCK):
+        for j in range(first - 1):
+            of_columns[j] = rounded(decay_of(G[first - 1] - G[j], noise), noise, Site.GATE_EXP)
+        for i in range(first, min(first + BLOCK, n)):
+            if first > 0:
+                of_row = rounded(decay_of(G[i] - G[first - 1], noise), noise, Site.GATE_EXP)
+                for j in range(first):
+                    between[i, j] = of_row * of_columns[j]
+            for j in range(first, i):
+                between[i, j] = rounded(decay_of(G[i] - G[j], noise), noise, Site.GATE_EXP)
+            between[i, i] = 1.0
+    return between
 
 
 @helper
 def _inverse_by_doubling(A: Any, noise: Any) -> Any:
     """(I + A)⁻¹ for strictly lower A, all blocks of a size before any of twice the size."""
     n, size = len(A), 2
-    X = np.eye(n)
+    T = np.eye(n)
     for i in range(1, n, 2):
-        X[i, i - 1] = -A[i, i - 1]
+        T[i, i - 1] = -A[i, i - 1]
     while size < n:
-        operand = copied(X)
+        operand = copied(T)
         round_below(operand, 1, noise, Site.INVERSE_OPERAND)
         for start in range(0, n - size, 2 * size):
             middle, end = start + size, min(start + 2 * size, n)
@@ -127,12 +168,12 @@ def _inverse_by_doubling(A: Any, noise: Any) -> Any:
             left = product(copied(operand[middle:end, middle:end]), left, True, noise, Site.INVERSE_DOT)
             round_all(left, noise, Site.INVERSE_OPERAND)
             right = copied(operand[start:middle, start:middle])
-            X[middle:end, start:middle] = product(left, right, False, noise, Site.INVERSE_DOT)
+            T[middle:end, start:middle] = product(left, right, False, noise, Site.INVERSE_DOT)
             for i in range(middle, end):
                 for j in range(start, middle):
-                    X[i, j] = -X[i, j]
+                    T[i, j] = -T[i, j]
         size *= 2
-    return X
+    return T
 
 
 @helper

@@ -64,13 +64,15 @@ def delta_rule_chunked(
     runs: int = 1,
     folded: bool = False,
     segment: int = 0,
+    scale: float = 1.0,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Outputs and final states of the delta rule, computed `chunk` tokens at a time.
 
     Arguments and results are those of `sequential.delta_rule`, except that states inside a row are not
     offered. Without sites both agree up to float64 rounding; with sites this one rounds where a
     chunk kernel rounds, with `folded` one that brackets its products as `_folded` does, and with `segment` one that
-    joins segments of so many tokens, a multiple of `chunk`; 0 for whole rows. Raises ValueError likewise.
+    joins segments of so many tokens, a multiple of `chunk`; 0 for whole rows. `scale` is what q has been multiplied by:
+    `folded` takes it out of narrow operands. Raises ValueError likewise.
     """
     if chunk < 1:
         raise ValueError(f"chunk is {chunk}, expected at least 1")
@@ -82,14 +84,14 @@ def delta_rule_chunked(
     o, h = np.zeros((runs, tokens, heads, V)), np.zeros((runs, rows, heads, V, K))
     tasks, work = runs * rows * heads, runs * tokens * heads * (3 * K * V + 3 * chunk * (K + V))
     run_tasks(_row, tasks, work, q, k, v, g, beta, state, starts, int(chunk), int(segment), bool(folded),
-              sites, seed, o, h)  # fmt: skip
+              float(scale), sites, seed, o, h)  # fmt: skip
     return o, h
 
 
 @kernel
 def _row(
     first: Any, last: Any, q: Any, k: Any, v: Any, g: Any, beta: Any, state: Any, starts: Any, chunk: Any,
-    segment: Any, folded: Any, sites: Any, seed: Any, o: Any, h: Any,
+    segment: Any, folded: Any, scale: Any, sites: Any, seed: Any, o: Any, h: Any,
 ) -> None:  # fmt: skip
     """One task: one value head of one row of one run."""
     rows, heads, key_heads = len(starts) - 1, v.shape[2], q.shape[2]
@@ -117,9 +119,9 @@ def _row(
                     current = copied(first_state)
                 columns = before_any(v.shape[3], k.shape[3])
             if segment and (t - starts[row]) // segment < (starts[row + 1] - 1 - starts[row]) // segment:
-                folded_chunk(q_t, k_t, with_no_values(v_t, k.shape[3]), g_t, beta_t, columns, noise)
+                folded_chunk(q_t, k_t, with_no_values(v_t, k.shape[3]), g_t, beta_t, columns, scale, noise)
             if folded:
-                o[run, t:end, head] = folded_chunk(q_t, k_t, v_t, g_t, beta_t, current, noise)
+                o[run, t:end, head] = folded_chunk(q_t, k_t, v_t, g_t, beta_t, current, scale, noise)
             else:
                 o[run, t:end, head] = _chunk(q_t, k_t, v_t, g_t, beta_t, current, noise)
         round_all(current, noise, Site.STORE)

@@ -18,7 +18,10 @@ Array = NDArray[np.float64]
 
 
 class Algorithm(StrEnum):
-    """The order in which a kernel evaluates the delta rule; exact arithmetic could not tell them apart."""
+    """The order in which a kernel evaluates the delta rule; exact arithmetic could not tell them apart.
+
+    In chunks there are no states inside a row: where those are asked for, they are the sequential form's.
+    """
 
     SEQUENTIAL = "sequential"
     CHUNKED = "chunked"
@@ -142,14 +145,25 @@ def _delta(problem: Problem, known: Results, draw: Draw) -> Results:
     assert problem.state is not None
     state = known.get("state", problem.state[None])
     inputs = (known["q_hat"], known["k_hat"], v, known["g"], known["beta"], state)
-    if draw.algorithm is not Algorithm.SEQUENTIAL:
-        folded = draw.algorithm is Algorithm.FOLDED
-        o, h = chunked.delta_rule_chunked(
-            *inputs, problem.query_start_loc, chunk=draw.chunk, folded=folded, segment=draw.segment, **_noise(draw)
-        )
-    else:
-        every = problem.every_token
+    in_chunks, every = draw.algorithm is not Algorithm.SEQUENTIAL, problem.every_token
+    if every or not in_chunks:
         o, h = sequential.delta_rule(*inputs, problem.query_start_loc, every_token=every, **_noise(draw))
+    if in_chunks:
+        folded = draw.algorithm is Algorithm.FOLDED
+        o, last = chunked.delta_rule_chunked(
+            *inputs,
+            problem.query_start_loc,
+            chunk=draw.chunk,
+            folded=folded,
+            segment=draw.segment,
+            scale=problem.options.q_scale(problem.geometry),
+            **_noise(draw),
+        )
+        if every:
+            filled = np.diff(problem.query_start_loc) > 0
+            h[:, problem.query_start_loc[1:][filled] - 1] = last[:, filled]
+        else:
+            h = last
     return {**normed, "o": o, "h": h}
 
 

@@ -155,21 +155,25 @@ def chunked_tensor_core(
 
 
 FOLDED: _Sites = {
-    Site.DECAY_EXPONENT: (F32, 2),  # a difference of float64 sums, cut to float32, and its scaling for exp2
-    Site.GATE_EXP: (F32, 2),
+    Site.QK_SUM: (F32, 1),
+    Site.LENGTH: (F32, 2.5),  # rsqrt 2, and the sum with eps, under a root
+    Site.DECAY_EXPONENT: (F32, 1),  # a difference of float64 sums in units of log 2, cut to float32
+    Site.GATE_EXP: (F32, 2),  # of each exp: decays from block to block have two
     Site.KK_DOT: (F32, 1),
-    Site.KK: (F32, 2),
+    Site.KK: (F32, 5),  # 1/‖k_i‖ with β and with a decay, 1/‖k_j‖ with another, and k kᵀ with both
     Site.INVERSE_DOT: (F32, 1),
-    Site.FOLDED_X: (F32, 1),
-    Site.FOLDED_TAIL: (F32, 2),
+    Site.FOLDED_TAIL: (F32, 1),
+    Site.OPERAND_K: (F32, 1),
     Site.FOLDED_W_DOT: (F32, 1),
+    Site.HANDED_W: (F32, 1),
     Site.QK_DOT: (F32, 1),
-    Site.QK: (F32, 1),
+    Site.QK: (F32, 4),  # likewise, without β and as one product of factors
     Site.FOLDED_B_DOT: (F32, 1),
+    Site.HANDED_B: (F32, 2),  # β with the scale, and that with the sum
     Site.KH_DOT: (F32, 1),
-    Site.KH: (F32, 4),  # rsqrt 2, its product with e^G, and that with k hᵀ
+    Site.KH: (F32, 2),  # 1/‖k‖ with e^G, and that with k hᵀ
     Site.QH_DOT: (F32, 1),
-    Site.QH: (F32, 5),  # the scale too
+    Site.QH: (F32, 3),  # the scale too
     Site.FRESH: (F32, 1),
     Site.FRESH_O_DOT: (F32, 1),
     Site.STATE_DECAY: (F32, 1),
@@ -189,28 +193,27 @@ def folded_chunks(
 ) -> Rounding:
     """A chunked kernel that folds each chunk before it knows the state, and sums its gates in float64.
 
-    Until then operands are float16, whatever the activations' type: they are at most the scale of q or 2 in size. What
-    is handed on, the state's snapshot and v' are rounded to the activations' type; k and q, of that type already, are
-    multiplied with the state as they are given. `exact`: operands in float32 throughout, and nothing is cut to TF32;
-    `serial` of them are summed one after the other in products over K (see `sequential_float32`).
+    k and q, of the activations' type already, are multiplied with each other and with the state as they are given;
+    their norms come out of such products too, and scale the others. All other operands are float16 until then, whatever
+    the activations' type, and about 1 in size. What is handed on, the state's snapshot and v' are rounded to the
+    activations' type. `exact`: operands in float32 throughout, and nothing is cut to TF32; `serial` of them are summed
+    one after the other in products over K (see `sequential_float32`).
     `truncates`: sums of narrow operands are cut to float32, and not rounded, as tensor cores do.
     `segment`: rows are cut into segments of so many tokens, whose join sums in float32 over K; not `exact`, of operands
     that are two tf32 numbers each.
     """
     narrow: _Sites = {Site.OUT: (dtypes.activation, 1), Site.STORE: (store or dtypes.state, 1)}
     if exact:
-        over_keys = (Site.KK_DOT, Site.QK_DOT, Site.KH_DOT, Site.QH_DOT)
+        over_keys = (Site.QK_SUM, Site.KK_DOT, Site.QK_DOT, Site.KH_DOT, Site.QH_DOT)
         narrow |= dict.fromkeys(over_keys, (F32, sqrt(serial)))
     else:
-        sums = (site for site in FOLDED if site.name.endswith("_DOT"))
+        sums = (site for site in FOLDED if site.name.endswith(("_DOT", "_SUM")))
         narrow |= dict.fromkeys(sums, (F32, 2 if truncates else 1))
-        folded = (
-            Site.OPERAND_Q, Site.OPERAND_K, Site.INVERSE_OPERAND, Site.FOLDED_X, Site.FOLDED_TAIL, Site.QK,
-        )  # fmt: skip
+        folded = Site.OPERAND_K, Site.INVERSE_OPERAND, Site.FOLDED_X, Site.FOLDED_TAIL, Site.QK
         narrow |= dict.fromkeys(folded, (DType.F16, 1))
         handed = (Site.HANDED_W, Site.HANDED_B, Site.H_SNAPSHOT, Site.FRESH)
         narrow |= dict.fromkeys(handed, (dtypes.activation, 1))
     if segment:
         narrow[Site.JOIN_DOT] = F32, sqrt(serial) if exact else 8 if truncates else 1
-    sites = {**QK_NORM, **FOLDED, **narrow}
+    sites = {**FOLDED, **narrow}
     return replace(declare(sites, dtypes, store=store, algorithm=Algorithm.FOLDED, chunk=chunk), segment=segment)

@@ -137,26 +137,27 @@ class Site(IntEnum):
 
     # delta rule, in chunks that are folded before the state is known (`_folded`); last, as a draw depends on the
     # number of its site. Shared with the other form: CUMGATE, DECAY_EXPONENT, GATE_EXP, KK_DOT, KK, INVERSE_DOT,
-    # QK_DOT, QK, H_SNAPSHOT, QH_DOT, STATE_DECAY, OUT and STORE.
-    OPERAND_Q = auto()
-    """q̂ as an operand of q̂ k̂ᵀ; with the state it is multiplied as it is given."""
+    # QK_DOT, QK, H_SNAPSHOT, QH_DOT, STATE_DECAY, OUT and STORE. LENGTH has the number of a site that nobody has now.
+    LENGTH = auto()
+    """‖q‖ and ‖k‖, one number a vector, where products of q and k as they are given are scaled by their inverses; then
+    there are no elements of q̂ and k̂ to round at QK_NORM."""
     OPERAND_K = auto()
-    """k̂ as an operand of k̂ k̂ᵀ, of q̂ k̂ᵀ and of W; with the state it is multiplied as it is given."""
+    """k̂ as an operand of W, the only product that meets it: k kᵀ, q kᵀ and k hᵀ are of k as it is given."""
     INVERSE_OPERAND = auto()
-    """Operands of the products that double the inverse's blocks: X₂₂, X₁₁ (not their unit diagonals), A₂₁ and
-    X₂₂ A₂₁."""
+    """Operands of the products that double the inverse's blocks: T₂₂, T₁₁ (not their unit diagonals), A₂₁ and
+    T₂₂ A₂₁."""
     FOLDED_X = auto()
-    """X = T diag(β) as an operand of B."""
+    """T as an operand of B, but for its unit diagonal."""
     FOLDED_TAIL = auto()
-    """diag(e^{G_last-G}) X, the operand of W."""
+    """diag(e^{G_last-G}) T, the operand of W, but for its last element, 1."""
     FOLDED_W_DOT = auto()
-    """Accumulation of W = (diag(e^{G_last-G}) X)ᵀ k̂."""
+    """Accumulation of (diag(e^{G_last-G}) T)ᵀ k̂."""
     HANDED_W = auto()
-    """W, in the type it is handed on in."""
+    """W = diag(β) times that, as a product and in the type it is handed on in."""
     FOLDED_B_DOT = auto()
-    """Accumulation of B = (masked q̂ k̂ᵀ) X."""
+    """Accumulation of (masked q̂ k̂ᵀ) T, without the scale of q."""
     HANDED_B = auto()
-    """B, in the type it is handed on in."""
+    """B, that with the factors scale and β_j, in the type it is handed on in."""
     KH_DOT = auto()
     """Accumulation of k̂ hᵀ."""
     KH = auto()

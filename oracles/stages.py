@@ -131,7 +131,7 @@ def _unit(
                 product = vector[i] * vector[i]
                 total += product
                 squares += product * product + total * total
-            length = sqrt(summed(total, squares, noise, Site.QK_SUM) + eps)
+            length = rounded(sqrt(summed(total, squares, noise, Site.QK_SUM) + eps), noise, Site.LENGTH)
         for i in range(K):
             unit[i] = rounded(vector[i] / length * factor, noise, Site.QK_NORM)
 

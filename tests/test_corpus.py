@@ -16,6 +16,7 @@ HEALTHY = {
     "blas-sums-in-order": ("transformers-chunk", "cpu"),
     "a-weak-decay-stagnates": ("fla-recurrent", "interpreter"),
     "equal-keys-sum-in-order": ("fla-recurrent", "interpreter"),
+    "drafts-beside-a-prompt": ("dispatch", "interpreter"),
 }
 SMALL = 3.2
 """Healthy ratios stay near 3 and below: accusations start at about 7."""

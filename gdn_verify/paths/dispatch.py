@@ -13,6 +13,8 @@ from gdn_verify.oracles.rounding import (
     CONV,
     GATES,
     NORM,
+    QK_NORM,
+    SEQUENTIAL,
     folded_chunks,
     sequential_float32,
 )
@@ -83,22 +85,15 @@ class Dispatch(Path):
 def prefill_rounding(dtypes: DTypes, K: int, host: str, *, every_token: bool) -> Rounding:
     """What the chunk kernels round, and all the more what decode kernels do not, in a case with prefill rows.
 
-    Where states of `every_token` are asked for (spec rows),
-    which the chunked oracle does not have, the sequential one rounds the operands that they round: to the activations'
-    type, and u with float16's underflow, since what is folded before the state is known is float16.
+    But for the elements of q̂ and k̂, which decode kernels alone form, and with `every_token` (spec rows) for states
+    inside a row, which are those of a token-by-token kernel in float32.
     """
     wide = dtypes.activation is DType.F32
-    operands: dict[Site, tuple[DType, float]] = {}
-    if not every_token:
-        chunk = chunk_length(K, wide, host)
-        delta = folded_chunks(dtypes, chunk=chunk, exact=wide, serial=K, truncates=host != "interpreter")
-    else:
-        delta = sequential_float32(dtypes)
-        if not wide:
-            operands = dict.fromkeys((Site.QK_NORM, Site.SNAPSHOT), (dtypes.activation, 1.0))
-            operands[Site.U] = DType.F16, dtypes.activation.unit_roundoff / DType.F16.unit_roundoff
-    around = {**CONV, **GATES, **NORM, **operands}
-    around |= dict.fromkeys((Site.CONV_OUT, Site.NORM_OUT), (dtypes.activation, 1.0))
+    delta = folded_chunks(
+        dtypes, chunk=chunk_length(K, wide, host), exact=wide, serial=K, truncates=host != "interpreter"
+    )
+    around = {**CONV, **GATES, Site.QK_NORM: QK_NORM[Site.QK_NORM], **NORM, **(SEQUENTIAL if every_token else {})}
+    around |= dict.fromkeys((Site.CONV_OUT, Site.NORM_OUT), (dtypes.activation, 1))
     rest = {site: (dtype, factor) for site, dtype, factor in delta.sites if site not in around}
     rows = tuple((site, dtype, float(factor)) for site, (dtype, factor) in (rest | around).items())
     return replace(delta, sites=rows)

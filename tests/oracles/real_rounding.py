@@ -159,25 +159,25 @@ def _inverse(A: np.ndarray) -> np.ndarray:
 def folded(problem: Problem, dtypes: DTypes, size: int, defect: str = "") -> dict[str, Array]:
     """The delta stage in chunks that are folded before the state is known; `defect` names a mistake to make in it.
 
-    Until the state is met operands are float16; what is handed on, the state's snapshot and v' are of the activations'
-    type, in which k and q come. Where that is float32 nothing is narrow.
+    q and k are multiplied with each other and with the state as they come. Other operands are float16 until the state
+    is met; what is handed on, the state's snapshot and v' are of the activations' type. Where that is float32 nothing
+    is narrow.
     """
     exact = dtypes.activation is DType.F32
     before = DType.F32 if exact else DType.F16
     known: Real = {name: value.astype(F) for name, value in problem.tensors.items()}
-    unit, g = unit_vectors(problem, known), problem.geometry
+    g, scale = problem.geometry, F(problem.options.q_scale(problem.geometry))
     assert problem.state is not None
     o, h = np.empty_like(known["v"]), problem.state.astype(F).transpose(0, 1, 3, 2).copy()
     starts = set(problem.query_start_loc.tolist())
     for row, head, tokens in _chunks(problem, size):
-        q, k = unit["q_hat"][tokens, head // g.ratio], unit["k_hat"][tokens, head // g.ratio]
-        given = {name: known[name][tokens, head] for name in ("v", "g", "beta")}
+        given = {name: known[name][tokens, head // g.ratio] for name in ("q", "k")}
+        given |= {name: known[name][tokens, head] for name in ("v", "g", "beta")}
         if defect == "state ignored from the second chunk" and tokens.start not in starts:
             h[row, head] = 0
-        hats = {"q": q, "k": k}
-        o[tokens, head], h[row, head] = _folded_chunk(**hats, **given, h=h[row, head], defect=defect, before=before,
-                                                      operand=dtypes.activation)  # fmt: skip
-    known |= {**unit, "o": cast(o, dtypes.activation), "h": cast(h.transpose(0, 1, 3, 2), dtypes.state)}
+        o[tokens, head], h[row, head] = _folded_chunk(**given, h=h[row, head], scale=scale, before=before,
+                                                      operand=dtypes.activation, defect=defect)  # fmt: skip
+    known |= {"o": cast(o, dtypes.activation), "h": cast(h.transpose(0, 1, 3, 2), dtypes.state)}
     return doubles(known)
 
 
@@ -193,29 +193,44 @@ FOLDED_DEFECTS = (
 
 
 def _folded_chunk(
-    q: np.ndarray, k: np.ndarray, v: np.ndarray, g: np.ndarray, beta: np.ndarray, h: np.ndarray, before: DType,
-    operand: DType, defect: str,
+    q: np.ndarray, k: np.ndarray, v: np.ndarray, g: np.ndarray, beta: np.ndarray, h: np.ndarray, scale: np.float32,
+    before: DType, operand: DType, defect: str,
 ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
-    """Output [n, V] and next state [K, V] of one chunk; names as in `oracles._folded`, q and k normalised."""
-    G = np.cumsum(g, dtype=np.float64)
-    between = np.tril(np.exp(np.minimum(G[:, None] - G, 0).astype(F)))
-    from_start, to_end = np.exp(G.astype(F))[:, None], np.exp((G[-1] - G).astype(F))[:, None]
-    narrow_q, narrow_k = cast(q, before), cast(k, before)
-    A = np.tril(beta[:, None] * (narrow_k @ narrow_k.T) * between, -1)
-    X = _doubled(A, before, len(A) // 2 if defect == "an inverse of one block less" else len(A))
-    X = X if defect == "no beta in X" else X * beta
-    tail = X if defect == "W of undecayed keys" else X * to_end
-    W = cast(cast(tail, before).T @ narrow_k, operand)
-    weights = narrow_q @ narrow_k.T
-    weights = np.tril(weights) if defect == "B of undecayed products" else weights * between
-    B = cast(cast(weights, before) @ cast(X, before), operand)
+    """Output [n, V] and next state [K, V] of one chunk; names as in `oracles._folded`, ρ = 1 / norm as the kernel's."""
+    G = np.cumsum(g.astype(np.float64) / np.log(2.0))
+    from_start, to_end = np.exp2(G.astype(F)), np.exp2((G[-1] - G).astype(F))
+    kk = k @ k.T
+    rho_k, rho_q = (F(1) / np.sqrt(np.diagonal(x) + F(1e-6)) for x in (kk, q @ q.T))
+    A = np.tril(_decayed(kk, G, rho_k * beta, rho_k), -1)
+    T = _doubled(A, before, len(A) // 2 if defect == "an inverse of one block less" else len(A))
+    strength = np.ones_like(beta) if defect == "no beta in X" else beta
+    tail = T if defect == "W of undecayed keys" else T * to_end[:, None]
+    W = cast((cast(tail, before).T @ cast(k * rho_k[:, None], before)) * strength[:, None], operand)
+    gates = np.zeros_like(G) if defect == "B of undecayed products" else G
+    weights = np.tril(_decayed(q @ k.T, gates, rho_q, rho_k))
+    B = cast((cast(weights, before) @ cast(T, before)) * (strength * scale), operand)
 
     snapshot = cast(h, operand)
-    held = k @ snapshot if defect == "v' of undecayed keys" else (k @ snapshot) * from_start
+    held = (k @ snapshot) * (rho_k if defect == "v' of undecayed keys" else from_start * rho_k)[:, None]
     fresh = cast(v - held, operand)
-    o = (q @ snapshot) * from_start + B @ fresh
+    o = (q @ snapshot) * (from_start * (rho_q * scale))[:, None] + B @ fresh
     whole = from_start[-2] if defect == "the last token's decay misses the state" and len(G) > 1 else from_start[-1]
     return o, h * whole + W.T @ fresh
+
+
+def _decayed(products: np.ndarray, G: np.ndarray, of_rows: np.ndarray, of_columns: np.ndarray) -> np.ndarray:
+    """products_ij · of_rows_i · of_columns_j · e^(G_i - G_j) for j ≤ i; from two decays where blocks of 16 differ.
+
+    Both factors take their decay before they meet; within a block the products take it first.
+    """
+    i, j = np.indices(products.shape)
+    start = np.arange(len(G)) // 16 * 16
+    before = np.where(start > 0, G[np.maximum(start - 1, 0)], 0.0)
+    row_decay = np.exp2((G - before).astype(F))[:, None]
+    column_decay = np.exp2(np.minimum(before[:, None] - G, 0).astype(F))
+    across = products * ((of_rows[:, None] * row_decay) * (column_decay * of_columns))
+    within = products * np.exp2(np.minimum(G[:, None] - G, 0).astype(F)) * of_rows[:, None] * of_columns
+    return np.where(i // 16 == j // 16, within, across)
 
 
 def _doubled(A: np.ndarray, operand: DType, up_to: int) -> np.ndarray:

@@ -9,7 +9,7 @@ import pytest
 
 from gdn_verify.cases.contract import DType, DTypes, Geometry, Options, Span, Stage
 from gdn_verify.oracles import noise
-from gdn_verify.oracles.compose import Algorithm, Problem
+from gdn_verify.oracles.compose import Algorithm, Problem, evaluate
 from gdn_verify.oracles.noise import Expected, Rounding, expect
 from gdn_verify.oracles.rounding import chunked_tensor_core, sequential_float32
 from gdn_verify.oracles.sites import Site
@@ -97,6 +97,20 @@ def test_an_oracle_that_is_not_finite_has_no_budget(bad, algorithm):
     rounding = Rounding(((Site.U, DType.BF16, 1.0), (Site.V_TAIL, DType.BF16, 1.0)), (), algorithm)
     with pytest.raises(FloatingPointError, match="not finite"):
         expect(asked.with_tensors(v=v), rounding)
+
+
+@pytest.mark.parametrize("algorithm", [Algorithm.CHUNKED, Algorithm.FOLDED])
+def test_states_inside_a_row_are_the_sequential_forms(algorithm):
+    """Chunks have none. Rows of 4, 0 and 2 tokens end in the chunks' states, and give their outputs, all the same."""
+    asked = replace(problem(T=6), query_start_loc=np.array([0, 4, 4, 6]), state=np.ones((3, 2, 3, 4)))
+    every = replace(asked, every_token=True)
+    ends = [3, 5]
+    for site, moved in ((Site.STATE_DECAY, range(6)), (Site.U, [0, 1, 2, 4]), (Site.QH_DOT, [])):
+        rounding = Rounding(((site, DType.BF16, 1.0),), (), algorithm, 8)
+        made, whole = (evaluate(asked_for, rounding.draw(1, 2)) for asked_for in (every, asked))
+        assert [t for t in range(6) if not np.array_equal(made["h"][1, t], made["h"][0, t])] == list(moved)
+        assert np.array_equal(made["h"][:, ends], whole["h"][:, [0, 2]])
+        assert np.array_equal(made["o"], whole["o"])
 
 
 def test_nothing_is_broadcast():

@@ -10,6 +10,8 @@ import pytest
 from oracle_cases import unit_keys
 
 from gdn_verify.oracles import _compiled, sequential, stages
+from gdn_verify.oracles._folded import _decays_by_blocks
+from gdn_verify.oracles._noise import noise_of
 from gdn_verify.oracles.chunked import delta_rule_chunked
 from gdn_verify.oracles.sequential import delta_rule
 from gdn_verify.oracles.sites import Site, quiet_sites
@@ -71,7 +73,7 @@ LIVE: list[tuple[Stage, tuple[bool, ...], str]] = [
     (conv, (True,), "CONV_TAP CONV_SUM CONV_ACT CONV_OUT"),
     (gates, FIRST, "GATE_SUM SOFTPLUS GATE"),
     (gates, SECOND, "BETA_SIGMOID BETA"),
-    (norm, BOTH, "QK_SUM QK_NORM"),
+    (norm, BOTH, "QK_SUM QK_NORM LENGTH"),
     (by_token, BOTH, "STATE_DECAY STATE_UPDATE DECAY_EXPONENT DECAY SNAPSHOT HK_DOT U"),
     (by_token, FIRST, "OUT Q_DOT"),
     (by_token, SECOND, "STORE"),
@@ -83,10 +85,10 @@ LIVE: list[tuple[Stage, tuple[bool, ...], str]] = [
     (folded, BOTH, "CUMGATE DECAY_EXPONENT GATE_EXP KK_DOT KK INVERSE_DOT H_SNAPSHOT STATE_DECAY"),
     (folded, BOTH, "OPERAND_K INVERSE_OPERAND KH_DOT KH FRESH FRESH_H_DOT"),
     (folded, BOTH, "FOLDED_TAIL FOLDED_W_DOT HANDED_W"),
-    (folded, FIRST, "OUT QK_DOT QK QH_DOT QH OPERAND_Q FOLDED_X FOLDED_B_DOT HANDED_B FRESH_O_DOT"),
+    (folded, FIRST, "OUT QK_DOT QK QH_DOT QH FOLDED_X FOLDED_B_DOT HANDED_B FRESH_O_DOT"),
     (folded, SECOND, "STORE"),
     (joined, BOTH, "JOIN_DOT KH_DOT KH FRESH FRESH_H_DOT H_SNAPSHOT STATE_DECAY HANDED_W"),
-    (joined, FIRST, "OUT QK_DOT QK QH_DOT QH OPERAND_Q FOLDED_X FOLDED_B_DOT HANDED_B FRESH_O_DOT"),
+    (joined, FIRST, "OUT QK_DOT QK QH_DOT QH FOLDED_X FOLDED_B_DOT HANDED_B FRESH_O_DOT"),
     (joined, SECOND, "STORE"),
     (gated_norm, (True,), "NORM_SUM NORM_SCALE NORM_VALUE NORM_GATE NORM_OUT"),
 ]
@@ -248,6 +250,50 @@ def test_softplus_errs_by_u_absolute():
     a[:] = 21.0
     g, _ = stages.gates(a, a, np.zeros(1), np.zeros(1), only(Site.SOFTPLUS, 1e-2), runs=2)
     assert np.array_equal(g[0], g[1])
+
+
+def folded_with(site: Site, u: float, eta: float = 0.0, scale: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+    """Both rows of `delta_inputs` as one folded chunk each, q multiplied by `scale`."""
+    q, *others = delta_inputs()
+    sites = only(site, u, eta)
+    return delta_rule_chunked(q * scale, *others, 32, sites, 1, 9, folded=True, scale=scale)
+
+
+def test_unit_keys_round_in_w_alone():
+    """A chunk hands them on to the next state; its own outputs are of k as it comes."""
+    o, h = folded_with(Site.OPERAND_K, 1e-3)
+    assert np.array_equal(o[1:], np.broadcast_to(o[:1], o[1:].shape))
+    assert not np.array_equal(h[1], h[0])
+
+
+@pytest.mark.parametrize("site", [Site.QK, Site.FOLDED_X])
+def test_the_scale_of_q_meets_no_operand(site):
+    """A scale of 2⁻³⁰ does not sink what rounds in front of it to underflow: the error is 2⁻³⁰ times as large."""
+    small, large = (folded_with(site, 0.0, 1e-4, scale)[0] for scale in (2.0**-30, 1.0))
+    np.testing.assert_allclose(small * 2.0**30, large, rtol=0, atol=1e-12)
+    assert np.abs(large[1:] - large[:1]).max() > 1e-5
+
+
+def test_decays_from_block_to_block_are_two_factors():
+    """Each of which rounds: the errors between two blocks of 16 tokens are those of a row times those of a column."""
+    G = -0.1 * np.cumsum(np.random.default_rng(10).random(40))
+    runs = (noise_of(run, only(Site.GATE_EXP, 1e-3), 1) for run in (0, 1))
+    clean, noisy = (_decays_by_blocks(G, (levels, np.uint64(key))) for levels, key in runs)
+    np.testing.assert_allclose(clean, np.tril(np.exp(np.minimum(G[:, None] - G, 0))), rtol=1e-14)
+    error = noisy[16:32, :16] / clean[16:32, :16]
+    np.testing.assert_allclose(error, error[:, -1:] * error[:1] / error[0, -1], rtol=1e-13)
+    assert len(np.unique(error[0])) == 16
+    assert np.linalg.matrix_rank(noisy[:16, :16] / np.where(clean, clean, 1)[:16, :16] - 1, tol=1e-9) > 8
+    assert np.array_equal(np.diagonal(noisy), np.ones(40))
+
+
+def test_a_length_errs_for_its_whole_vector():
+    """One factor a vector, of up to u: its elements stay in proportion."""
+    q, k = np.random.default_rng(3).standard_normal((2, 1, 9, 3, 5))
+    for unit in stages.qk_norm(q, k, 0.5, sites=only(Site.LENGTH, 1e-3), runs=3):
+        error = unit[1:] / unit[:1] - 1.0
+        np.testing.assert_allclose(error, np.broadcast_to(error[..., :1], error.shape), rtol=0, atol=1e-14)
+        assert 5e-4 < np.abs(error).max() < 1.002e-3
 
 
 def test_the_cumulative_gate_errs_by_its_own_size():

@@ -66,12 +66,22 @@ def test_what_is_exact_has_no_narrow_operand() -> None:
     exact = {site: dtype for site, dtype, _ in rounding("chunk-delta-exact").sites}
     assert {dtype for site, dtype in exact.items() if site is not Site.OUT} == {DType.F32}
     narrow = {site: dtype for site, dtype, _ in rounding("chunk-delta").sites}
-    assert narrow[Site.OPERAND_K] is DType.F16
+    folded = {Site.OPERAND_K, Site.INVERSE_OPERAND, Site.FOLDED_X, Site.FOLDED_TAIL, Site.QK}
+    assert {site for site, dtype in narrow.items() if dtype is DType.F16} == folded
     assert narrow[Site.FRESH] is DType.BF16
 
 
+@pytest.mark.parametrize("name", ["chunk-delta", "chunk-delta-exact"])
+def test_products_of_q_and_k_are_of_them_as_they_come(name: str) -> None:
+    """What scales k kᵀ and q kᵀ, the norms among it, is float32: no element of q̂ or k̂ rounds in front of them."""
+    declared = {site: dtype for site, dtype, _ in rounding(name, "cuda").sites}
+    assert Site.QK_NORM not in declared
+    assert {declared[site] for site in (Site.QK_SUM, Site.LENGTH, Site.KK_DOT, Site.KK, Site.QK_DOT)} == {DType.F32}
+
+
 def test_a_card_cuts_the_sums_that_the_interpreter_rounds() -> None:
-    """Tensor cores; a thread's own sums are rounded everywhere."""
+    """Tensor cores, which sum the norms too; a thread's own sums are rounded everywhere."""
     sums = {host: {s: f for s, _, f in rounding("chunk-delta", host).sites} for host in ("cuda", "interpreter")}
-    assert sums["cuda"][Site.KK_DOT] == 2 * sums["interpreter"][Site.KK_DOT]
-    assert rounding("chunk-delta", activation=DType.F32).levels[Site.KK_DOT][0] > 2.0**-24
+    for site in (Site.KK_DOT, Site.QK_SUM):
+        assert sums["cuda"][site] == 2 * sums["interpreter"][site]
+        assert rounding("chunk-delta", activation=DType.F32).levels[site][0] > 2.0**-24

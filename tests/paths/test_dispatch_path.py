@@ -69,7 +69,7 @@ def test_live_rows_decide_what_is_attested(rows, needed):
     ("host", "rows", "algorithm"),
     [
         ("interpreter", (DECODE, PROMPT), Algorithm.FOLDED),
-        ("interpreter", (SPEC, DECODE, PROMPT), Algorithm.SEQUENTIAL),  # states after each token are asked for
+        ("interpreter", (SPEC, DECODE, PROMPT), Algorithm.FOLDED),
         ("interpreter", (SPEC, DECODE), Algorithm.SEQUENTIAL),
         ("cpu", (DECODE, PROMPT), Algorithm.SEQUENTIAL),
     ],
