@@ -128,6 +128,8 @@ def samples() -> Iterator[Sample]:
             yield Sample(name, f"{groups} warpgroups", partial(_chunk, plain, shape=own))
             cut = partial(_chunk, plain, shape=replace(own, segments=2), **checkpoints)
             yield Sample(name, f"{groups} warpgroups, segments, checkpoints", cut)
+            wide = partial(_chunk, plain, shape=own, state_order="KV", output=plain.output.float())
+            yield Sample(name, f"{groups} warpgroups, KV, float32 output", wide)
     shape = replace(shape, segments=2)
     for order in ("VK", "KV"):
         yield Sample("gdn_span_kernel", f"bfloat16, {order}", partial(_chunk, plain, shape=shape, state_order=order))
