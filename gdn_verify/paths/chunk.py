@@ -50,8 +50,8 @@ class ChunkDelta(Fused):
     """`chunk_delta`: q/k norm and delta."""
 
     name = "chunk-delta"
+    #: Of two scans on Hopper, where rows, heads and operands decide; a path with `groups` names its own.
     kernels: tuple[str, ...] = ("gdn_intra_kernel", "scan_kernel")
-    """Hopper may choose between two scans."""
     least_reach = 0.45
     conventions = Conventions(
         pads=((Stage.DELTA, IdRule.OUTSIDE),),
@@ -124,11 +124,10 @@ class ChunkDelta(Fused):
 
     def _shape(self, K: int, exact: bool, host: str = "", in_words: bool = True) -> Shape:
         """How a launch is cut on the loaded host's chip, or on one of `host`'s."""
-        from gdn_verify.kernels.triton.shape import choose_shape
+        from gdn_verify.kernels.triton.shape import choose_shape, padded
         from gdn_verify.kernels.triton.target import Target
 
-        padded = max(16, 1 << (K - 1).bit_length())
-        return replace(choose_shape(self._chip or Target(*CHIPS[host]), padded, exact, in_words), **self.settings)
+        return replace(choose_shape(self._chip or Target(*CHIPS[host]), padded(K), exact, in_words), **self.settings)
 
 
 class ChunkDeltaExact(ChunkDelta):
@@ -183,10 +182,10 @@ def _segment(case: Case, shape: Shape) -> int:
 
 def chunk_length(K: int, exact: bool, host: str) -> int:
     """Tokens of a chunk as `chunk_delta` chooses on `host`'s chip."""
-    from gdn_verify.kernels.triton.shape import choose_shape
+    from gdn_verify.kernels.triton.shape import choose_shape, padded
     from gdn_verify.kernels.triton.target import Target
 
-    return choose_shape(Target(*CHIPS[host]), max(16, 1 << (K - 1).bit_length()), exact).chunk
+    return choose_shape(Target(*CHIPS[host]), padded(K), exact).chunk
 
 
 def paths() -> Iterable[ChunkDelta]:

@@ -1,4 +1,4 @@
-"""The recurrence over rows of any length, in two launches: `chunk_delta`."""
+"""The recurrence over rows of any length, in two launches, or four where rows are cut into segments: `chunk_delta`."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ def chunk_delta(
 ) -> Tensor:  # fmt: skip
     """q/k norm → delta over plain rows; `pool` is updated in place.
 
-    `q`, `k` [T, H, K] and `v` [T, HV, V] of one dtype, heads of a token contiguous, tokens of any stride; normalised
-    here unless `qk_norm` is false, q scaled by `scale` (K^-½). `g` (log decay) and `beta` [T, HV] of any dtype and
-    token stride. `pool` [P, HV, V, K] ("VK") or [P, HV, K, V] ("KV"), a slot contiguous. `tables` are those of plain
-    rows; a row without tokens leaves its slot alone. Returns `output` [T, HV, V] in v's dtype, filled; with
-    `zero_pads` zeros for tokens of padded rows and of none, which keep their bytes otherwise.
+    `q`, `k` [T, H, K] and `v` [T, HV, V] of one dtype, heads of a token contiguous, tokens of any stride up to
+    MOST_STRIDE; normalised here unless `qk_norm` is false, q scaled by `scale` (K^-½). `g` (log decay) and `beta`
+    [T, HV] of any dtype and such a stride. `pool` [P, HV, V, K] ("VK") or [P, HV, K, V] ("KV"), a slot contiguous.
+    `tables` are those of plain rows; a row without tokens leaves its slot alone. Returns `output` [T, HV, V] in v's
+    dtype, filled; with `zero_pads` zeros for tokens of padded rows and of none, which keep their bytes otherwise.
 
     `checkpoints` [M, HV, V, K] or [M, HV, K, V] as the pool is, of any type that a pool may have, an entry contiguous,
     M ≥ T // E for E = `checkpoint_every`, a multiple of 64: entry query_start_loc[n] // E + j receives the state of row
@@ -145,7 +145,7 @@ def _default_shape(q: Tensor, k: Tensor, v: Tensor, N: int, exact: bool) -> Shap
 
 
 def _hopper_takes(q: Tensor, k: Tensor, v: Tensor, N: int) -> bool:
-    """Not, whatever they are, with a Triton whose Gluon is another than 3.6's to 3.8's."""
+    """Whether Hopper's scan serves these operands; never with a Triton that lacks the Gluon it is written in."""
     try:
         from gdn_verify.kernels.triton.hopper_scan import CHUNK, takes
     except ImportError:
@@ -176,6 +176,7 @@ def _check_shape(shape: Shape, q: Tensor, k: Tensor, v: Tensor, N: int, exact: b
 
 
 def _check_operands(q: Tensor, k: Tensor, v: Tensor, g: Tensor, beta: Tensor, output: Tensor, pool: Tensor) -> None:
+    """Raises ValueError for sizes, dtypes and strides that no launch takes."""
     K, V = q.shape[2], v.shape[2]
     if max(K, V) > 256:
         raise ValueError(f"q has K={K}, v has V={V}: at most 256 are taken")

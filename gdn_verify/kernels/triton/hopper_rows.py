@@ -59,3 +59,15 @@ def zero_rows(out, start, stop, step, stride_out, COLUMNS: gl.constexpr):
     nothing = gl.full([COLUMNS], 0, out.dtype.element_ty, LAYOUT)
     for token in range(start, stop, step):
         gl.store(out + token.to(gl.int64) * stride_out + lanes, nothing)
+
+
+@gluon.jit
+def zero_pads(
+    out, query_start_loc, row, first, start, length, live, num_rows, num_tokens, stride_out, COLUMNS: gl.constexpr
+):
+    """Zeros in these columns of a padded row's segment, and in a row's share of the tokens beyond the last row."""
+    if start == 0:
+        end = gl.load(query_start_loc + num_rows).to(gl.int32)
+        zero_rows(out, end + row, num_tokens, num_rows, stride_out, COLUMNS)
+    if not live:
+        zero_rows(out, first + start, first + start + length, 1, stride_out, COLUMNS)

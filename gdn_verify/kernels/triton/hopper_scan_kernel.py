@@ -20,7 +20,7 @@ from triton.experimental.gluon.language.nvidia.hopper import (
 )
 from triton.language.core import _aggregate as aggregate
 
-from gdn_verify.kernels.triton.hopper_rows import find_segment, find_slots, zero_rows
+from gdn_verify.kernels.triton.hopper_rows import find_segment, find_slots, zero_pads
 
 ROWS = gl.constexpr(64)
 """Rows of V of a warpgroup: as many as a wgmma instruction has."""
@@ -115,11 +115,10 @@ def gdn_hopper_scan_kernel(
     )
     column = head * V + place
     if ZERO_PADS:
-        if start == 0:  # tokens beyond the last row are dealt out to the rows
-            end = gl.load(query_start_loc + num_rows).to(gl.int32)
-            zero_rows(out + column, end + row, num_tokens, num_rows, stride_out, ROWS * GROUPS)
-        if not live:
-            zero_rows(out + column, first + start, first + start + length, 1, stride_out, ROWS * GROUPS)
+        zero_pads(
+            out + column, query_start_loc, row, first, start, length, live, num_rows, num_tokens, stride_out,
+            ROWS * GROUPS,
+        )  # fmt: skip
     live = live & (length > 0)
     chunks = gl.where(live, (length + C - 1) // C, 0)
 
@@ -128,12 +127,7 @@ def gdn_hopper_scan_kernel(
     passing = gl.allocate_shared_memory(out.dtype.element_ty, [GROUPS, C, ROWS], LINES)
     STEP: gl.constexpr = 1 if STATE_KV else K
     inner = head.to(gl.int64) * (V * K) + place * STEP
-    if starts is None:
-        state_in = pool + gl.where(live & known, read, 0) * stride_pool + inner
-        known = known & live
-    else:
-        state_in = starts + (part.to(gl.int64) * HV + head) * (V * K) + place
-        known = live
+    state_in, known = state_before(pool, starts, read * stride_pool + inner, part, head, place, known, live, HV, V, K)
     DIVISOR: gl.constexpr = EVERY if EVERY else C
     span = Span(
         state_in, pool + gl.where(live, own, 0) * stride_pool + inner,
@@ -161,6 +155,15 @@ def gdn_hopper_scan_kernel(
             ],
             [4, 1], [CONSUMER_REGISTERS, 24],
         )  # fmt: skip
+
+
+@gluon.jit
+def state_before(pool, starts, at, part, head, place, known, live, HV: gl.constexpr, V: gl.constexpr, K: gl.constexpr):
+    """(where the state before a program's chunks stands, whether there is one): the pool, or a cut row's starts."""
+    if starts is None:
+        return pool + gl.where(live & known, at, 0), known & live
+    else:
+        return starts + (part.to(gl.int64) * HV + head) * (V * K) + place, live
 
 
 @gluon.jit

@@ -170,6 +170,36 @@ def decays(G):
 
 
 @triton.jit
+def normalisers(kk_blocks, queries, eps, QK_NORM: tl.constexpr, EXACT: tl.constexpr):
+    """1 / sqrt(‖x‖² + eps) of k and q, or ones: [n, 16] each."""
+    if QK_NORM:
+        qq_blocks = diagonal_blocks(scores(queries, queries, EXACT), EXACT)
+        return tl.rsqrt(diagonal(kk_blocks) + eps), tl.rsqrt(diagonal(qq_blocks) + eps)
+    else:
+        ones = tl.full([kk_blocks.shape[0], 16], 1.0, tl.float32)
+        return ones, ones
+
+
+@triton.jit
+def inverse(kk, kk_blocks, within, rho_k, strength, of_rows, of_columns, EXACT: tl.constexpr):
+    """T = (I + L)⁻¹ [C, C], from the diagonal's blocks of 16 up."""
+    C: tl.constexpr = kk.shape[0]
+    rho_beta = rho_k * strength
+    L = -kk_blocks * within * rho_beta[:, :, None] * rho_k[:, None, :]
+    LT = -kk_blocks * within * rho_beta[:, None, :] * rho_k[:, :, None]
+    if C > 16:
+        L_16 = below(kk, rho_beta * of_rows, of_columns, 16)
+    if C > 32:
+        L_32 = below(kk, rho_beta * of_rows, of_columns, 32)
+    X = spread(invert_blocks(L, LT, EXACT))
+    if C > 16:
+        X = join_blocks(X, L_16, 16, EXACT)
+    if C > 32:
+        X = join_blocks(X, L_32, 32, EXACT)
+    return X
+
+
+@triton.jit
 def store_factors(to, G, norm_k, norm_q):
     """What scales the products of launch 2."""
     C: tl.constexpr = G.shape[0]
@@ -214,12 +244,7 @@ def gdn_intra_kernel(
 
     kk = scores(keys, keys, EXACT)
     kk_blocks = diagonal_blocks(kk, EXACT)
-    if QK_NORM:
-        rho_k = tl.rsqrt(diagonal(kk_blocks) + eps)
-        rho_q = tl.rsqrt(diagonal(diagonal_blocks(scores(queries, queries, EXACT), EXACT)) + eps)
-    else:
-        rho_k = tl.full([n, 16], 1.0, tl.float32)
-        rho_q = rho_k
+    rho_k, rho_q = normalisers(kk_blocks, queries, eps, QK_NORM, EXACT)
     norm_k = fixed(rho_k.reshape(C))
     unit_keys = keys.to(tl.float32) * norm_k[:, None]
     if not EXACT:
@@ -233,19 +258,8 @@ def gdn_intra_kernel(
     store_factors(factors + at * (3 * C), G, norm_k, rho_q.reshape(C) * scale)
 
     to_end = tl.exp2((tl.gather(G, tl.full([C], C - 1, tl.int32), 0) - G).to(tl.float32))
-    rho_beta = rho_k * strength.reshape(n, 16)
-    L = -kk_blocks * within * rho_beta[:, :, None] * rho_k[:, None, :]
-    LT = -kk_blocks * within * rho_beta[:, None, :] * rho_k[:, :, None]
-    if C > 16:
-        L_16 = below(kk, rho_beta * of_rows, of_columns, 16)
-    if C > 32:
-        L_32 = below(kk, rho_beta * of_rows, of_columns, 32)
     to_end = fixed(to_end)  # or G, in float64, lives on for it
-    X = spread(invert_blocks(L, LT, EXACT))
-    if C > 16:
-        X = join_blocks(X, L_16, 16, EXACT)
-    if C > 32:
-        X = join_blocks(X, L_32, 32, EXACT)
+    X = inverse(kk, kk_blocks, within, rho_k, strength.reshape(n, 16), of_rows, of_columns, EXACT)
 
     # β and the scale have any size: they multiply results, where operands of float16 would overflow or vanish.
     i = tl.arange(0, 16)

@@ -24,6 +24,35 @@ def advance(
     return o, multiply_add(tl.trans(W), fresh, h * whole, EXACT)
 
 
+@triton.jit
+def find_part(query_start_loc, part, num_rows, segment_tokens, WHOLE: tl.constexpr, NP: tl.constexpr):
+    """(row, its first token, its length, where in it the part begins and ends); parts that are WHOLE are rows."""
+    if WHOLE:
+        first = tl.load(query_start_loc + part).to(tl.int64)
+        length = tl.load(query_start_loc + part + 1).to(tl.int64) - first
+        return part, first, length, length * 0, length
+    else:
+        row, first, length, start = find_block(query_start_loc, part, num_rows, segment_tokens, NP)
+        return row, first, length, start, tl.minimum(start + segment_tokens, length)
+
+
+@triton.jit
+def store_zeros(out, begin, end, step, stride_out, value, within, BV: tl.constexpr):
+    """Zeros in these columns of tokens begin, begin + step, …"""
+    for t in range(begin, end, step):
+        tl.store(out + t * stride_out + value, tl.zeros([BV], out.dtype.element_ty), mask=within)
+
+
+@triton.jit
+def load_folded(w, b, factors, at, c, d, C: tl.constexpr, KP: tl.constexpr):
+    """What launch 1 hands on for a chunk of a head: W, B, e^G ρ_k, e^G ρ_q · scale, e^(G_C)."""
+    W = tl.load(w + at * (C * KP) + c[:, None] * KP + d[None, :])
+    B = tl.load(b + at * (C * C) + c[:, None] * C + c[None, :])
+    of_keys = tl.load(factors + at * 3 * C + c)
+    of_queries = tl.load(factors + at * 3 * C + C + c)
+    return W, B, of_keys, of_queries, tl.load(factors + at * 3 * C + 3 * C - 1)
+
+
 @triton.jit(do_not_specialize=["num_rows", "num_tokens", "num_slots", "segment_tokens"])
 def gdn_scan_kernel(
     q, k, v, w, b, factors, pool, state_indices, read_indices, query_start_loc, has_initial_state, out,
@@ -47,20 +76,11 @@ def gdn_scan_kernel(
     d = tl.arange(0, KP)
     column = pid % TILES * BV + tl.arange(0, BV)
     within = column < V
-    if starts is None:
-        row = part
-        first = tl.load(query_start_loc + row).to(tl.int64)
-        length = tl.load(query_start_loc + row + 1).to(tl.int64) - first
-        start = length * 0
-        stop = length
-    else:
-        row, first, length, start = find_block(query_start_loc, part, num_rows, segment_tokens, NP)
-        stop = tl.minimum(start + segment_tokens, length)
+    row, first, length, start, stop = find_part(query_start_loc, part, num_rows, segment_tokens, starts is None, NP)
     value = head * V + column
     if ZERO_PADS and start == 0:  # tokens beyond the last row are dealt out to the rows
         end = tl.load(query_start_loc + num_rows).to(tl.int64)
-        for t in range(end + row, num_tokens, num_rows):
-            tl.store(out + t * stride_out + value, tl.zeros([BV], out.dtype.element_ty), mask=within)
+        store_zeros(out, end + row, num_tokens, num_rows, stride_out, value, within, BV)
     if stop <= start:
         return
     own, read, known, live = find_slots(
@@ -68,8 +88,7 @@ def gdn_scan_kernel(
     )
     if not live:
         if ZERO_PADS:
-            for t in range(first + start, first + stop):
-                tl.store(out + t * stride_out + value, tl.zeros([BV], out.dtype.element_ty), mask=within)
+            store_zeros(out, first + start, first + stop, 1, stride_out, value, within, BV)
         return
 
     tile, tile_mask = in_slot(head, d, column, K, V, STATE_KV)
@@ -88,12 +107,7 @@ def gdn_scan_kernel(
         queries = tl.load(q + token[:, None] * stride_q + key_column, mask=mask, other=0)
         values = tl.load(v + token[:, None] * stride_v + value[None, :], mask=here & within[None, :], other=0)
         at = (block + begin // C) * HV + head
-        W = tl.load(w + at * (C * KP) + c[:, None] * KP + d[None, :])
-        B = tl.load(b + at * (C * C) + c[:, None] * C + c[None, :])
-        of_keys = tl.load(factors + at * 3 * C + c)
-        of_queries = tl.load(factors + at * 3 * C + C + c)
-        whole = tl.load(factors + at * 3 * C + 3 * C - 1)
-
+        W, B, of_keys, of_queries, whole = load_folded(w, b, factors, at, c, d, C, KP)
         o, h = advance(h, keys, queries, values, W, B, of_keys, of_queries, whole, C, BV, EXACT)
         tl.store(
             out + token[:, None] * stride_out + value[None, :], o.to(out.dtype.element_ty), mask=here & within[None, :]

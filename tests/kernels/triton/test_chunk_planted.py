@@ -85,7 +85,7 @@ DEFECTS = [
         "(before[:, None] - G[None, :]).to", "(0.0 * G[None, :]).to",
     ),
     Defect(
-        "one padded token is forgotten", "scan_kernel.py", "range(end + row,", "range(end + row + 1,", by=Check.MEMORY,
+        "one padded token is forgotten", "scan_kernel.py", "out, end + row,", "out, end + row + 1,", by=Check.MEMORY,
     ),
     Defect(
         "what a segment does to a state is not heard of", "join_kernel.py", "chosen, total,", "0.0 * chosen, total,",
