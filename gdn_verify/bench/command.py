@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path as File
 from typing import TYPE_CHECKING, Annotated, NamedTuple, TypeVar
@@ -151,11 +153,22 @@ def _measure(
     from gdn_verify.bench import run as runner
 
     here = runner.with_second_opinion(here) if opinion else here
-    with Console(stderr=True).status("") as status:
-        run = runner.run(field, settings, here, status.update)
+    with _progress() as say:
+        run = runner.run(field, settings, here, say, lambda run: _write([run], json_file))
     _finish([run], json_file, plot)
     if not run.ok:
         raise typer.Exit(WRONG)
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str], None]]:
+    """Says what a run is at: a line that changes on a terminal, lines with the time in a log."""
+    console, began = Console(stderr=True), time.monotonic()
+    if console.is_terminal:
+        with console.status("") as status:
+            yield status.update
+    else:
+        yield lambda words: console.print(Text(f"[{time.monotonic() - began:4.0f} s] {words}"), soft_wrap=True)
 
 
 def _settings(geometry: str, rows: str, states: str, spec: int) -> list[Setting]:
@@ -218,15 +231,23 @@ _FILE_WIDTH = 400
 
 def _finish(runs: Sequence[Run], json_file: File | None, plot: File | None) -> None:
     from gdn_verify.bench.plot import PlotError, draw
-    from gdn_verify.bench.record import dumps
     from gdn_verify.bench.table import show
 
     console = Console()
     show(runs, console if console.is_terminal else Console(width=_FILE_WIDTH))
-    if json_file:
-        json_file.write_text(dumps(runs), encoding="utf-8")
+    _write(runs, json_file)
     if plot:
         try:
             draw(runs, plot)
         except PlotError as error:
             raise _refuse(str(error)) from None
+
+
+def _write(runs: Sequence[Run], json_file: File | None) -> None:
+    """Whole or not at all: who kills a run while it is writing keeps the file of the setting before."""
+    from gdn_verify.bench.record import dumps
+
+    if json_file:
+        part = json_file.with_name(json_file.name + ".part")
+        part.write_text(dumps(runs), encoding="utf-8")
+        part.replace(json_file)

@@ -52,16 +52,24 @@ class Outcome:
 
 
 def measure(
-    contenders: Sequence[Contender], settings: Iterable[Setting], bench: Bench, progress: Callable[[str], None]
+    contenders: Sequence[Contender],
+    settings: Iterable[Setting],
+    bench: Bench,
+    progress: Callable[[str], None],
+    keep: Callable[[Outcome], None] = lambda outcome: None,
 ) -> Outcome:
-    """Judge and time everything; what stops one setting is noted, and the next one goes on."""
+    """Judge and time everything; what stops one setting is noted, and the next one goes on.
+
+    `progress` hears what is about to begin. `keep` sees all that was left so far after every setting: a run may take
+    an hour, and what kills it must not take the settings before with it.
+    """
     outcome = Outcome()
     for setting in settings:
-        progress(str(setting))
         try:
-            outcome.records += _measure_one(contenders, setting, bench)
+            outcome.records += _measure_one(contenders, setting, bench, progress)
         except Exception as error:
             outcome.stopped.append(f"{setting}: {_words(error)}")
+        keep(outcome)
         gc.collect()
         if bench.device != "cpu":
             torch.cuda.empty_cache()
@@ -73,8 +81,14 @@ def _words(error: Exception) -> str:
     return f"{type(error).__name__}: {first}"
 
 
-def _measure_one(contenders: Sequence[Contender], setting: Setting, bench: Bench) -> list[Record]:
-    judged = [_judged(contender, setting, bench) for contender in contenders]
+def _measure_one(
+    contenders: Sequence[Contender], setting: Setting, bench: Bench, progress: Callable[[str], None]
+) -> list[Record]:
+    judged = []
+    for contender in contenders:
+        progress(f"{setting}: judging {contender.name}")
+        judged.append(_judged(contender, setting, bench))
+    progress(f"{setting}: timing those that agree")
     right = [
         (contender, record)
         for contender, record in zip(contenders, judged, strict=True)

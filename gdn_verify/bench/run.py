@@ -13,7 +13,7 @@ from gdn_verify.bench import machine
 from gdn_verify.bench.clock import GraphClock, Stopwatch
 from gdn_verify.bench.contender import Contender, Missing, Setting
 from gdn_verify.bench.field import gather, gather_prefill
-from gdn_verify.bench.measure import Bench, measure
+from gdn_verify.bench.measure import Bench, Outcome, measure
 from gdn_verify.bench.opinion import noise_budget
 from gdn_verify.bench.queued import GraphOrQueue
 from gdn_verify.bench.record import Run
@@ -59,19 +59,25 @@ def _left(everybody: list[Contender | Missing], only: Sequence[str]) -> list[Con
 
 
 def run(
-    field: Sequence[Contender | Missing], settings: Sequence[Setting], bench: Bench, progress: Callable[[str], None]
+    field: Sequence[Contender | Missing],
+    settings: Sequence[Setting],
+    bench: Bench,
+    progress: Callable[[str], None],
+    keep: Callable[[Run], None] = lambda run: None,
 ) -> Run:
-    """Measure, and say on what, when and by which clock."""
+    """Measure, and say on what, when and by which clock. `keep` gets the run so far after every setting."""
     contenders = [one for one in field if isinstance(one, Contender)]
-    absent = tuple(str(one) for one in field if isinstance(one, Missing))
-    outcome = measure(contenders, settings, bench, progress)
-    return Run(
+    blank = Run(
         machine=machine.describe(bench.device == "cpu"),
         date=datetime.now(UTC).isoformat(timespec="seconds"),
         clock=bench.clock.name,
         means_something=bench.clock.means_something,
         gdn_verify=gdn_verify.__version__,
-        records=tuple(outcome.records),
-        missing=absent,
-        stopped=tuple(outcome.stopped),
+        records=(),
+        missing=tuple(str(one) for one in field if isinstance(one, Missing)),
     )
+
+    def so_far(outcome: Outcome) -> Run:
+        return replace(blank, records=tuple(outcome.records), stopped=tuple(outcome.stopped))
+
+    return so_far(measure(contenders, settings, bench, progress, lambda outcome: keep(so_far(outcome))))

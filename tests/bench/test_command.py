@@ -83,6 +83,8 @@ def test_a_dry_run_of_a_prefill_goes_all_the_way(command: Command, tmp_path: Fil
     done = command("prefill", *words, *(("--fresh",) if fresh else ("--only", "chunk-delta")))
     assert done.returncode == OK, done.stdout + done.stderr
     assert "mean nothing" in done.stdout
+    assert "float32 state" in done.stderr
+    assert ": judging chunk-delta" in done.stderr
     (run,) = load(file)
     yardsticks = [record for record in run.records if record.verdict == "yardstick"]
     assert [record.contender for record in yardsticks] == ["null", "touch 8192", "touch 4096", "touch 2048"]

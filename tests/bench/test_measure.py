@@ -150,6 +150,19 @@ def test_one_setting_that_fails_leaves_the_others() -> None:
     assert outcome.stopped[0].startswith("N=1")
 
 
+def test_what_was_measured_is_handed_out_after_every_setting() -> None:
+    """A run that is killed has left the settings before; what it was at is told before it begins."""
+    kept: list[int] = []
+    told: list[str] = []
+    settings = [benched.setting(rows=1), benched.setting(rows=2)]
+    outcome = measure(
+        [benched.fallback()], settings, bench(Counting()), told.append, lambda sofar: kept.append(len(sofar.records))
+    )
+    assert kept == [len(outcome.records) // 2, len(outcome.records)]
+    assert told[0] == f"{settings[0]}: judging {benched.fallback().name}"
+    assert told[1] == f"{settings[0]}: timing those that agree"
+
+
 def test_layouts_have_stacks_of_their_own_and_one_problem() -> None:
     """Contenders of different layouts are timed together, each on what it asked for."""
     seen: dict[str, list[Inputs]] = {"DC": [], "CD": []}
