@@ -65,6 +65,7 @@ def delta_rule_chunked(
     folded: bool = False,
     segment: int = 0,
     scale: float = 1.0,
+    first: int = 0,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Outputs and final states of the delta rule, computed `chunk` tokens at a time.
 
@@ -84,29 +85,33 @@ def delta_rule_chunked(
     o, h = np.zeros((runs, tokens, heads, V)), np.zeros((runs, rows, heads, V, K))
     tasks, work = runs * rows * heads, runs * tokens * heads * (3 * K * V + 3 * chunk * (K + V))
     run_tasks(_row, tasks, work, q, k, v, g, beta, state, starts, int(chunk), int(segment), bool(folded),
-              float(scale), sites, seed, o, h)  # fmt: skip
+              float(scale), sites, seed, first, o, h)  # fmt: skip
     return o, h
 
 
 @kernel
 def _row(
     first: Any, last: Any, q: Any, k: Any, v: Any, g: Any, beta: Any, state: Any, starts: Any, chunk: Any,
-    segment: Any, folded: Any, scale: Any, sites: Any, seed: Any, o: Any, h: Any,
+    segment: Any, folded: Any, scale: Any, sites: Any, seed: Any, first_run: Any, o: Any,
+    h: Any,
 ) -> None:  # fmt: skip
-    """One task: one value head of one row of one run."""
-    rows, heads, key_heads = len(starts) - 1, v.shape[2], q.shape[2]
+    """One task: one value head of one row of one run; the runs, which mostly begin alike, one after the other."""
+    runs, heads, key_heads = len(o), v.shape[2], q.shape[2]
+    initial = np.empty((0, 0))
     for task in range(first, last):
-        run, row, head = task // (rows * heads), task // heads % rows, task % heads
+        run, head, row = task % runs, task // runs % heads, task // (runs * heads)
         key_head = head // (heads // key_heads)
-        noise = noise_of(run, sites, seed)
+        noise = noise_of(first_run + run, sites, seed)
         in_q, in_k, in_v = min(run, len(q) - 1), min(run, len(k) - 1), min(run, len(v) - 1)
         in_g, in_beta = min(run, len(g) - 1), min(run, len(beta) - 1)
         before = state[min(run, len(state) - 1), row, head]
         if starts[row] == starts[row + 1]:
             h[run, row, head] = before
             continue
-        current = transposed(before)
-        first_state, columns = copied(current), before_any(0, 0)
+        if task == first or run == 0 or len(state) > 1:
+            initial = transposed(before)
+        current = copied(initial)
+        first_state, columns = copied(initial) if segment else initial, before_any(0, 0)
         for t in range(starts[row], starts[row + 1], chunk):
             end = min(t + chunk, starts[row + 1])
             q_t, k_t, v_t = (
