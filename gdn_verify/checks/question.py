@@ -157,6 +157,11 @@ def stored_only(expected: Mapping[str, Expected], stored: list[Written]) -> dict
     """The oracle's results with h cut down to the states that are stored, in the order of `stored`."""
     kept = dict(expected)
     if (h := kept.get("h")) is not None:
-        index = np.array([state.index for state in stored], np.int64)
-        kept["h"] = Expected(h.value[index], h.budget[index])
+        kept["h"] = Expected(states_of(h.value, stored), states_of(h.budget, stored))
     return kept
+
+
+def states_of(h: Array, stored: list[Written]) -> Array:
+    """Those of the oracle's states, or of their budgets, that are stored; `h` itself, not a copy, if all are."""
+    index = np.array([state.index for state in stored], np.int64)
+    return h if np.array_equal(index, np.arange(len(h))) else h[index]
