@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from functools import cache
+from functools import cache, lru_cache
 from itertools import product
 from random import Random
 from typing import Any, TypeVar
@@ -293,6 +293,7 @@ def draw_cases(strategy: SearchStrategy[T], n: int, seed: int) -> list[T]:
     return drawn
 
 
+@lru_cache(maxsize=64)
 def shape_pool(capabilities: Capabilities, n: int, seed: int = 0, *, size: Size = WIDE) -> tuple[Shape, ...]:
     """At most `n` shapes: production's where `size` has such dims, then few and diverse ones.
 
@@ -302,15 +303,16 @@ def shape_pool(capabilities: Capabilities, n: int, seed: int = 0, *, size: Size 
     """
     kinds = [kind for kind in capabilities.kinds if kind is not Kind.MIXED]
     drawn = [s for kind in kinds for s in draw_cases(shapes(capabilities, kind, size), 16 * n, seed)]
-    drawn = [s for s in drawn if s.options.scale != 0.0]  # hides everything but the state, and n shapes are few
+    # A scale of 0 hides everything but the state, and n shapes are few.
+    left = [(shape, _features(shape)) for shape in drawn if shape.options.scale != 0.0]
     pool = list(_production(capabilities, size))[:n]
     seen = {feature for shape in pool for feature in _features(shape)}
-    while drawn and len(pool) < n:
-        best = max(drawn, key=lambda shape: (len(_features(shape) - seen), shape.dtypes.activation is not DType.F16))
-        if best not in pool:
-            pool.append(best)
-        seen |= _features(best)
-        drawn.remove(best)
+    while left and len(pool) < n:
+        best = max(left, key=lambda item: (len(item[1] - seen), item[0].dtypes.activation is not DType.F16))
+        if best[0] not in pool:
+            pool.append(best[0])
+        seen |= best[1]
+        left.remove(best)
     return tuple(pool)
 
 

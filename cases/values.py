@@ -108,6 +108,9 @@ class Values:
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX1 = np.uint64(0xBF58476D1CE4E5B9)
 _MIX2 = np.uint64(0x94D049BB133111EB)
+_FIELD = np.uint64(0xFFFF)
+_PIECE = 1 << 14
+"""Elements that are made at once: pools are large, and the steps between stay in a cache."""
 
 
 @lru_cache(maxsize=4096)
@@ -118,16 +121,20 @@ def _key(seed: int, name: str) -> int:
 
 def bits(seed: int, name: str, shape: tuple[int, ...]) -> _U64:
     """64 hashed bits an element; [*shape] uint64, the element's flat index being all that it depends on."""
-    size = int(np.prod(shape, dtype=np.int64))
-    x = np.arange(1, size + 1, dtype=np.uint64)
+    return _hashed(_key(seed, name), 0, int(np.prod(shape, dtype=np.int64))).reshape(shape)
+
+
+def _hashed(key: int, start: int, stop: int) -> _U64:
+    """The bits of the elements with flat indices start … stop-1."""
+    x = np.arange(start + 1, stop + 1, dtype=np.uint64)
     x *= _GOLDEN
-    x += np.uint64(_key(seed, name))
+    x += np.uint64(key)
     x ^= x >> np.uint64(30)
     x *= _MIX1
     x ^= x >> np.uint64(27)
     x *= _MIX2
     x ^= x >> np.uint64(31)
-    return x.reshape(shape)
+    return x
 
 
 def uniform(seed: int, name: str, shape: tuple[int, ...]) -> Array:
@@ -137,9 +144,15 @@ def uniform(seed: int, name: str, shape: tuple[int, ...]) -> Array:
 
 def normal(seed: int, name: str, shape: tuple[int, ...]) -> Array:
     """Mean 0, variance 1, within ±3.47: the scaled sum of four 16-bit uniforms; [*shape] float64."""
-    fields = bits(seed, name, shape).reshape(-1).view(np.uint16).reshape(*shape, 4)
-    total = fields.sum(axis=-1, dtype=np.int64)
-    return (total.astype(np.float64) - 131070.0) * (3.0**0.5 / 65536.0)
+    out = np.empty(int(np.prod(shape, dtype=np.int64)))
+    for start in range(0, out.size, _PIECE):
+        piece = out[start : start + _PIECE]
+        x = _hashed(_key(seed, name), start, start + piece.size)
+        total = x & _FIELD
+        for shift in (16, 32, 48):
+            total += (x >> np.uint64(shift)) & _FIELD
+        np.multiply(total.astype(np.float64) - 131070.0, 3.0**0.5 / 65536.0, out=piece)
+    return out.reshape(shape)
 
 
 def integers(seed: int, name: str, shape: tuple[int, ...]) -> Array:

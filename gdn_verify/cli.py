@@ -26,6 +26,7 @@ from gdn_verify.paths import BrokenPluginError, Path, UnknownPathError, find, re
 from gdn_verify.probe import probe
 from gdn_verify.profiles import PROFILES
 from gdn_verify.report.crosscompile import show as show_crosscompilation
+from gdn_verify.report.pace import Pace
 from gdn_verify.report.table import show
 from gdn_verify.report.tally import Report
 from gdn_verify.service import Job
@@ -87,14 +88,22 @@ def gate(
     jobs = gates.plan(_paths(paths), wanted, map(Kind, _words(kinds, Kind, "kind")), chosen, defect)
     if not jobs:
         raise _refuse("no path runs any of these kinds on these hosts; see `gdn-verify paths`")
+    total = sum(job.count for job in jobs)
     with _progress() as bar:
-        total = bar.add_task("cases", total=sum(job.count for job in jobs))
+        task, pace = bar.add_task("cases", total=total), Pace(total, _say)
 
-        def advance(job: Job, cases: int) -> None:
-            bar.update(total, advance=cases, description=f"{job.path} {job.kind}")
+        def advance(job: Job | None, report: Report) -> None:
+            if job:
+                bar.update(task, completed=report.cases, description=f"{job.path} {job.kind}")
+            if not bar.console.is_terminal:  # there a bar would show at the end only
+                pace.tell(report)
 
         report = gates.run(jobs, chosen, workers=workers or None, progress=advance)
     _finish(report, json_file, verbose, _words(require, HOSTS, "host") if require else [])
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def _progress() -> Progress:

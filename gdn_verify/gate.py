@@ -19,7 +19,8 @@ from gdn_verify.service import Absent, Begun, Broken, Ended, Job, Launching, Rea
 
 SERVICE = "gdn_verify.service:serve"
 GPUS = ("cuda", "rocm")
-Progress = Callable[[Job, int], None]
+Progress = Callable[[Job | None, Report], None]
+"""Told of the report so far after each case, with the case's job, and about every second, without one."""
 
 
 def plan(
@@ -94,6 +95,8 @@ def run(
             going.fill()
             for seat in going.ready():
                 going.listen(seat)
+            if progress:
+                progress(None, going.report)
     finally:
         for seat in going.seats:
             seat.worker.close()
@@ -203,7 +206,7 @@ class _Run:
         self.report.add(job, seat.begun.file, message.result)
         seat.between = True
         if self.progress:
-            self.progress(job, 1)
+            self.progress(job, self.report)
         if message.result.raised and seat.host in GPUS:
             self._retire(seat, job, message.index)
 

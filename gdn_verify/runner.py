@@ -160,7 +160,7 @@ def _judge_values(
         for name, question, got in values.stage_questions(fed, problem, outputs, seen):
             if not question.finite:
                 continue  # the stage before it is found guilty; from such an edge nothing follows
-            part = values.judge(question, rounding, stored, got, where=f"stage {name}: ")
+            part = values.judge(question, rounding, stored, got, where=f"stage {name}: ", launch=judged)
             result.findings += part.findings
             result.worst_ratio = max(result.worst_ratio, part.worst_ratio)
     if Stage.DELTA in path.capabilities.span:

@@ -21,6 +21,19 @@ def sigmoid(x: Any, noise: Any, site: Any) -> Any:
 
 
 @helper
+def sigmoids(x: Any, out: Any, noise: Any, site: Any) -> None:
+    """`sigmoid` of a row into `out`, a loop for each of its steps: all but exp then take several elements at once."""
+    u, eta, start, exact = noise[0][site, 0], noise[0][site, 1], stream(noise, site), silent(noise, site)
+    for i in range(len(x)):
+        out[i] = x[i] if exact else x[i] * (1.0 + u * high(draw(start, x[i])))
+    for i in range(len(x)):
+        out[i] = _sigmoid(out[i])
+    if not exact:
+        for i in range(len(x)):
+            out[i] = jolted(out[i], u, eta, start)
+
+
+@helper
 def softplus(x: Any, threshold: Any, noise: Any) -> Any:
     """log(1 + exp(x)), or x above `threshold`. The site multiplies the inner sum by 1 + u eps."""
     if x > threshold:

@@ -3,14 +3,19 @@
 A kernel is one compiled function over a range of independent tasks. Small work runs it once on the calling
 thread; large work runs the *same* machine code on several threads, because kernels release the GIL. So the
 thread count cannot change a bit of a result, and nothing is compiled twice for a parallel variant.
+
+Machine code is kept on disk: beside the sources, in `NUMBA_CACHE_DIR` if that is set, or in the user's cache; where
+none can be written, each process compiles for itself. Of the workers of a run one compiles, the others wait and load.
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +45,10 @@ def kernel(function: Callable[..., None]) -> Callable[..., None]:
     a `Site` in another file did. A stale oracle is worse than a slow one, so those files join the stamp of
     the cache. The attribute is numba's own; without it the cache works as numba's default.
     """
-    dispatcher = numba.njit(cache=True, nogil=True, error_model="numpy")(function)
+    try:
+        dispatcher = numba.njit(cache=True, nogil=True, error_model="numpy")(function)
+    except RuntimeError:  # no folder to keep it in
+        return numba.njit(nogil=True, error_model="numpy")(function)
     with suppress(AttributeError):
         cache_file = dispatcher._cache._cache_file
         cache_file._source_stamp = (cache_file._source_stamp, _STAMP)
@@ -52,8 +60,26 @@ def helper(function: Callable[..., Any]) -> Callable[..., Any]:
     return numba.njit(error_model="numpy")(function)
 
 
+@contextmanager
+def _alone(folder: str) -> Iterator[None]:
+    """While no other process of this machine compiles into `folder`; at once where that cannot be locked."""
+    with ExitStack() as held:
+        with suppress(OSError):
+            lock = held.enter_context((Path(folder) / "compiling.lock").open("w"))
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _ready(compiled: Any, *args: object) -> None:
+    """Load the machine code of a kernel, or compile it, before its first task."""
+    if not compiled.signatures:
+        with _alone(compiled.stats.cache_path or os.devnull):
+            compiled(0, 0, *args)
+
+
 def run_tasks(compiled: Callable[..., None], tasks: int, work: int, *args: object) -> None:
     """Run `compiled` over tasks 0 … tasks-1, which together take about `work` scalar steps."""
+    _ready(compiled, *args)
     threads = min(numba.config.NUMBA_NUM_THREADS, tasks)
     if threads < 2 or work < PARALLEL_WORK:
         compiled(0, tasks, *args)

@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from ._activation import sigmoid
+from ._activation import sigmoids
 from ._checks import floats, noise_source, per_run, row_starts
-from ._compiled import kernel, run_tasks
-from ._noise import noise_of, rounded, summed
+from ._compiled import helper, kernel, run_tasks
+from ._matrices import round_all
+from ._noise import jolted, noise_of, silent, stream, walked
 from .sites import Site
 
 
@@ -23,6 +24,7 @@ def causal_conv(
     sites: np.ndarray | None = None,
     seed: int = 0,
     runs: int = 1,
+    first: int = 0,
 ) -> np.ndarray:
     """y_t[d] = act(bias[d] + Σ_{w<W} weight[d, w] · x_{t-W+1+w}[d]) within each row.
 
@@ -42,32 +44,60 @@ def causal_conv(
     y = np.zeros((runs, *x.shape[1:]))
     row_of = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
     tasks = runs * len(row_of)
-    run_tasks(_conv, tasks, tasks * D * W * 4, x, weight, bias, history, starts, row_of, bool(silu), sites, seed, y)
+    weight, history = np.ascontiguousarray(weight.T), np.ascontiguousarray(history.transpose(0, 2, 1))
+    run_tasks(
+        _conv, tasks, tasks * D * W * 4, x, weight, bias, history, starts, row_of, bool(silu), sites, seed, first, y
+    )
     return y
 
 
 @kernel
 def _conv(
     first: Any, last: Any, x: Any, weight: Any, bias: Any, history: Any, starts: Any, row_of: Any, silu: Any,
-    sites: Any, seed: Any, y: Any,
+    sites: Any, seed: Any, first_run: Any, y: Any,
 ) -> None:  # fmt: skip
-    """One task: one token of one run."""
-    D, W = weight.shape
+    """One task: one token of one run. `weight` is [W, D] and `history` [N, W-1, D], so that channels lie together."""
+    W, D = weight.shape
+    squares = np.empty(D)
     for task in range(first, last):
         run, t = task // len(row_of), task % len(row_of)
         inputs, past, start = x[min(run, len(x) - 1)], history[row_of[t]], starts[row_of[t]]
-        noise = noise_of(run, sites, seed)
-        for d in range(D):
-            total, squares = bias[d], 0.0
-            for w in range(W):
-                at = t - W + 1 + w
-                tap = inputs[at, d] if at >= start else past[d, at - start + W - 1]
-                total += rounded(weight[d, w] * tap, noise, Site.CONV_TAP)
-                squares += total * total
-            total = summed(total, squares, noise, Site.CONV_SUM)
-            if silu:
-                total *= sigmoid(total, noise, Site.CONV_ACT)
-            y[run, t, d] = rounded(total, noise, Site.CONV_OUT)
+        noise = noise_of(first_run + run, sites, seed)
+        out = y[run, t]
+        out[:] = bias
+        squares[:] = 0.0
+        for w in range(W):
+            at = t - W + 1 + w
+            _add_tap(weight[w], inputs[at] if at >= start else past[at - start + W - 1], out, squares, noise)
+        _walk(out, squares, noise)
+        if silu:
+            sigmoids(out, squares, noise, Site.CONV_ACT)
+            for d in range(D):
+                out[d] *= squares[d]
+        round_all(out, noise, Site.CONV_OUT)
+
+
+@helper
+def _add_tap(weight: Any, inputs: Any, out: Any, squares: Any, noise: Any) -> None:
+    """One tap of all channels, and the squares of their partial sums."""
+    if silent(noise, Site.CONV_TAP):
+        for d in range(len(out)):
+            out[d] += weight[d] * inputs[d]
+            squares[d] += out[d] * out[d]
+        return
+    u, eta, start = noise[0][Site.CONV_TAP, 0], noise[0][Site.CONV_TAP, 1], stream(noise, Site.CONV_TAP)
+    for d in range(len(out)):
+        out[d] += jolted(weight[d] * inputs[d], u, eta, start)
+        squares[d] += out[d] * out[d]
+
+
+@helper
+def _walk(out: Any, squares: Any, noise: Any) -> None:
+    if silent(noise, Site.CONV_SUM):
+        return
+    u, eta, start = noise[0][Site.CONV_SUM, 0], noise[0][Site.CONV_SUM, 1], stream(noise, Site.CONV_SUM)
+    for d in range(len(out)):
+        out[d] = walked(out[d], squares[d], u, eta, start)
 
 
 def conv_history(

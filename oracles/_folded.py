@@ -67,9 +67,10 @@ def folded_chunk(q: Any, k: Any, v: Any, g: Any, beta: Any, h: Any, scale: Any, 
     o = scaled(product(q, operand, False, noise, Site.QH_DOT), from_start)
     accumulate(B, fresh, round_all(o, noise, Site.QH), True, noise, Site.FRESH_O_DOT)
 
+    decay = from_start[-1]
     for x in range(len(h)):
         for y in range(h.shape[1]):
-            h[x, y] *= from_start[-1]
+            h[x, y] *= decay
     round_all(h, noise, Site.STATE_DECAY)
     accumulate(transposed(W), fresh, h, False, noise, Site.FRESH_H_DOT)
     return round_all(o, noise, Site.OUT)

@@ -65,6 +65,7 @@ def delta_rule_chunked(
     folded: bool = False,
     segment: int = 0,
     scale: float = 1.0,
+    first: int = 0,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Outputs and final states of the delta rule, computed `chunk` tokens at a time.
 
@@ -83,36 +84,48 @@ def delta_rule_chunked(
     (tokens, heads, V), K, rows = v.shape[1:], q.shape[-1], len(starts) - 1
     o, h = np.zeros((runs, tokens, heads, V)), np.zeros((runs, rows, heads, V, K))
     tasks, work = runs * rows * heads, runs * tokens * heads * (3 * K * V + 3 * chunk * (K + V))
-    run_tasks(_row, tasks, work, q, k, v, g, beta, state, starts, int(chunk), int(segment), bool(folded),
-              float(scale), sites, seed, o, h)  # fmt: skip
+    common, made = (q, k, v, g, beta, state, starts, int(chunk)), (sites, seed, first, o, h)
+    if folded:
+        run_tasks(_folded_row, tasks, work, *common, int(segment), float(scale), *made)
+    else:
+        run_tasks(_row, tasks, work, *common, *made)
     return o, h
 
 
 @kernel
 def _row(
     first: Any, last: Any, q: Any, k: Any, v: Any, g: Any, beta: Any, state: Any, starts: Any, chunk: Any,
-    segment: Any, folded: Any, scale: Any, sites: Any, seed: Any, o: Any, h: Any,
+    sites: Any, seed: Any, first_run: Any, o: Any, h: Any,
 ) -> None:  # fmt: skip
     """One task: one value head of one row of one run."""
-    rows, heads, key_heads = len(starts) - 1, v.shape[2], q.shape[2]
     for task in range(first, last):
-        run, row, head = task // (rows * heads), task // heads % rows, task % heads
-        key_head = head // (heads // key_heads)
-        noise = noise_of(run, sites, seed)
-        in_q, in_k, in_v = min(run, len(q) - 1), min(run, len(k) - 1), min(run, len(v) - 1)
-        in_g, in_beta = min(run, len(g) - 1), min(run, len(beta) - 1)
-        before = state[min(run, len(state) - 1), row, head]
-        if starts[row] == starts[row + 1]:
-            h[run, row, head] = before
-            continue
-        current = transposed(before)
-        first_state, columns = copied(current), before_any(0, 0)
+        run, row, head = _place(task, o, starts)
+        noise = noise_of(first_run + run, sites, seed)
+        current = transposed(state[min(run, len(state) - 1), row, head])
         for t in range(starts[row], starts[row + 1], chunk):
             end = min(t + chunk, starts[row + 1])
-            q_t, k_t, v_t = (
-                copied(q[in_q, t:end, key_head]), copied(k[in_k, t:end, key_head]), copied(v[in_v, t:end, head])
-            )  # fmt: skip
-            g_t, beta_t = g[in_g, t:end, head], beta[in_beta, t:end, head]
+            tokens = _tokens(q, k, v, g, beta, run, head, t, end)
+            o[run, t:end, head] = _chunk(*tokens, current, noise)
+        _leave(current, h, run, row, head, starts, noise)
+
+
+@kernel
+def _folded_row(
+    first: Any, last: Any, q: Any, k: Any, v: Any, g: Any, beta: Any, state: Any, starts: Any, chunk: Any,
+    segment: Any, scale: Any, sites: Any, seed: Any, first_run: Any, o: Any, h: Any,
+) -> None:  # fmt: skip
+    """One task: one value head of one row of one run; the runs, which mostly begin alike, one after the other."""
+    initial = np.empty((0, 0))
+    for task in range(first, last):
+        run, row, head = _place(task, o, starts)
+        noise = noise_of(first_run + run, sites, seed)
+        if task == first or run == 0 or len(state) > 1:
+            initial = transposed(state[min(run, len(state) - 1), row, head])
+        current = copied(initial)
+        first_state, columns = copied(initial) if segment else initial, before_any(0, 0)
+        for t in range(starts[row], starts[row + 1], chunk):
+            end = min(t + chunk, starts[row + 1])
+            q_t, k_t, v_t, g_t, beta_t = _tokens(q, k, v, g, beta, run, head, t, end)
             if segment and (t - starts[row]) % segment == 0:
                 if t > starts[row]:
                     first_state = joined(columns, first_state, noise)
@@ -120,12 +133,36 @@ def _row(
                 columns = before_any(v.shape[3], k.shape[3])
             if segment and (t - starts[row]) // segment < (starts[row + 1] - 1 - starts[row]) // segment:
                 folded_chunk(q_t, k_t, with_no_values(v_t, k.shape[3]), g_t, beta_t, columns, scale, noise)
-            if folded:
-                o[run, t:end, head] = folded_chunk(q_t, k_t, v_t, g_t, beta_t, current, scale, noise)
-            else:
-                o[run, t:end, head] = _chunk(q_t, k_t, v_t, g_t, beta_t, current, noise)
+            o[run, t:end, head] = folded_chunk(q_t, k_t, v_t, g_t, beta_t, current, scale, noise)
+        _leave(current, h, run, row, head, starts, noise)
+
+
+@helper
+def _place(task: Any, o: Any, starts: Any) -> Any:
+    """Run, row and value head of a task, runs fastest."""
+    runs, heads = len(o), o.shape[2]
+    return task % runs, task // (runs * heads), task // runs % heads
+
+
+@helper
+def _tokens(q: Any, k: Any, v: Any, g: Any, beta: Any, run: Any, head: Any, t: Any, end: Any) -> Any:
+    """What one chunk reads of one value head; the first five have an axis of runs, 1 where these share the input."""
+    key_head = head // (v.shape[2] // q.shape[2])
+    return (
+        copied(q[min(run, len(q) - 1), t:end, key_head]),
+        copied(k[min(run, len(k) - 1), t:end, key_head]),
+        copied(v[min(run, len(v) - 1), t:end, head]),
+        g[min(run, len(g) - 1), t:end, head],
+        beta[min(run, len(beta) - 1), t:end, head],
+    )
+
+
+@helper
+def _leave(current: Any, h: Any, run: Any, row: Any, head: Any, starts: Any, noise: Any) -> None:
+    """The row's last state in the pool's type; one that no token has touched is left as it is."""
+    if starts[row] < starts[row + 1]:
         round_all(current, noise, Site.STORE)
-        h[run, row, head] = current.T
+    h[run, row, head] = current.T
 
 
 @helper

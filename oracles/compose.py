@@ -34,7 +34,8 @@ class Problem:
 
     `tensors` holds the left edge of `span` and the parameters, by the names of `cases.problem`, float64, without
     a run axis. `state` [N, HV, V, K] and `history` [N, D, W-1] are zeros where a row is fresh.
-    With `every_token`, h is wanted after each token (spec rows) instead of after each row.
+    With `every_token`, h is wanted after each token (spec rows) instead of after each row, or after each of the tokens
+    `kept` alone, in rising order: states are large.
     """
 
     geometry: Geometry
@@ -45,6 +46,7 @@ class Problem:
     state: Array | None = None
     history: Array | None = None
     every_token: bool = False
+    kept: NDArray[np.int64] | None = None
 
     @property
     def finite(self) -> bool:
@@ -58,12 +60,13 @@ class Problem:
 
 Results = dict[str, Array]
 """By name, each with a leading axis of runs: conv [T, D]; g, beta [T, HV]; q_hat, k_hat [T, H, K]; o [T, HV, V]
-(the delta rule's output); h [N, HV, V, K], or [T, HV, V, K] for every token; out [T, HV, V] (after the norm)."""
+(the delta rule's output); h [N, HV, V, K], or
+[T, HV, V, K] for every token and [len(kept), HV, V, K] for some; out [T, HV, V] (after the norm)."""
 
 
 @dataclass(frozen=True)
 class Draw:
-    """Which perturbed runs to make: levels of the sites, seed, number of runs; run 0 is clean."""
+    """Which perturbed runs to make: levels of the sites, seed, number of runs from `first` on; run 0 is clean."""
 
     sites: Array
     seed: int = 0
@@ -71,6 +74,7 @@ class Draw:
     algorithm: Algorithm = Algorithm.SEQUENTIAL
     chunk: int = 64
     segment: int = 0
+    first: int = 0
 
 
 def clean() -> Draw:
@@ -95,7 +99,7 @@ def proceed(problem: Problem, known: Results, draw: Draw) -> Results:
 
 
 def _noise(draw: Draw) -> dict[str, Any]:
-    return {"sites": draw.sites, "seed": draw.seed, "runs": draw.runs}
+    return {"sites": draw.sites, "seed": draw.seed, "runs": draw.runs, "first": draw.first}
 
 
 def _unpack(problem: Problem, known: Results, draw: Draw) -> Results:
@@ -145,26 +149,50 @@ def _delta(problem: Problem, known: Results, draw: Draw) -> Results:
     assert problem.state is not None
     state = known.get("state", problem.state[None])
     inputs = (known["q_hat"], known["k_hat"], v, known["g"], known["beta"], state)
-    in_chunks, every = draw.algorithm is not Algorithm.SEQUENTIAL, problem.every_token
-    if every or not in_chunks:
-        o, h = sequential.delta_rule(*inputs, problem.query_start_loc, every_token=every, **_noise(draw))
-    if in_chunks:
-        folded = draw.algorithm is Algorithm.FOLDED
-        o, last = chunked.delta_rule_chunked(
-            *inputs,
-            problem.query_start_loc,
-            chunk=draw.chunk,
-            folded=folded,
-            segment=draw.segment,
-            scale=problem.options.q_scale(problem.geometry),
-            **_noise(draw),
-        )
-        if every:
-            filled = np.diff(problem.query_start_loc) > 0
-            h[:, problem.query_start_loc[1:][filled] - 1] = last[:, filled]
-        else:
-            h = last
+    o, h = (
+        _sequential(problem, inputs, draw) if draw.algorithm is Algorithm.SEQUENTIAL else _chunks(problem, inputs, draw)
+    )
     return {**normed, "o": o, "h": h}
+
+
+_Inputs = tuple[Array, Array, Array, Array, Array, Array]
+"""q̂, k̂, v, g, β and the state."""
+
+
+def _sequential(problem: Problem, inputs: _Inputs, draw: Draw) -> tuple[Array, Array]:
+    return sequential.delta_rule(
+        *inputs, problem.query_start_loc, every_token=problem.every_token, kept=problem.kept, **_noise(draw)
+    )
+
+
+def _chunks(problem: Problem, inputs: _Inputs, draw: Draw) -> tuple[Array, Array]:
+    o, last = chunked.delta_rule_chunked(
+        *inputs,
+        problem.query_start_loc,
+        chunk=draw.chunk,
+        folded=draw.algorithm is Algorithm.FOLDED,
+        segment=draw.segment,
+        scale=problem.options.q_scale(problem.geometry),
+        **_noise(draw),
+    )
+    return o, _states_of_tokens(problem, inputs, last, draw) if problem.every_token else last
+
+
+def _states_of_tokens(problem: Problem, inputs: _Inputs, last: Array, draw: Draw) -> Array:
+    """h of the kept tokens: the chunks' at the end of a row, inside the sequential form's, of rows that need it."""
+    starts, (q, k, v, g, beta, state) = problem.query_start_loc, inputs
+    kept = np.arange(starts[-1]) if problem.kept is None else problem.kept
+    row = np.searchsorted(starts, kept, side="right") - 1
+    ends = kept == starts[row + 1] - 1
+    h = np.empty((len(last), len(kept), *last.shape[2:]))
+    h[:, ends] = last[:, row[ends]]
+    if len(rows := np.unique(row[~ends])):
+        tokens = np.concatenate([np.arange(starts[n], starts[n + 1]) for n in rows])
+        some = q[:, tokens], k[:, tokens], v[:, tokens], g[:, tokens], beta[:, tokens], state[:, rows]
+        alone = np.concatenate([[0], np.cumsum(np.diff(starts)[rows])])
+        inside = np.flatnonzero(np.isin(tokens, kept[~ends]))
+        _, h[:, ~ends] = sequential.delta_rule(*some, alone, every_token=True, kept=inside, **_noise(draw))
+    return h
 
 
 def _norm(problem: Problem, known: Results, draw: Draw) -> Results:

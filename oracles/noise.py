@@ -24,7 +24,10 @@ RUNS_BEFORE_ACCUSATION = 512
 """Perturbed runs before a launch is said to disagree: 32 estimate one scalar's spread too loosely."""
 FALSE_ACCUSATION = 1e-9
 """Chance a launch that a Gaussian error of the budget's size passes the threshold in any of its rows."""
-_BYTES_AT_ONCE = 1 << 27
+_BYTES_OF_A_BLOCK = 1 << 27
+"""Runs of about so many bytes share a seed. That numbers the draws: another block gives every case other budgets."""
+_BYTES_OF_A_PIECE = 1 << 22
+"""Runs of about so many bytes are made at once: they stay in a core's cache, and their memory is used again."""
 
 
 @dataclass(frozen=True)
@@ -46,9 +49,9 @@ class Rounding:
         """(u, η) a site, float64 [len(Site), 2]."""
         return _levels(self.sites)
 
-    def draw(self, seed: int, runs: int) -> Draw:
-        """Perturbed runs of this rounding; run 0 is clean."""
-        return Draw(self.levels, seed, runs, self.algorithm, self.chunk, self.segment)
+    def draw(self, seed: int, runs: int, first: int = 0) -> Draw:
+        """Perturbed runs of this rounding, numbered from `first`; run 0 is clean."""
+        return Draw(self.levels, seed, runs, self.algorithm, self.chunk, self.segment, first)
 
 
 @lru_cache(maxsize=256)
@@ -84,21 +87,51 @@ class Expected:
 def expect(problem: Problem, rounding: Rounding, *, runs: int = RUNS, seed: int = 1) -> dict[str, Expected]:
     """The clean result and the budget of everything the span computes.
 
-    `runs` perturbed runs are made in blocks that fit memory. Raises FloatingPointError where the oracle itself or a
-    budget is not finite: such a case is outside the contract, and an infinite budget would excuse anything.
+    `runs` perturbed runs are numbered in blocks, each with a seed of its own, and made in smaller pieces. Raises
+    FloatingPointError where the oracle itself or a budget is not finite: such a case is outside the contract, and an
+    infinite budget would excuse anything.
     """
-    block = max(1, _BYTES_AT_ONCE // bytes_of_a_run(problem))
-    values: dict[str, Array] = {}
-    squares: dict[str, Array] = {}
+    values = {n: _finite(n, value[0]) for n, value in rows(evaluate(problem, rounding.draw(seed, 1))).items()}
+    squares = {name: np.zeros(value.shape[:-1]) for name, value in values.items()}
+    block, piece = (max(1, size // bytes_of_a_run(problem)) for size in (_BYTES_OF_A_BLOCK, _BYTES_OF_A_PIECE))
     for start in range(0, runs, block):
-        noisy = rows(evaluate(problem, rounding.draw(seed + start, min(block, runs - start) + 1)))
-        if not values:
-            values = {name: _finite(name, value[0]) for name, value in noisy.items()}
-            squares = {name: np.zeros(value.shape[:-1]) for name, value in values.items()}
-        for name, value in noisy.items():
-            deviation = value[1:] - values[name]
-            squares[name] += np.einsum("r...n,r...n->...", deviation, deviation)
+        end = min(start + block, runs)
+        sums = {name: _Squares(value) for name, value in values.items()}
+        for at in range(start, end, piece):
+            draw = rounding.draw(seed + start, min(piece, end - at), first=1 + at - start)
+            for name, noisy in rows(evaluate(problem, draw)).items():
+                sums[name].add(noisy)
+        for name, total in sums.items():
+            squares[name] += total.sum()
     return _budgets(values, squares, runs, dict(rounding.outputs))
+
+
+class _Squares:
+    """Σ (run - value)² over the runs of a block, per row: the runs one after the other, in whatever pieces they come.
+
+    A budget must not depend on the pieces. For a result of a single row numpy adds up runs and elements in one sum, so
+    its deviations, which are few, are kept until the end.
+    """
+
+    def __init__(self, value: Array) -> None:
+        self._value, self._total = value, np.zeros(value.shape[:-1])
+        self._kept: list[Array] = []
+
+    def add(self, noisy: Array) -> None:
+        """Count runs [R, …, n], whose array becomes scratch."""
+        noisy -= self._value
+        if self._total.size == 1:
+            self._kept.append(noisy)
+            return
+        for deviation in noisy:
+            self._total += np.einsum("...n,...n->...", deviation, deviation)
+
+    def sum(self) -> Array:
+        if not self._kept:
+            return self._total
+        deviation = np.concatenate(self._kept)
+        total: Array = np.einsum("r...n,r...n->...", deviation, deviation)
+        return total
 
 
 def bytes_of_a_run(problem: Problem) -> int:

@@ -14,6 +14,7 @@ import numpy as np
 
 from ._checks import multiple, noise_source, per_run, row_starts
 from ._compiled import helper, kernel, run_tasks
+from ._matrices import add_products, walk_products
 from ._noise import SIGNIFICAND, jolted_slowly, noise_of, rounded, rounded_slowly, silent, steady_bits, stream, walked
 from .sites import Site
 
@@ -32,6 +33,8 @@ def delta_rule(
     seed: int = 0,
     runs: int = 1,
     every_token: bool = False,
+    first: int = 0,
+    kept: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Outputs and states of the recurrence h ← e^g h; u = β (v - h k̂); h ← h + u k̂ᵀ; o = h q̂.
 
@@ -41,10 +44,11 @@ def delta_rule(
         g, beta: log decay and β, [1|R, T, HV].
         state: [1|R, N, HV, V, K], zeros for a row without one.
         query_start_loc: rows within the T packed tokens, [N+1].
-        sites, seed, runs: (u, eta) per `Site` [len(Site), 2]; run 0 is clean.
+        sites, seed, runs, first: (u, eta) per `Site` [len(Site), 2]; runs are numbered from `first`, run 0 is clean.
+        kept: with `every_token`, the tokens whose states are wanted; None for all.
 
     Returns float64 o [R, T, HV, V], zeros beyond query_start_loc[-1], and h [R, N, HV, V, K] after each
-    row (unchanged where the row has no token), or with `every_token` after each token [R, T, HV, V, K].
+    row (unchanged where the row has no token), or with `every_token` after each kept token [R, len(kept), HV, V, K].
 
     Raises ValueError naming the argument whose shape or dtype does not fit.
     """
@@ -52,11 +56,24 @@ def delta_rule(
     q, k, v, g, beta, state, starts = delta_arguments(q, k, v, g, beta, state, query_start_loc, runs)
     (tokens, heads, V), K, rows = v.shape[1:], q.shape[-1], len(starts) - 1
     o = np.zeros((runs, tokens, heads, V))
-    h = np.zeros((runs, tokens if every_token else rows, heads, V, K))
+    place = places(starts, tokens, every_token, kept)
+    h = np.zeros((runs, place.max(initial=-1) + 1 if every_token else rows, heads, V, K))
     tasks = runs * rows * heads * (-(-V // LANES))
     work = runs * (tokens + rows) * heads * V * K
-    run_tasks(_scan, tasks, work, q, k, v, g, beta, state, starts, sites, seed, bool(every_token), o, h)
+    run_tasks(_scan, tasks, work, q, k, v, g, beta, state, starts, sites, seed, first, place, bool(every_token), o, h)
     return o, h
+
+
+def places(starts: np.ndarray, tokens: int, every_token: bool, kept: np.ndarray | None = None) -> np.ndarray:
+    """Per token, int64 [tokens], where in h its state goes; -1 where it is not wanted. Arguments as `delta_rule`."""
+    place = np.full(tokens, -1, np.int64)
+    if every_token:
+        wanted = np.arange(tokens) if kept is None else kept
+        place[wanted] = np.arange(len(wanted))
+    else:
+        filled = starts[1:] > starts[:-1]
+        place[starts[1:][filled] - 1] = np.flatnonzero(filled)
+    return place
 
 
 def delta_arguments(
@@ -90,7 +107,7 @@ def delta_arguments(
 @kernel
 def _scan(
     first: Any, last: Any, q: Any, k: Any, v: Any, g: Any, beta: Any, state: Any, starts: Any, sites: Any,
-    seed: Any, every_token: Any, o: Any, h: Any,
+    seed: Any, first_run: Any, place: Any, every_token: Any, o: Any, h: Any,
 ) -> None:  # fmt: skip
     """One task: the lanes `lane0` … of one value head of one row of one run."""
     rows, heads, V, K = len(starts) - 1, v.shape[2], v.shape[3], q.shape[3]
@@ -102,7 +119,7 @@ def _scan(
         run = task // (lanes_of_head * heads * rows)
         key_head = head // (heads // q.shape[2])
         lanes = min(LANES, V - lane0)
-        noise = noise_of(run, sites, seed)
+        noise = noise_of(first_run + run, sites, seed)
         in_q, in_k, in_v = min(run, len(q) - 1), min(run, len(k) - 1), min(run, len(v) - 1)
         in_g, in_beta = min(run, len(g) - 1), min(run, len(beta) - 1)
         before = state[min(run, len(state) - 1), row, head]
@@ -129,8 +146,8 @@ def _scan(
             _dot(operand, q_t, out, squares, noise, Site.Q_DOT)
             for lane in range(lanes):
                 o[run, t, head, lane0 + lane] = rounded(out[lane], noise, Site.OUT)
-            if every_token or t == starts[row + 1] - 1:
-                _store(tile, narrow, h[run, t if every_token else row, head], noise, lane0)
+            if place[t] >= 0:
+                _store(tile, narrow, h[run, place[t], head], noise, lane0)
 
 
 @helper
@@ -202,17 +219,10 @@ def _dot(tile: Any, vector: Any, out: Any, squares: Any, noise: Any, site: Any) 
     """out[lane] = Σ_x tile[x, lane] vector[x], with the roundings of an accumulation."""
     out[:] = 0.0
     if silent(noise, site):
-        for x in range(len(tile)):
-            factor = vector[x]  # read once: the compiler cannot know that `out` is elsewhere
-            for lane in range(tile.shape[1]):
-                out[lane] += tile[x, lane] * factor
+        add_products(vector, tile, out)
         return
     squares[:] = 0.0
-    for x in range(len(tile)):
-        for lane in range(tile.shape[1]):
-            product = tile[x, lane] * vector[x]
-            out[lane] += product
-            squares[lane] += product * product + out[lane] * out[lane]
+    walk_products(vector, tile, out, squares)
     u, eta, start = noise[0][site, 0], noise[0][site, 1], stream(noise, site)
     for lane in range(tile.shape[1]):
         out[lane] = walked(out[lane], squares[lane], u, eta, start)

@@ -1,8 +1,9 @@
 """The stages around the delta rule: unpack, conv, gates, q/k norm and gated norm, in float64.
 
 Arrays are C-contiguous float64 with a leading axis of runs: 1 where the runs share the input, else R. Run 0
-is clean; run r > 0 perturbs every rounding site of `sites` (see `Site`), as Monte Carlo arithmetic does. The
-same `seed` gives the same bits for a run, whatever R and the number of threads are. `sites` None is exact.
+is clean; run r > 0 perturbs every rounding site of `sites` (see `Site`), as Monte Carlo arithmetic does. R runs
+are those from `first` on. The same `seed` gives the same bits for a run, whatever R, `first` and the number of
+threads are. `sites` None is exact.
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from ._activation import sigmoid, softplus
+from ._activation import sigmoid, sigmoids, softplus
 from ._checks import floats, noise_source, per_run
 from ._compiled import kernel, run_tasks
 from ._conv import causal_conv, conv_history, next_conv_state
+from ._matrices import round_all
 from ._noise import noise_of, rounded, summed
 from ._packing import Packing, pack, unpack
 from .sites import Site, quiet_sites
@@ -47,6 +49,7 @@ def gates(
     runs: int = 1,
     beta_scale: float = 1.0,
     softplus_threshold: float = 20.0,
+    first: int = 0,
 ) -> tuple[np.ndarray, np.ndarray]:
     """g = -exp(A_log) · softplus(a + dt_bias) and β = beta_scale · sigmoid(b) (contract, equation 2).
 
@@ -60,21 +63,21 @@ def gates(
     g, beta = np.zeros((2, runs, *a.shape[1:]))
     options = float(beta_scale), float(softplus_threshold)
     tasks = runs * a.shape[1]
-    run_tasks(_gates, tasks, 4 * EXP_STEPS * g.size, a, b, A_log, dt_bias, *options, sites, seed, g, beta)
+    run_tasks(_gates, tasks, 4 * EXP_STEPS * g.size, a, b, A_log, dt_bias, *options, sites, seed, first, g, beta)
     return g, beta
 
 
 @kernel
 def _gates(
     first: Any, last: Any, a: Any, b: Any, A_log: Any, dt_bias: Any, beta_scale: Any, threshold: Any,
-    sites: Any, seed: Any, g: Any, beta: Any,
+    sites: Any, seed: Any, first_run: Any, g: Any, beta: Any,
 ) -> None:  # fmt: skip
     """One task: one token of one run."""
     tokens, heads = a.shape[1:]
     for task in range(first, last):
         run, t = task // tokens, task % tokens
         in_a, in_b = min(run, len(a) - 1), min(run, len(b) - 1)
-        noise = noise_of(run, sites, seed)
+        noise = noise_of(first_run + run, sites, seed)
         for head in range(heads):
             x = rounded(a[in_a, t, head] + dt_bias[head], noise, Site.GATE_SUM)
             decay = -exp(A_log[head]) * softplus(x, threshold, noise)
@@ -92,6 +95,7 @@ def qk_norm(
     sites: np.ndarray | None = None,
     seed: int = 0,
     runs: int = 1,
+    first: int = 0,
 ) -> tuple[np.ndarray, np.ndarray]:
     """q̂ = q / sqrt(Σq² + eps) · scale and k̂ = k / sqrt(Σk² + eps) (contract, equation 3).
 
@@ -105,14 +109,14 @@ def qk_norm(
     tasks = runs * q.shape[1] * q.shape[2]
     for x, factor, unit in ((q, float(scale), out[0]), (k, 1.0, out[1])):
         options = factor, float(eps), bool(normalise)
-        run_tasks(_unit, tasks, 8 * unit.size, x, *options, sites, seed, unit)
+        run_tasks(_unit, tasks, 8 * unit.size, x, *options, sites, seed, first, unit)
     return out[0], out[1]
 
 
 @kernel
 def _unit(
     first: Any, last: Any, x: Any, factor: Any, eps: Any, normalise: Any, sites: Any, seed: Any,
-    out: Any,
+    first_run: Any, out: Any,
 ) -> None:  # fmt: skip
     """One task: one vector of one run."""
     tokens, heads, K = x.shape[1:]
@@ -120,7 +124,7 @@ def _unit(
         run, index = task // (tokens * heads), task % (tokens * heads)
         vector = x[min(run, len(x) - 1), index // heads, index % heads]
         unit = out[run, index // heads, index % heads]
-        noise = noise_of(run, sites, seed)
+        noise = noise_of(first_run + run, sites, seed)
         if not normalise and factor == 1.0:  # nothing is computed, so nothing rounds
             unit[:] = vector
             continue
@@ -133,7 +137,8 @@ def _unit(
                 squares += product * product + total * total
             length = rounded(sqrt(summed(total, squares, noise, Site.QK_SUM) + eps), noise, Site.LENGTH)
         for i in range(K):
-            unit[i] = rounded(vector[i] / length * factor, noise, Site.QK_NORM)
+            unit[i] = vector[i] / length * factor
+        round_all(unit, noise, Site.QK_NORM)
 
 
 def gated_norm(
@@ -145,6 +150,7 @@ def gated_norm(
     sites: np.ndarray | None = None,
     seed: int = 0,
     runs: int = 1,
+    first: int = 0,
 ) -> np.ndarray:
     """out = o · rsqrt(mean(o²) + eps) · weight · act(z) (contract, equation 5).
 
@@ -160,21 +166,23 @@ def gated_norm(
     out = np.zeros((runs, *o.shape[1:]))
     tasks = runs * o.shape[1] * o.shape[2]
     work = EXP_STEPS * out.size
-    run_tasks(_gated_norm, tasks, work, o, z, weight, float(eps), act == "silu", sites, seed, out)
+    run_tasks(_gated_norm, tasks, work, o, z, weight, float(eps), act == "silu", sites, seed, first, out)
     return out
 
 
 @kernel
 def _gated_norm(
-    first: Any, last: Any, o: Any, z: Any, weight: Any, eps: Any, silu: Any, sites: Any, seed: Any, out: Any
-) -> None:
+    first: Any, last: Any, o: Any, z: Any, weight: Any, eps: Any, silu: Any, sites: Any, seed: Any,
+    first_run: Any, out: Any,
+) -> None:  # fmt: skip
     """One task: one token's head of one run."""
     tokens, heads, V = o.shape[1:]
+    gate = np.empty(V)
     for task in range(first, last):
         run, group = task // (tokens * heads), task % (tokens * heads)
         t, head = group // heads, group % heads
         in_o, in_z = min(run, len(o) - 1), min(run, len(z) - 1)
-        noise = noise_of(run, sites, seed)
+        noise = noise_of(first_run + run, sites, seed)
         total, squares = 0.0, 0.0
         for i in range(V):
             product = o[in_o, t, head, i] * o[in_o, t, head, i]
@@ -182,9 +190,11 @@ def _gated_norm(
             squares += product * product + total * total
         mean = summed(total, squares, noise, Site.NORM_SUM) / V
         scale = rounded(1.0 / sqrt(mean + eps), noise, Site.NORM_SCALE)
+        result = out[run, t, head]
         for i in range(V):
-            value = rounded(o[in_o, t, head, i] * scale * weight[i], noise, Site.NORM_VALUE)
-            gate = sigmoid(z[in_z, t, head, i], noise, Site.NORM_GATE)
-            if silu:
-                gate *= z[in_z, t, head, i]
-            out[run, t, head, i] = rounded(value * gate, noise, Site.NORM_OUT)
+            result[i] = o[in_o, t, head, i] * scale * weight[i]
+        round_all(result, noise, Site.NORM_VALUE)
+        sigmoids(z[in_z, t, head], gate, noise, Site.NORM_GATE)
+        for i in range(V):
+            result[i] *= gate[i] * z[in_z, t, head, i] if silu else gate[i]
+        round_all(result, noise, Site.NORM_OUT)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from gdn_verify.cases.contract import Span, Stage
+from gdn_verify.oracles import sequential
 from gdn_verify.oracles._compiled import kernel, run_tasks
 from gdn_verify.oracles.compose import Array, Draw, Problem, Results, proceed
 from gdn_verify.oracles.sites import quiet_sites
@@ -111,16 +112,19 @@ def no_delta_term(problem: Problem) -> Results:
     """h ← e^g h + β v k̂ᵀ: gated linear attention, the correction by what the state holds already left out."""
     t, state, starts = problem.tensors, problem.state, problem.query_start_loc
     assert state is not None
-    o, h = np.zeros(t["v"].shape), np.zeros((len(t["v"]), *state.shape[1:]))
+    place = sequential.places(starts, len(t["v"]), problem.every_token, problem.kept)
+    o, h = np.zeros(t["v"].shape), np.zeros((place.max(initial=-1) + 1, *state.shape[1:]))
     inputs = [np.ascontiguousarray(t[name]) for name in DELTA_INPUTS]
-    run_tasks(_linear_scan, state.shape[0] * state.shape[1], h.size, *inputs, state, starts, o, h)
-    return {"o": o, "h": h if problem.every_token else h[starts[1:] - 1]}
+    work = o.size * state.shape[-1]
+    run_tasks(_linear_scan, state.shape[0] * state.shape[1], work, *inputs, state, starts, place, o, h)
+    return {"o": o, "h": h}
 
 
 @kernel
 def _linear_scan(
-    first: Any, last: Any, q: Any, k: Any, v: Any, g: Any, beta: Any, state: Any, starts: Any, o: Any, h: Any
-) -> None:
+    first: Any, last: Any, q: Any, k: Any, v: Any, g: Any, beta: Any, state: Any, starts: Any, place: Any,
+    o: Any, h: Any,
+) -> None:  # fmt: skip
     heads, V = v.shape[1], v.shape[2]
     K = q.shape[2]
     for task in range(first, last):
@@ -135,4 +139,5 @@ def _linear_scan(
                     now[i, j] = decay * now[i, j] + beta[t, head] * v[t, head, i] * k[t, key_head, j]
                     total += now[i, j] * q[t, key_head, j]
                 o[t, head, i] = total
-            h[t, head] = now
+            if place[t] >= 0:
+                h[place[t], head] = now

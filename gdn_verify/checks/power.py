@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-import numpy as np
-
-from gdn_verify.checks.question import Written
+from gdn_verify.checks.question import Written, states_of
 from gdn_verify.oracles.compose import Array, Problem, Results
 from gdn_verify.oracles.noise import Expected
 from gdn_verify.oracles.wrong import WRONG_NAMES, from_delta, wrong_results
@@ -44,7 +42,7 @@ def alternatives(problem: Problem, expected: Mapping[str, Expected], stored: lis
 def _stored(made: Results, stored: list[Written]) -> Results:
     kept = {name: value for name, value in made.items() if name in ("o", "out", "h")}
     if "h" in kept:
-        kept["h"] = kept["h"][np.array([state.index for state in stored], np.int64)]
+        kept["h"] = states_of(kept["h"], stored)
     return kept
 
 

@@ -25,23 +25,26 @@ def double(tensor: Tensor) -> Array:
 
 @dataclass(frozen=True)
 class Written:
-    """A state that the launch stores: whose it is, the slot it goes to, and where the oracle's h has it."""
+    """A state that the launch stores: whose it is, the slot it goes to, its token among all live ones, and where the
+    oracle's h has it."""
 
     row: int
     token: int
     slot: int
+    live_token: int
     index: int
 
 
 def written(feed: Feed, every_token: bool) -> list[Written]:
     """All states of live rows that have a slot to go to, in order of rows and tokens."""
-    found, start = [], 0
+    found: list[Written] = []
+    start = 0
     for live, (number, row) in enumerate(feed.batch.live_rows()):
         tokens = range(row.tokens) if row.spec else (row.tokens - 1,)
         for token in tokens:
             slot = row.slots[token] if row.spec else row.slots[0]
             if slot is not None:
-                found.append(Written(number, token, slot, start + token if every_token else live))
+                found.append(Written(number, token, slot, start + token, len(found) if every_token else live))
         start += row.tokens
     return found
 
@@ -50,6 +53,7 @@ def ask(feed: Feed, span: Span) -> Problem:
     """The launch as the oracle sees it: the inputs after rounding, the pools as the launch found them."""
     live = list(feed.batch.live_rows())
     lengths = [row.tokens for _, row in live]
+    every_token = any(row.spec for _, row in live)
     tensors = {
         name: double(value if name in PARAMETERS else value[torch.from_numpy(feed.live_tokens)])
         for name, value in feed.rounded.items()
@@ -62,7 +66,8 @@ def ask(feed: Feed, span: Span) -> Problem:
         tensors=tensors,
         state=_states(feed, live) if Stage.DELTA in span else None,
         history=_histories(feed, [row for _, row in live]) if Stage.CONV in span else None,
-        every_token=any(row.spec for _, row in live),
+        every_token=every_token,
+        kept=np.array([state.live_token for state in written(feed, True)], np.int64) if every_token else None,
     )
 
 
@@ -152,6 +157,11 @@ def stored_only(expected: Mapping[str, Expected], stored: list[Written]) -> dict
     """The oracle's results with h cut down to the states that are stored, in the order of `stored`."""
     kept = dict(expected)
     if (h := kept.get("h")) is not None:
-        index = np.array([state.index for state in stored], np.int64)
-        kept["h"] = Expected(h.value[index], h.budget[index])
+        kept["h"] = Expected(states_of(h.value, stored), states_of(h.budget, stored))
     return kept
+
+
+def states_of(h: Array, stored: list[Written]) -> Array:
+    """Those of the oracle's states, or of their budgets, that are stored; `h` itself, not a copy, if all are."""
+    index = np.array([state.index for state in stored], np.int64)
+    return h if np.array_equal(index, np.arange(len(h))) else h[index]

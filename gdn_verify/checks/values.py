@@ -19,6 +19,9 @@ DRAWS = ((RUNS, 0.35), (128, 0.6), (RUNS_BEFORE_ACCUSATION, 1.0))
 """Perturbed runs, and the share of the threshold up to which their budget is believed: 32 runs estimate one scalar's
 spread too loosely, and an accusation, or a reported worst ratio, should rest on more."""
 
+_OF_THE_LAUNCH = frozenset({"conv", "g", "beta"})
+"""Results that a stage makes of the launch's own inputs: what the launch is judged by holds for them as well."""
+
 _GATE_RESULTS = ("g", "beta", "q_hat", "k_hat")
 _AXES = {
     "o": ("token", "value head"),
@@ -34,31 +37,41 @@ _AXES = {
 
 @dataclass(frozen=True)
 class Judged:
-    """The outcome of comparing one launch: findings, the largest ratio, and what it was judged by."""
+    """The outcome of comparing one launch: findings, the largest ratio, and what it was judged by, of how many runs."""
 
     findings: tuple[Finding, ...] = ()
     worst_ratio: float = 0.0
     expected: Mapping[str, Expected] = field(default_factory=dict)
+    runs: int = 0
 
 
 def judge(
-    problem: Problem, rounding: Rounding, stored: list[Written], observed: Mapping[str, Array], where: str = ""
+    problem: Problem,
+    rounding: Rounding,
+    stored: list[Written],
+    observed: Mapping[str, Array],
+    where: str = "",
+    launch: Judged | None = None,
 ) -> Judged:
     """Compare `observed` results with the oracle of `problem`; every result observed is judged.
 
     A result of the oracle that the path does not give back is not judged (`question.malformed` asks for those that it
     owes); one that it gives beyond the oracle's is a KeyError, one of another shape a ValueError: nothing is dropped
-    or broadcast silently. Before an accusation the budget is drawn again from more runs.
+    or broadcast silently. Before an accusation the budget is drawn again from more runs. For a stage, `launch` is what
+    the whole launch came to: nothing is drawn a second time that the stage shares with it.
     """
     observed = rows(observed)
     for runs, trusted in DRAWS:
-        expected = stored_only(expect(problem, rounding, runs=runs), stored)
+        if launch is not None and runs == launch.runs and observed.keys() <= _OF_THE_LAUNCH:
+            expected = dict(launch.expected)
+        else:
+            expected = stored_only(expect(problem, rounding, runs=runs), stored)
         worst, limit = _worst(expected, observed), threshold(_rows(expected, observed))
         if worst <= trusted * limit:
             break
     named = ((name, expected[name], observed[name]) for name in observed)
     findings = tuple(f for name, want, got in named if (f := _accuse(name, want, got, limit, where)) is not None)
-    return Judged(findings, worst, expected)
+    return Judged(findings, worst, expected, runs)
 
 
 def _worst(expected: Mapping[str, Expected], observed: Mapping[str, Array]) -> float:

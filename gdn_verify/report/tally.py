@@ -80,6 +80,7 @@ Key = tuple[str, str, Kind]
 class Report:
     """The outcome of a run; `finish` before reading `rows`, `failures` and `ok`.
 
+    `red` counts the cases with a finding and those that crashed, while the run goes on; each once, unlike `failures`.
     `absent` says why a path cannot run on a host, `refusals` why a path refused its first refused case of a kind.
     """
 
@@ -89,6 +90,7 @@ class Report:
         self.absent: dict[tuple[str, str], str] = {}
         self.refusals: dict[Key, str] = {}
         self.broken: list[str] = []
+        self.red = 0
         self._finished = False
 
     def _group(self, job: Job) -> _Group:
@@ -125,12 +127,14 @@ class Report:
         for projections in result.projections if not result.findings else ():
             group.bias.add(projections)
         self.failures += [Failure(job.path, job.host, job.kind, finding, file) for finding in result.findings]
+        self.red += bool(result.findings)
 
     def add_crash(self, job: Job, file: str, death: str) -> None:
         """A worker died or hung on a case."""
         row = self._row(job, Check.VALUES)
         row.cases += 1
         row.crashed += 1
+        self.red += 1
         finding = Finding(Check.VALUES, "crashed", death)
         self.failures.append(Failure(job.path, job.host, job.kind, finding, file))
 
@@ -192,6 +196,12 @@ class Report:
     def rows(self) -> list[Row]:
         """All rows, grouped by path, host and kind."""
         return [row for group in self._groups.values() for row in group.rows.values()]
+
+    @property
+    def cases(self) -> int:
+        """Cases that ran, crashed or are missing so far."""
+        rows = (group.rows.get(Check.VALUES) for group in self._groups.values())
+        return sum(row.cases for row in rows if row)
 
     @property
     def ok(self) -> bool:

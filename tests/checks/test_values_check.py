@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -220,6 +221,32 @@ def test_more_runs_can_clear_a_launch(monkeypatch):
 
     monkeypatch.setattr(values, "expect", stingy)
     assert not judge(*asked, got).findings
+
+
+def test_a_stage_of_the_launchs_own_inputs_is_drawn_once(runs):
+    """g and β come from a and b whatever the conv did: the stage's budgets are the launch's, to the bit."""
+    span = values.Span(values.Stage.GATES, values.Stage.DELTA)
+    problem, stored = question(case_of(*PROMPTS), span=span)
+    rounding = sequential_float32(F32)
+    right = {name: item.value for name, item in expect(problem, rounding).items()}
+    launch = judge(problem, rounding, stored, {name: right[name] for name in ("o", "h")})
+    gates = replace(problem, span=values.Span(values.Stage.GATES, values.Stage.GATES))
+    got = {"g": right["g"][..., 0], "beta": right["beta"][..., 0]}
+    shared = judge(gates, rounding, stored, got, launch=launch)
+    assert runs == [32]
+    alone = judge(gates, rounding, stored, got)
+    assert runs == [32, 32]
+    for name in got:
+        np.testing.assert_array_equal(shared.expected[name].budget, alone.expected[name].budget)
+
+
+def test_a_stage_of_observed_inputs_is_drawn_by_itself(runs):
+    """o and h start from what the path showed; and of a launch that was drawn again, a stage is not judged by more."""
+    problem, rounding, stored, got = honest(case_of(*PROMPTS))
+    launch = judge(problem, rounding, stored, got)
+    judge(problem, rounding, stored, got, launch=launch)
+    judge(problem, rounding, stored, {}, launch=replace(launch, runs=512))
+    assert runs == [32, 32, 32]
 
 
 def test_the_limit_grows_with_the_rows():

@@ -100,7 +100,9 @@ def _scan(problem: Problem, known: Real) -> tuple[np.ndarray, np.ndarray]:
             u = beta[t, :, None] * (v[t] - (h * k[t, :, None]).sum(axis=-1))
             h = h + u[..., None] * k[t, :, None]
             o[t], states[t] = (h * q[t, :, None]).sum(axis=-1), h
-    return o, states if problem.every_token else states[problem.query_start_loc[1:] - 1]
+    if problem.every_token:
+        return o, states if problem.kept is None else states[problem.kept]
+    return o, states[problem.query_start_loc[1:] - 1]
 
 
 def _norm(problem: Problem, known: Real) -> np.ndarray:

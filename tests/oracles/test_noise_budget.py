@@ -74,16 +74,43 @@ def test_the_spread_is_that_of_uniform_errors():
     np.testing.assert_allclose(share, 3**-0.5, rtol=0.1)
 
 
-@pytest.mark.parametrize("bytes_at_once", [1, 4000, 1 << 30])
-def test_blocks_of_runs_do_not_change_the_budget_much(monkeypatch, bytes_at_once):
+@pytest.mark.parametrize("bytes_of_a_block", [1, 4000, 1 << 30])
+def test_blocks_of_runs_do_not_change_the_budget_much(monkeypatch, bytes_of_a_block):
     """One run at a time or all at once: other random numbers, the same spread; the clean value to the bit."""
     rounding = sequential_float32(DTypes())
     whole = expect(problem(), rounding, runs=400)
-    monkeypatch.setattr(noise, "_BYTES_AT_ONCE", bytes_at_once)
+    monkeypatch.setattr(noise, "_BYTES_OF_A_BLOCK", bytes_of_a_block)
     blocks = expect(problem(), rounding, runs=400)
     for name in ("o", "h"):
         np.testing.assert_array_equal(blocks[name].value, whole[name].value)
         np.testing.assert_allclose(blocks[name].budget, whole[name].budget, rtol=0.2)
+
+
+@pytest.mark.parametrize("T", [1, 5])
+@pytest.mark.parametrize("bytes_of_a_block", [4000, 1 << 27])
+@pytest.mark.parametrize("make", [sequential_float32, chunked_tensor_core])
+def test_pieces_of_a_block_do_not_change_a_bit_of_the_budget(monkeypatch, make, bytes_of_a_block, T):
+    """A run at a time, a few, or a block: the same draws, added up in the same order, of a single row too."""
+    monkeypatch.setattr(noise, "_BYTES_OF_A_BLOCK", bytes_of_a_block)
+    asked, rounding = problem(T=T), make(DTypes(DType.BF16))
+    made = []
+    for bytes_of_a_piece in (1, 3 * noise.bytes_of_a_run(asked), 1 << 27):
+        monkeypatch.setattr(noise, "_BYTES_OF_A_PIECE", bytes_of_a_piece)
+        made.append(expect(asked, rounding, runs=40))
+    for name in ("o", "h", "q_hat"):
+        assert all(np.array_equal(item[name].budget, made[0][name].budget) for item in made)
+
+
+def test_a_result_of_one_row_is_added_up_like_any_other():
+    """Over all runs and elements, in blocks of whatever pieces."""
+    rng = np.random.default_rng(3)
+    value, runs = rng.standard_normal((1, 1, 24)), rng.standard_normal((7, 1, 1, 24))
+    whole, pieces = noise._Squares(value), noise._Squares(value)
+    whole.add(runs.copy())
+    for start in (0, 2, 6):
+        pieces.add(runs[start : {0: 2, 2: 6, 6: 7}[start]].copy())
+    np.testing.assert_array_equal(pieces.sum(), whole.sum())
+    np.testing.assert_allclose(whole.sum(), np.square(runs - value).sum(axis=(0, 3)), rtol=1e-12)
 
 
 @pytest.mark.filterwarnings("ignore:overflow")
@@ -111,6 +138,18 @@ def test_states_inside_a_row_are_the_sequential_forms(algorithm):
         assert [t for t in range(6) if not np.array_equal(made["h"][1, t], made["h"][0, t])] == list(moved)
         assert np.array_equal(made["h"][:, ends], whole["h"][:, [0, 2]])
         assert np.array_equal(made["o"], whole["o"])
+
+
+@pytest.mark.parametrize("kept", [[3], [0, 2, 3], [1, 4, 5], []])
+@pytest.mark.parametrize("algorithm", Algorithm)
+def test_states_that_are_not_kept_are_not_made(algorithm, kept):
+    """Those that are have the bits they have among all; outputs do not change."""
+    asked = replace(problem(T=6), query_start_loc=np.array([0, 4, 4, 6]), state=np.ones((3, 2, 3, 4)), every_token=True)
+    few = replace(asked, kept=np.array(kept, np.int64))
+    draw = replace(chunked_tensor_core(DTypes(DType.BF16)), algorithm=algorithm).draw(1, 3)
+    every, some = evaluate(asked, draw), evaluate(few, draw)
+    assert np.array_equal(some["h"], every["h"][:, kept])
+    assert np.array_equal(some["o"], every["o"])
 
 
 def test_nothing_is_broadcast():

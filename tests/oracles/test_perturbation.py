@@ -27,42 +27,42 @@ def delta_inputs(T: int = 20) -> tuple[np.ndarray, ...]:
     return q, k, v, g, beta, rng.standard_normal((1, 2, 2, 4, 5)), np.array([0, T - 3, T])
 
 
-def conv(sites: np.ndarray, seed: int = 1, runs: int = 2) -> tuple[np.ndarray, ...]:
+def conv(sites: np.ndarray, seed: int = 1, runs: int = 2, first: int = 0) -> tuple[np.ndarray, ...]:
     rng = np.random.default_rng(1)
     x, weight, bias = rng.standard_normal((1, 9, 6)), rng.standard_normal((6, 4)), rng.standard_normal(6)
     history = rng.standard_normal((2, 6, 3))
-    return (stages.causal_conv(x, weight, bias, history, np.array([0, 4, 9]), True, sites, seed, runs),)
+    return (stages.causal_conv(x, weight, bias, history, np.array([0, 4, 9]), True, sites, seed, runs, first),)
 
 
-def gates(sites: np.ndarray, seed: int = 1, runs: int = 2) -> tuple[np.ndarray, ...]:
+def gates(sites: np.ndarray, seed: int = 1, runs: int = 2, first: int = 0) -> tuple[np.ndarray, ...]:
     a, b = np.random.default_rng(2).standard_normal((2, 1, 9, 3))
-    return stages.gates(a, b, np.zeros(3), np.zeros(3), sites, seed, runs)
+    return stages.gates(a, b, np.zeros(3), np.zeros(3), sites, seed, runs, first=first)
 
 
-def norm(sites: np.ndarray, seed: int = 1, runs: int = 2) -> tuple[np.ndarray, ...]:
+def norm(sites: np.ndarray, seed: int = 1, runs: int = 2, first: int = 0) -> tuple[np.ndarray, ...]:
     q, k = np.random.default_rng(3).standard_normal((2, 1, 9, 3, 5))
-    return stages.qk_norm(q, k, 0.5, sites=sites, seed=seed, runs=runs)
+    return stages.qk_norm(q, k, 0.5, sites=sites, seed=seed, runs=runs, first=first)
 
 
-def by_token(sites: np.ndarray, seed: int = 1, runs: int = 2) -> tuple[np.ndarray, ...]:
-    return delta_rule(*delta_inputs(), sites, seed, runs)
+def by_token(sites: np.ndarray, seed: int = 1, runs: int = 2, first: int = 0) -> tuple[np.ndarray, ...]:
+    return delta_rule(*delta_inputs(), sites, seed, runs, first=first)
 
 
-def in_chunks(sites: np.ndarray, seed: int = 1, runs: int = 2) -> tuple[np.ndarray, ...]:
-    return delta_rule_chunked(*delta_inputs(), 8, sites, seed, runs)
+def in_chunks(sites: np.ndarray, seed: int = 1, runs: int = 2, first: int = 0) -> tuple[np.ndarray, ...]:
+    return delta_rule_chunked(*delta_inputs(), 8, sites, seed, runs, first=first)
 
 
-def folded(sites: np.ndarray, seed: int = 1, runs: int = 2) -> tuple[np.ndarray, ...]:
-    return delta_rule_chunked(*delta_inputs(), 8, sites, seed, runs, folded=True)
+def folded(sites: np.ndarray, seed: int = 1, runs: int = 2, first: int = 0) -> tuple[np.ndarray, ...]:
+    return delta_rule_chunked(*delta_inputs(), 8, sites, seed, runs, first=first, folded=True)
 
 
-def joined(sites: np.ndarray, seed: int = 1, runs: int = 2) -> tuple[np.ndarray, ...]:
-    return delta_rule_chunked(*delta_inputs(), 4, sites, seed, runs, folded=True, segment=4)
+def joined(sites: np.ndarray, seed: int = 1, runs: int = 2, first: int = 0) -> tuple[np.ndarray, ...]:
+    return delta_rule_chunked(*delta_inputs(), 4, sites, seed, runs, first=first, folded=True, segment=4)
 
 
-def gated_norm(sites: np.ndarray, seed: int = 1, runs: int = 2) -> tuple[np.ndarray, ...]:
+def gated_norm(sites: np.ndarray, seed: int = 1, runs: int = 2, first: int = 0) -> tuple[np.ndarray, ...]:
     o, z = np.random.default_rng(4).standard_normal((2, 1, 9, 3, 5))
-    return (stages.gated_norm(o, z, np.ones(5), 1e-6, "silu", sites, seed, runs),)
+    return (stages.gated_norm(o, z, np.ones(5), 1e-6, "silu", sites, seed, runs, first),)
 
 
 STAGES: list[Stage] = [conv, gates, norm, by_token, in_chunks, folded, joined, gated_norm]
@@ -146,6 +146,15 @@ class TestRuns:
         for one, three, five in zip(stage(noise, runs=1), stage(noise, runs=3), stage(noise, runs=5), strict=True):
             assert np.array_equal(one, three[:1])
             assert np.array_equal(three, five[:3])
+
+    def test_runs_may_begin_anywhere(self, stage):
+        """The third and fourth of five are what they are by themselves; so is the clean one."""
+        noise = quiet_sites() + 1e-6
+        for five, two, one in zip(
+            stage(noise, runs=5), stage(noise, runs=2, first=2), stage(noise, runs=1), strict=True
+        ):
+            assert np.array_equal(two, five[2:4])
+            assert np.array_equal(one, five[:1])
 
     def test_the_seed_decides(self, stage):
         """The same seed repeats every bit; another moves every perturbed run."""
