@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from collections.abc import Iterable
 from dataclasses import replace
@@ -80,7 +81,11 @@ def gate(
     verbose: Annotated[bool, typer.Option(help="Show every kind of failure.")] = False,
     plant: Annotated[str, typer.Option(help="Plant a defect in a copy of each path, to see the gate go red.")] = "",
 ) -> None:
-    """Judge every available path on every host over generated cases; exit 1 if any disagrees or crashes."""
+    """Judge every available path on every host over generated cases; exit 1 if any disagrees or crashes.
+
+    An interrupt or SIGTERM ends it with a report of what ran, and exit 1.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     chosen = PROFILES[_words(profile, PROFILES, "profile")[0]]
     chosen = replace(chosen, seed=seed or chosen.seed)
     wanted = _words(hosts, HOSTS, "host")

@@ -71,6 +71,12 @@ class _Seat:
         self.heard, self.jobs = time.monotonic(), self.jobs + 1
         self.worker.send(job)
 
+    def rest(self) -> Job:
+        """What has not ended of its job."""
+        assert self.job is not None
+        ended = 0 if self.begun is None else self.begun.index + self.between
+        return replace(self.job, skip=max(self.job.skip, ended))
+
     def patience(self, profile: Profile) -> float:
         """Seconds of silence that become a hang: short within a path's launch, unless it is the worker's first."""
         compiles = self.host in GPUS  # any launch may be the first of its compile key
@@ -87,7 +93,8 @@ def run(
     """Run `jobs` and report. A worker that dies or hangs costs one case; the rest of its job goes on in a new one.
 
     A path that does not load, or that has killed `profile.deaths` workers with one kind of launch, is given up, and
-    the report says so, as it does where the suite, not a path, is at fault.
+    the report says so, as it does where the suite, not a path, is at fault. An interrupted run reports what ran, and
+    how many cases did not: it is red.
     """
     going = _Run(profile, deque(_by_host(jobs)), workers or len(os.sched_getaffinity(0)), progress)
     try:
@@ -97,6 +104,8 @@ def run(
                 going.listen(seat)
             if progress:
                 progress(None, going.report)
+    except KeyboardInterrupt:
+        going.stop()
     finally:
         for seat in going.seats:
             seat.worker.close()
@@ -199,6 +208,15 @@ class _Run:
         else:
             self._close(job, message)
             seat.job = None
+
+    def stop(self) -> None:
+        """Report as lost all that has not ended."""
+        lost: Counter[Job] = Counter()
+        for job in (*self.queue, *(seat.rest() for seat in self.seats if seat.job)):
+            lost[Job(job.path, job.host, job.kind)] += _left(job)
+        for kind, cases in lost.items():
+            if cases:
+                self.report.add_lost(kind, f"{cases} cases not run: the run was interrupted")
 
     def _count(self, seat: _Seat, job: Job, message: Ended) -> None:
         assert seat.begun is not None

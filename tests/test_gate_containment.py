@@ -156,6 +156,23 @@ def test_a_run_without_any_agreement_is_red(installed: None) -> None:
     assert not _run(Job("fake-missing", "cpu", Kind.DECODE, files=fake_paths.case_files())).ok
 
 
+def test_an_interrupted_run_reports_what_ran_and_what_did_not(installed: None) -> None:
+    """Who ends a run from outside keeps its verdicts; it is red, for cases are missing."""
+    files = fake_paths.case_files()
+    jobs = [Job("fake-healthy", "cpu", Kind.DECODE, files=files, seed=seed) for seed in range(3)]
+
+    def interrupt(job: Job | None, report: Report) -> None:
+        if job and report.cases == len(files) + 2:
+            raise KeyboardInterrupt
+
+    report = gate.run(jobs, SHORT, workers=1, progress=interrupt)
+    report.finish()
+    assert not report.ok
+    assert _row(report, "fake-healthy").agrees == len(files) + 2
+    (failure,) = _failures(report, "fake-healthy")
+    assert failure.finding.message == f"{2 * len(files) - 2} cases not run: the run was interrupted"
+
+
 def test_a_broken_suite_is_no_verdict_on_a_path(installed: None) -> None:
     """An unknown path in a worker is an error of the run, told with the worker's traceback; the rest goes on."""
     files = fake_paths.case_files()

@@ -81,6 +81,7 @@ class Report:
     """The outcome of a run; `finish` before reading `rows`, `failures` and `ok`.
 
     `red` counts the cases with a finding and those that crashed, while the run goes on; each once, unlike `failures`.
+    `whole` is whether every case of the plan was run or is accounted for.
     `absent` says why a path cannot run on a host, `refusals` why a path refused its first refused case of a kind.
     """
 
@@ -91,6 +92,7 @@ class Report:
         self.refusals: dict[Key, str] = {}
         self.broken: list[str] = []
         self.red = 0
+        self.whole = True
         self._finished = False
 
     def _group(self, job: Job) -> _Group:
@@ -139,7 +141,8 @@ class Report:
         self.failures.append(Failure(job.path, job.host, job.kind, finding, file))
 
     def add_lost(self, job: Job, reason: str) -> None:
-        """Cases that will not run, because their path is given up."""
+        """Cases that will not run, because their path is given up or the run was ended: it is not whole."""
+        self.whole = False
         self.failures.append(Failure(job.path, job.host, job.kind, Finding(Check.VALUES, "given up", reason), ""))
 
     def add_broken(self, job: Job, traceback: str) -> None:
@@ -205,10 +208,10 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing disagreed or crashed, and every path that could run has agreed on values, for each kind."""
+        """Whether all ran, nothing disagreed or crashed, and every path that could run agreed on values, by kind."""
         values = [row for row in self.rows if row.check == Check.VALUES and not row.missing]
         proved = bool(values) and all(row.agrees for row in values)
-        return proved and not self.broken and not any(row.failed for row in self.rows)
+        return self.whole and proved and not self.broken and not any(row.failed for row in self.rows)
 
     @property
     def compile_keys(self) -> int:
