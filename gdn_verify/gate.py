@@ -108,6 +108,8 @@ def run(
         going.stop()
     finally:
         for seat in going.seats:
+            seat.worker.end()  # all at once, so that their ends are not waited for one after the other
+        for seat in going.seats:
             seat.worker.close()
     return going.report
 

@@ -77,10 +77,14 @@ class Worker:
         """The pipe's descriptor, so that several workers can be waited for at once."""
         return self._pipe.fileno()
 
-    def close(self) -> None:
-        """End the process and everything it started."""
+    def end(self) -> None:
+        """End the process and everything it started, without waiting for it."""
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)  # its compilers too, where it is gone itself
+
+    def close(self) -> None:
+        """`end`, and wait until it has: a driver may take seconds to let a process go."""
+        self.end()
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout=_DYING)  # a process in the driver's hands may never end
         self._pipe.close()

@@ -61,9 +61,13 @@ def grouped(failures: Iterable[Failure]) -> list[tuple[Failure, int]]:
     """One failure of each path, host, check and kind of finding, the one with the smallest case, and how many."""
     groups: dict[tuple[str, ...], list[Failure]] = {}
     for failure in failures:
-        key = (failure.path, failure.host, failure.finding.check, failure.finding.kind)
-        groups.setdefault(key, []).append(failure)
+        groups.setdefault(kind_of(failure), []).append(failure)
     return [(min(group, key=lambda f: len(f.file)), len(group)) for group in groups.values()]
+
+
+def kind_of(failure: Failure) -> tuple[str, ...]:
+    """What failures have in common that are shown once."""
+    return failure.path, failure.host, failure.finding.check, failure.finding.kind
 
 
 def describe(failure: Failure, count: int = 1) -> str:

@@ -31,3 +31,16 @@ def test_it_counts_red_cases_and_names_the_first() -> None:
     report.add(JOB, "{}", WRONG)
     report.add_crash(JOB, "{}", "the worker died: SIGSEGV")
     assert line(report, 5, 61.2) == "gdn-verify: 3 of 5 cases, 2 red, 61 s; first toy on cpu, decode: values/o"
+
+
+def test_the_first_failure_of_a_kind_is_told_at_once_with_its_case() -> None:
+    """Whoever ends a run has the case that went red; the next one of its kind waits for the report."""
+    said, report = [], Report()
+    pace = Pace(5, said.append, clock=lambda: 0.0)
+    for file in ("the first case", "another case"):
+        report.add(JOB, file, CaseResult(findings=[Finding(Check.VALUES, "o", "is off")]))
+        pace.tell(report)
+    (told,) = said
+    assert "toy on cpu, decode" in told
+    assert told.endswith("the first case")
+    assert "gdn-verify check CASE.json --path toy --host cpu" in told

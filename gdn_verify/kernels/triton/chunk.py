@@ -92,6 +92,7 @@ def _fold(
         q, k, g, beta, tables.query_start_loc, w, b, factors,
         N, scale, eps, q.stride(0), k.stride(0), g.stride(0), beta.stride(0),
         H=H, HV=HV, K=K, C=C, KP=KP, NP=triton.next_power_of_2(N), QK_NORM=qk_norm, EXACT=exact,
+        LET_NEXT=shape.groups > 0,
         num_warps=shape.intra_warps, **({"maxnreg": shape.intra_registers} if shape.intra_registers else {}),
     )  # fmt: skip
     return w, b, factors

@@ -46,7 +46,7 @@ def hopper_scan(
         0 if checkpoints is None else checkpoints.stride(0),
         H=H, HV=HV, K=K, V=V, C=CHUNK, GROUPS=groups, STAGES=stages, STATE_KV=state_kv, PAD=pad_slot_id,
         ZERO_PADS=zero_pads, EVERY=checkpoint_every, NP=1 if starts is None else triton.next_power_of_2(N),
-        num_warps=4,
+        num_warps=4, launch_pdl=True,
     )  # fmt: skip
 
 

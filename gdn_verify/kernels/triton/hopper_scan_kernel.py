@@ -99,7 +99,9 @@ def gdn_hopper_scan_kernel(
 ):  # fmt: skip
     """`gdn_scan_kernel` tells what the operands are; q to factors are descriptors. A program has GROUPS · 64 rows of V.
 
-    C is 64. Without `checkpoints` the pool stands in their place.
+    C is 64. Without `checkpoints` the pool stands in their place. It may be launched before the launch before it has
+    ended (`launch_pdl`): only what copies W, B and the factors waits for that, and whoever reads `starts`. Nothing else
+    that is read here was written by the launch before, and nothing that it reads is written here.
     """
     TILES: gl.constexpr = V // (ROWS * GROUPS)
     pid = gl.program_id(0)
@@ -114,6 +116,8 @@ def gdn_hopper_scan_kernel(
         state_indices, read_indices, has_initial_state, row, num_slots, stride_index, stride_read, PAD
     )
     column = head * V + place
+    if starts is not None:
+        wait_for_launch_before()
     if ZERO_PADS:
         zero_pads(
             out + column, query_start_loc, row, first, start, length, live, num_rows, num_tokens, stride_out,
@@ -186,11 +190,18 @@ def make_ring(k, q, v, w, b, factors, K: gl.constexpr, C: gl.constexpr, GROUPS: 
 
 
 @gluon.jit
+def wait_for_launch_before():
+    """Until the launch before has ended and all can see what it wrote; at once where this one did not begin earlier."""
+    gl.inline_asm_elementwise("griddepcontrol.wait; // $0", "=r", [], dtype=gl.int32, is_pure=False, pack=1)
+
+
+@gluon.jit
 def produce(ring, k, q, v, w, b, factors, token, chunks, key_column, value_column, unit, HV: gl.constexpr):
     """One warp: brings each chunk as soon as its place is free; what is multiplied first comes first."""
     C: gl.constexpr = ring.keys.shape[1]
     K: gl.constexpr = ring.keys.shape[2]
     BYTES: gl.constexpr = 2 * (3 * C * K + C * ROWS * ring.GROUPS + C * C) + 16 * C
+    wait_for_launch_before()
     for i in range(chunks):
         stage = i % ring.STAGES
         filled = ring.full.index(stage)

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import triton
 import triton.language as tl
+from triton.language.extra.cuda import gdc_launch_dependents
 
 from gdn_verify.kernels.triton.varlen import find_block
 
@@ -218,9 +219,15 @@ def gdn_intra_kernel(
     q, k, g, beta, query_start_loc, w_out, b_out, factors,
     num_rows, scale, eps, stride_q, stride_k, stride_g, stride_beta,
     H: tl.constexpr, HV: tl.constexpr, K: tl.constexpr, C: tl.constexpr, KP: tl.constexpr,
-    NP: tl.constexpr, QK_NORM: tl.constexpr, EXACT: tl.constexpr,
+    NP: tl.constexpr, QK_NORM: tl.constexpr, EXACT: tl.constexpr, LET_NEXT: tl.constexpr,
 ):  # fmt: skip
-    """See the module; `chunk.chunk_delta` gives shapes and meanings. KP is a power of two that holds K."""
+    """See the module; `chunk.chunk_delta` gives shapes and meanings. KP is a power of two that holds K.
+
+    LET_NEXT (CUDA, from compute capability 9.0 on): the next launch may begin once the last of these programs has. It
+    is one that waits for their end by itself, where it needs what they write.
+    """
+    if LET_NEXT:
+        gdc_launch_dependents()
     n: tl.constexpr = C // 16
     block = tl.program_id(0)
     head = tl.program_id(1)
