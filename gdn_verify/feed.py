@@ -224,7 +224,7 @@ def _place_table(arena: Arena, name: str, table: Tensor, shown: Presentation) ->
     """
     if name not in SLOTS or not shown.table_pad:
         return arena.place(name, table, role=Role.INPUT)
-    columns = table.reshape(len(table), -1)
+    columns = table[:, None] if table.ndim == 1 else table
     first = columns[:, 0].tolist()
     latest = accumulate(first, lambda last, slot: last if slot == shown.sentinel else slot, initial=shown.first_slot)
     between = torch.tensor(list(latest)[1:], dtype=table.dtype)[:, None].expand(-1, shown.table_pad)

@@ -146,7 +146,7 @@ def _answer(job: Job, host: Host, loaded: _Loaded, tell: Callable[[object], None
     share = reach(path.capabilities, path.conventions, path.refuses)
     yield Ready(loaded.versions[path.name], host.describe(), share, path.least_reach)
     plant = planter(job.plant)
-    drawn = list(_cases(job, path))
+    drawn = list(draw(job, path))
     for index, (case, presentation) in enumerate(drawn):
         if index < job.skip:
             continue
@@ -177,7 +177,8 @@ def planter(name: str | None) -> Callable[[Path], Run] | None:
     return found
 
 
-def _cases(job: Job, path: Path) -> list[tuple[Case, Presentation]]:
+def draw(job: Job, path: Path) -> list[tuple[Case, Presentation]]:
+    """A job's cases, those that it skips included."""
     if job.files:
         files = [loads(text) for text in job.files]
         return [(file.case, file.presentation) for file in files]

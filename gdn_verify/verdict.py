@@ -14,6 +14,7 @@ class Check(StrEnum):
     BIAS = "bias"
     POWER = "power"
     REACH = "reach"
+    LAUNCHES = "launches"
 
 
 class Outcome(StrEnum):

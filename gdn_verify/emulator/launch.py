@@ -10,6 +10,8 @@ import numpy as np
 from triton.runtime import interpreter as stock
 from triton.runtime.jit import _normalize_ty
 
+from gdn_verify.emulator import tape
+
 
 @dataclass(frozen=True)
 class Launch:
@@ -54,6 +56,7 @@ def _init(self: Any, fn: Any, arg_names: Any, grid: Any, pre_run_hooks: Any = ()
 
 
 def _run(self: Any, *args: Any, **kwargs: Any) -> None:
+    tape.note(lambda: _run(self, *args, **kwargs))
     bound = _bind(self.fn, args, kwargs)
     for hook in self.pre_run_hooks:
         hook(**bound)

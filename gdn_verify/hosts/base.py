@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -38,6 +38,17 @@ class Host:
 
     def synchronize(self) -> None:
         """Wait for the device, so that a fault belongs to the launch that caused it."""
+
+    def capture(self, run: Callable[[], object]) -> Callable[[], object]:
+        """Run, as a graph is captured, and what does the same work again on the same buffers, without the host code.
+
+        Raises CaptureError where the work cannot be captured. On a processor it is a stand-in (`emulator.tape`).
+        """
+        from gdn_verify.emulator.tape import recording
+
+        with recording() as tape:
+            run()
+        return tape.replay
 
     @contextmanager
     def launches(self) -> Iterator[list[str]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -37,6 +37,19 @@ class Gpu(Host):
         import torch
 
         torch.cuda.synchronize()
+
+    def capture(self, run: Callable[[], object]) -> Callable[[], object]:
+        import torch
+
+        from gdn_verify.emulator.tape import CaptureError
+
+        graph = torch.cuda.CUDAGraph()
+        try:
+            with torch.cuda.graph(graph):
+                run()
+        except RuntimeError as error:
+            raise CaptureError(str(error).strip().splitlines()[0]) from error
+        return graph.replay
 
     @contextmanager
     def launches(self) -> Iterator[list[str]]:

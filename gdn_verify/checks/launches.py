@@ -1,0 +1,185 @@
+"""Does a captured launch do with other rows in its buffers what an eager one does, and an idle launch nothing?
+
+A serving engine captures a launch once and replays it for batches that are smaller, in other slots, with padded rows
+behind. What the host looked at while capturing is frozen: a length, a branch, a pointer. So a launch is captured with
+all rows live, and replayed on tables and activations written over it: other slots, all rows but one, one, none. What a
+replay leaves must have the bits that an eager launch of the same rows leaves, and touch nothing else.
+
+Names in the catalogue of bugs: graph-capture-freezes-branch, graph-pad-rows-keep-old-slot, null-block-zero-guard,
+per-request-metadata-padded-by-token-count, dummy-run-writes-through-stale-row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from gdn_verify.cases.case import Batch, Case, Row
+from gdn_verify.cases.contract import Padding
+from gdn_verify.cases.narrow import refuses
+from gdn_verify.cases.presentation import Presentation
+from gdn_verify.checks import memory
+from gdn_verify.emulator.tape import CaptureError
+from gdn_verify.feed import PARAMETERS, Feed, feed, initial_pools, pools_after
+from gdn_verify.hosts import Host
+from gdn_verify.paths.base import Launch, Outputs, Path
+from gdn_verify.verdict import Check, Finding
+
+Run = Callable[[Launch], Outputs]
+_BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+
+
+@dataclass
+class Replays:
+    """What came of one case: findings, how many replays and idle launches were compared, or why none was."""
+
+    findings: list[Finding] = field(default_factory=list)
+    compared: int = 0
+    refused: str = ""
+
+
+@dataclass(frozen=True)
+class _Stage:
+    """Where a case is launched: all that stays the same from variant to variant."""
+
+    path: Path
+    presentation: Presentation
+    host: Host
+    run: Run
+
+    def fed(self, case: Case) -> Feed:
+        pools = initial_pools(case, self.path, self.presentation)
+        return feed(case, 0, self.path, self.presentation, pools, self.host.device)
+
+    def launched(self, fed: Feed) -> Outputs:
+        outputs = self.run(fed.launch)
+        self.host.synchronize()
+        return outputs
+
+    def takes(self, case: Case) -> bool:
+        conventions = self.path.conventions
+        reason = refuses(self.path.capabilities, conventions, case, self.presentation)
+        return not (reason or self.path.refuses(case, self.presentation))
+
+
+def judge(case: Case, presentation: Presentation, path: Path, host: Host, run: Run) -> Replays:
+    """Capture the first launch of `case`, replay it on variants of its rows, and launch batches with nothing to do.
+
+    A launch that cannot be captured is refused, not wrong: that it reads from the device is a fact of the path.
+    """
+    stage, first = _Stage(path, presentation, host, run), replace(case, batches=case.batches[:1])
+    replays = Replays()
+    for name, variant in _idle(first):
+        if stage.takes(variant):
+            fed = stage.fed(variant)
+            replays.findings += _touched(name, fed, path, stage.launched(fed))
+            replays.compared += 1
+    captured = stage.fed(first)
+    stage.launched(captured)  # compiles, and makes what lives from launch to launch: a capture may do neither
+    captured.arena.restore()
+    try:
+        left: list[Outputs] = []
+        again = host.capture(lambda: left.append(run(captured.launch)))
+    except CaptureError as error:
+        replays.refused = f"cannot be captured: {error}"
+        return replays
+    for name, variant in _variants(first, path):
+        if stage.takes(variant):
+            replays.findings += _replayed(stage, name, stage.fed(variant), captured, left[0], again)
+            replays.compared += 1
+    return replays
+
+
+def _idle(case: Case) -> Iterator[tuple[str, Case]]:
+    """Launches that have nothing to compute."""
+    rows = case.batches[0].rows
+    if not any(row.spec for row in rows):  # the tables of no rows are those of plain ones
+        yield "no rows", replace(case, batches=(Batch(()),))
+    yield "rows without tokens", replace(case, batches=(Batch(tuple(replace(row, tokens=0) for row in rows)),))
+
+
+def _variants(case: Case, path: Path) -> Iterator[tuple[str, Case]]:
+    """Other numbers in other slots, and fewer live rows, whose buffers have the same shapes."""
+    case = replace(case, values=replace(case.values, seed=case.values.seed + 1))
+    moved = tuple(_moved(row, case.slots) for row in case.batches[0].rows)
+    live = [number for number, row in enumerate(moved) if row.live]
+    yield "other slots", _with_rows(case, moved)
+    if Padding.SENTINEL_ROW in path.capabilities.paddings:
+        for count in sorted({len(live) - 1, 1, 0} - {len(live), -1}, reverse=True):
+            kept = set(live[:count])
+            rows = tuple(row if number in kept else _padded(row) for number, row in enumerate(moved))
+            yield f"{count} of {len(live)} rows live", _with_rows(case, rows)
+
+
+def _with_rows(case: Case, rows: tuple[Row, ...]) -> Case:
+    return replace(case, batches=(replace(case.batches[0], rows=rows),))
+
+
+def _moved(row: Row, slots: int) -> Row:
+    """One slot further, in the same pool."""
+    turn = lambda slot: None if slot is None else (slot + 1) % slots  # noqa: E731
+    return replace(row, slots=tuple(map(turn, row.slots)), read=turn(row.read))
+
+
+def _padded(row: Row) -> Row:
+    return replace(row, slots=(None,) * len(row.slots), read=None)
+
+
+def _replayed(
+    stage: _Stage, name: str, eager: Feed, captured: Feed, left: Outputs, again: Callable[[], object]
+) -> Iterator[Finding]:
+    """Findings of one variant: fed to an eager launch, and written over what was captured."""
+    if eager.launch.tensors.keys() != captured.launch.tensors.keys():
+        return
+    for tensor, value in eager.launch.tensors.items():
+        theirs, ours = _bits(captured.launch[tensor]), _bits(value)
+        if tensor in PARAMETERS:  # of a layer: what a path made of them once is right for all its launches
+            ours.copy_(theirs)
+        else:
+            theirs.copy_(ours)
+    captured.arena.seal()
+    outputs = stage.launched(eager)
+    again()
+    stage.host.synchronize()
+    shown = replace(eager, arena=captured.arena, launch=replace(eager.launch, tensors=captured.launch.tensors))
+    yield from _differences(name, eager, outputs, shown, left)
+    yield from _touched(name, shown, stage.path, left)
+
+
+def _differences(name: str, eager: Feed, outputs: Outputs, replayed: Feed, left: Outputs) -> Iterator[Finding]:
+    tokens = torch.from_numpy(eager.live_tokens)
+    rows = torch.tensor([number for number, _ in eager.batch.live_rows()], dtype=torch.int64)
+    pairs = [("o", outputs.o, left.o, tokens)]
+    if "z_out" in eager.launch.tensors:
+        pairs.append(("z_out", eager.launch["z_out"], replayed.launch["z_out"], tokens))
+    if outputs.final_state is not None and left.final_state is not None:
+        pairs.append(("final_state", outputs.final_state, left.final_state, rows))
+    for pool in ("ssm_pool", "conv_pool"):
+        if pool in eager.launch.tensors:
+            every = torch.arange(len(eager.launch[pool]))
+            pairs.append((pool, eager.launch[pool], replayed.launch[pool], every))
+    for tensor, expected, got, where in pairs:
+        yield from _difference(f"{name}: {tensor}", expected.cpu()[where], got.cpu()[where], where)
+
+
+def _difference(what: str, expected: Tensor, got: Tensor, where: Tensor) -> Iterator[Finding]:
+    """The first element whose bits differ; `where` says which token, row or slot a leading index stands for."""
+    differs = _bits(expected.contiguous()) != _bits(got.contiguous())
+    if not differs.any():
+        return
+    first = tuple(differs.nonzero()[0].tolist())
+    place = [int(where[first[0]]), *first[1:]]
+    words = f"{what}{place} is {got[first].item()} after a replay, {expected[first].item()} after an eager launch"
+    yield Finding(Check.LAUNCHES, "replay", f"{words} ({int(differs.sum())} elements differ)")
+
+
+def _touched(name: str, fed: Feed, path: Path, outputs: Outputs) -> Iterator[Finding]:
+    for found in memory.judge(fed, path.conventions, pools_after(fed), outputs.final_state):
+        yield Finding(Check.LAUNCHES, found.kind, f"{name}: {found.message}")
+
+
+def _bits(x: Tensor) -> Tensor:
+    return x if x.dtype == torch.bool else x.view(_BITS[x.element_size()])

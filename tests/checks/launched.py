@@ -1,0 +1,83 @@
+"""Paths for the tests of captured launches, healthy and with one defect each; they run where Triton is interpreted."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+import torch
+
+from gdn_verify.cases.contract import Kind
+from gdn_verify.checks import launches
+from gdn_verify.hosts import HOSTS
+from gdn_verify.paths import Path, find
+from gdn_verify.paths.base import Launch, Outputs
+from gdn_verify.service import Job, draw
+
+
+def healthy(path: Path) -> launches.Run:
+    """The path itself."""
+    return path.run
+
+
+def frozen_branch(path: Path) -> launches.Run:
+    """Whether rows are padded is asked once, on the host: without any, ids go to the kernel unguarded."""
+
+    def run(launch: Launch) -> Outputs:
+        if any(row.padded for row in launch.batch.rows):
+            return path.run(launch)
+        unguarded = launch["state_indices"].clamp(min=launch.presentation.first_slot)
+        return path.run(replace(launch, tensors={**launch.tensors, "state_indices": unguarded}))
+
+    return run
+
+
+def kept_copy(path: Path) -> launches.Run:
+    """A contiguous copy of the input is made for the first launch of a shape, and kept for those after it."""
+    copies: dict[torch.Size, torch.Tensor] = {}
+
+    def run(launch: Launch) -> Outputs:
+        x = launch["qkvz"]
+        if launch.batch.rows:
+            x = copies.setdefault(x.shape, x.clone())
+        return path.run(replace(launch, tensors={**launch.tensors, "qkvz": x}))
+
+    return run
+
+
+def busy_when_idle(path: Path) -> launches.Run:
+    """A launch without tokens clears the first slot."""
+
+    def run(launch: Launch) -> Outputs:
+        outputs = path.run(launch)
+        if not launch.batch.tokens:
+            launch["ssm_pool"][launch.presentation.first_slot].zero_()
+        return outputs
+
+    return run
+
+
+def length_read(path: Path) -> launches.Run:
+    """The host asks the device how long the launch is."""
+
+    def run(launch: Launch) -> Outputs:
+        assert launch["query_start_loc"][-1].item() >= 0
+        return path.run(launch)
+
+    return run
+
+
+RUNS = {run.__name__: run for run in (healthy, frozen_branch, kept_copy, busy_when_idle, length_read)}
+
+
+def verdicts(name: str, path_name: str, kind: str, count: int) -> tuple[Counter[str], list[str]]:
+    """How many cases were red, refused or silent, comparisons made, and the messages."""
+    path, host = find(path_name), HOSTS["interpreter"]
+    path.load(host.name)
+    tally, messages = Counter[str](), []
+    for case, presentation in draw(Job(path_name, host.name, Kind(kind), count=count, seed=11), path):
+        found = launches.judge(case, presentation, path, host, RUNS[name](path))
+        tally["red" if found.findings else "refused" if found.refused else "silent"] += 1
+        tally["compared"] += found.compared
+        messages += [*map(str, found.findings), *([found.refused] if found.refused else [])]
+    return tally, messages

@@ -1,0 +1,62 @@
+"""Captured launches: the stand-in finds what only a replay shows, and healthy kernels are never accused."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+
+import launched
+import pytest
+
+from gdn_verify.emulator import interpreter
+
+pytest.importorskip("triton")
+Judge = Callable[..., tuple[Counter[str], list[str]]]
+
+
+@pytest.fixture(scope="module")
+def judge() -> Iterator[Judge]:
+    """`launched.verdicts` in a process of the interpreter's."""
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=spawn, initializer=interpreter.install) as pool:
+        yield lambda *args: pool.submit(launched.verdicts, *args).result(timeout=300)
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [("fused-decode", "decode"), ("fused-spec", "spec"), ("dispatch", "mixed"), ("chunk-delta", "decode")],
+)
+def test_healthy_kernels_are_captured_and_never_accused(judge: Judge, path: str, kind: str) -> None:
+    """Other slots, fewer rows, none; padded rows and idle launches."""
+    tally, messages = judge("healthy", path, kind, 4)
+    assert tally["silent"] == 4, messages
+    assert tally["compared"] >= 12
+
+
+def test_a_branch_frozen_at_capture_is_found(judge: Judge) -> None:
+    """graph-capture-freezes-branch, neg-index-clamped-to-live-slot: eager launches of the same rows are right."""
+    tally, messages = judge("frozen_branch", "fused-decode", "decode", 6)
+    assert tally["red"] >= 3
+    assert any("after a replay" in message and "rows live: ssm_pool" in message for message in messages)
+
+
+def test_a_buffer_that_is_not_the_callers_is_found(judge: Judge) -> None:
+    """A copy that was made for the first launch of a shape goes on being read."""
+    tally, _ = judge("kept_copy", "fused-decode", "decode", 4)
+    assert tally["red"] == 4
+
+
+def test_an_idle_launch_that_writes_is_found(judge: Judge) -> None:
+    """dummy-run-writes-through-stale-row: a launch with nothing to do leaves the pool bit for bit."""
+    tally, messages = judge("busy_when_idle", "fused-decode", "decode", 4)
+    assert tally["red"] == 4
+    assert any(message.startswith("launches/changed ssm_pool: no rows") for message in messages)
+
+
+def test_a_launch_that_reads_from_the_device_is_refused_and_says_what_it_did(judge: Judge) -> None:
+    """Not wrong, but no engine can capture it."""
+    tally, messages = judge("length_read", "fused-decode", "decode", 2)
+    assert tally["refused"] == 2
+    assert "Tensor.item() reads contents on the host" in messages[0]
