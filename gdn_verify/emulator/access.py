@@ -28,15 +28,16 @@ class Fault(StrEnum):
 class Known:
     """What may be done with a tensor that a launch is given; each mask is a bool tensor of its shape, None for nothing.
 
-    `unwritten` elements hold nothing yet: to read one before it is written is a finding. `sealed` ones are not to be
-    written. `free` ones are anybody's: no race on them is a finding, and no read. A tensor that a checker does not know
-    holds values and may be written.
+    `unwritten` elements hold nothing yet: a read before a write is a finding where it matters. `sealed` ones are not to
+    be written. `loose` ones may hold anything afterwards. `free` ones are anybody's: no race on them is a finding, and
+    no read. A tensor that a checker does not know holds values, may be written, and must hold values afterwards.
     """
 
     name: str
     tensor: torch.Tensor
     unwritten: torch.Tensor | None = None
     sealed: torch.Tensor | None = None
+    loose: torch.Tensor | None = None
     free: torch.Tensor | None = None
 
 

@@ -9,6 +9,9 @@ from gdn_verify.emulator.order import Order, Program
 from gdn_verify.emulator.source import Line, calls, place
 from gdn_verify.emulator.windows import Window
 
+Key = tuple[Fault, str, Line, str]
+"""A kind, a kernel, a line of it, an argument."""
+
 
 @dataclass
 class _Tally:
@@ -23,24 +26,44 @@ class Findings:
     def __init__(self, order: Order) -> None:
         self.kernel = ""
         self._order = order
-        self._tallies: dict[tuple[Fault, str, Line, str], _Tally] = {}
+        self._tallies: dict[Key | Access, _Tally] = {}
+        self._loads: dict[Key, Access] = {}
 
     def add(self, fault: Fault, number: int, window: Window, offset: int, lanes: int, other: int | None = None) -> None:
         """Some lanes of access `number`, which is under way; `offset` is that of the first of them."""
-        program = self._order.program(number)
         key = fault, self.kernel, self._order.line(number), window.name
         tally = self._tallies.get(key)
-        if tally is not None:
-            tally.lanes += lanes
-            tally.programs.add(program)
-            return
-        found = Access(
-            fault, self.kernel, calls(), window.name, window.view.index(offset), window.view.shape, program,
-            other=self._other(other),
-        )  # fmt: skip
-        self._tallies[key] = _Tally(found, lanes, {program})
+        if tally is None:
+            found = self._access(fault, number, window, offset, self._against(other))
+            tally = self._tallies[key] = _Tally(found, 0, set())
+        self._count(tally, lanes)
 
-    def _other(self, number: int | None) -> str:
+    def load(self, number: int, window: Window, offset: int) -> Access:
+        """A load under way that reads what nobody wrote: no finding yet."""
+        key = Fault.UNINITIALISED, self.kernel, self._order.line(number), window.name
+        known = self._loads.get(key)
+        if known is None:
+            known = self._loads[key] = self._access(Fault.UNINITIALISED, number, window, offset, "")
+        return known
+
+    def use(self, load: Access, how: str, lanes: int) -> None:
+        """What such a load read does harm after all."""
+        tally = self._tallies.get(load)
+        if tally is None:
+            tally = self._tallies[load] = _Tally(replace(load, other=how), 0, set())
+        self._count(tally, lanes)
+
+    def _count(self, tally: _Tally, lanes: int) -> None:
+        tally.lanes += lanes
+        tally.programs.add(self._order.running)
+
+    def _access(self, fault: Fault, number: int, window: Window, offset: int, other: str) -> Access:
+        return Access(
+            fault, self.kernel, calls(), window.name, window.view.index(offset), window.view.shape,
+            self._order.program(number), other=other,
+        )  # fmt: skip
+
+    def _against(self, number: int | None) -> str:
         if number is None:
             return ""
         program = self._order.program(number)

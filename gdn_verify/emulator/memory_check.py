@@ -32,12 +32,15 @@ from gdn_verify.emulator.findings import Findings
 from gdn_verify.emulator.interpreter import EmulatorError, is_installed
 from gdn_verify.emulator.order import Order
 from gdn_verify.emulator.reach import Part, Reach, Reacher
-from gdn_verify.emulator.shadow import FREE, SEALED, UNWRITTEN, Lanes, Shadow, Touch
-from gdn_verify.emulator.source import line
+from gdn_verify.emulator.shadow import FREE, LOOSE, SEALED, UNWRITTEN, Lanes, Shadow, Touch
+from gdn_verify.emulator.source import line, place
+from gdn_verify.emulator.undefined import Undefined
 from gdn_verify.emulator.windows import Windows
 
 Pointers = NDArray[np.uint64]
 Mask = NDArray[np.bool_]
+PLACE = (1 << 32) - 1
+"""The bits of a lane's number that are its place in the block; those above tell the block's shape."""
 
 
 @contextmanager
@@ -141,25 +144,39 @@ class Checker:
 
     # -- accesses --------------------------------------------------------------------------------------
 
-    def load(self, pointers: Pointers, mask: Mask, size: int, volatile: bool) -> tuple[Pointers, Mask]:
-        """Addresses in memory, and the lanes that may be read."""
+    def load(
+        self, pointers: Pointers, mask: Mask, size: int, volatile: bool
+    ) -> tuple[Pointers, Mask, Undefined | None]:
+        """Addresses in memory, the lanes that may be read, and those of them that hold nothing."""
         reach = self._reacher.reach(pointers, mask, size)
         number = self._number(reach)
+        unknown = None
         for part in reach.parts:
             self._outside(Fault.READ_OUTSIDE, part, number)
             if part.units.size:
-                self._read(part, self._lanes_of(pointers.shape, part, size), number, volatile)
-        return reach.pointers, reach.mask
+                lanes = self._lanes_of(pointers.shape, part, size)
+                unknown = self._unknown(part, lanes, pointers.shape, number) or unknown
+                self._read(part, lanes, number, volatile)
+        return reach.pointers, reach.mask, unknown
 
-    def store(self, pointers: Pointers, mask: Mask, size: int, after: int) -> tuple[Pointers, Mask]:
-        """The same for a store, which waits for all accesses below `after`."""
+    def store(
+        self, pointers: Pointers, mask: Mask, size: int, after: int, value: Undefined | None
+    ) -> tuple[Pointers, Mask]:
+        """The same for a store of a value that may be undefined; it waits for all accesses below `after`."""
         reach = self._reacher.reach(pointers, mask, size)
         number = self._number(reach)
         for part in reach.parts:
             self._outside(Fault.WRITE_OUTSIDE, part, number)
             if part.units.size:
-                self._write(part, self._lanes_of(pointers.shape, part, size), number, after)
+                lanes = self._lanes_of(pointers.shape, part, size)
+                self._write(part, lanes, number, after)
+                if value is not None:
+                    self._undefine(part, lanes, np.broadcast_to(value.mask, pointers.shape), value.origin)
         return reach.pointers, reach.mask
+
+    def use(self, value: Undefined, how: str) -> None:
+        """An undefined value is put to use."""
+        self._found.use(value.origin, f"which {how} at {place(*line())}", int(value.mask.sum()))
 
     def atomic(self, pointers: Pointers, mask: Mask, size: int, acquire: bool, release: bool) -> tuple[Pointers, Mask]:
         """The same for an atomic."""
@@ -202,7 +219,6 @@ class Checker:
     def _read(self, part: Part, lanes: Lanes, number: int, volatile: bool) -> None:
         shadow = part.window.shadow
         part, lanes = self._not_free(part, lanes)
-        self._initialised(part, number)
         touch = Touch(number, self.order.begin, self.order.since)
         if shadow.is_written and not volatile:
             writers = shadow.writers[part.units]
@@ -244,6 +260,31 @@ class Checker:
             fault = Fault.WRITE_AFTER_READ if reads else Fault.WRITE_AFTER_WRITE
             self._say(fault, part, self.order.unordered(before, reads), number, before)
         shadow.touch_atomically(part.units, number)
+
+    def _unknown(self, part: Part, lanes: Lanes, shape: tuple[int, ...], number: int) -> Undefined | None:
+        """The lanes of a read that find nothing there."""
+        defined = part.window.shadow.allows(part.units, UNWRITTEN)
+        if defined is None:
+            return None
+        nothing = ~defined
+        if (kept := part.window.shadow.allows(part.units, FREE)) is not None:
+            nothing &= kept
+        if not nothing.any():
+            return None
+        mask = np.zeros(shape, np.bool_)
+        mask.reshape(-1)[lanes[nothing] & PLACE] = True
+        return Undefined(mask, self._found.load(number, part.window, part.offset(int(np.argmax(nothing)))))
+
+    def _undefine(self, part: Part, lanes: Lanes, undefined: Mask, origin: Access) -> None:
+        """A store of what is undefined: nothing is there afterwards; where something must be, the load is found."""
+        shadow = part.window.shadow
+        units = part.units[undefined.reshape(-1)[lanes & PLACE]]
+        loose = shadow.allows(units, LOOSE)
+        harm = units.size if loose is None else int(loose.sum())
+        if harm:
+            self._found.use(origin, f"stored to {part.window.name} at {place(*line())}", harm)
+        if harm < units.size:
+            shadow.unwrite(units if loose is None else units[~loose])
 
     def _initialised(self, part: Part, number: int) -> None:
         allowed = part.window.shadow.allows(part.units, UNWRITTEN)

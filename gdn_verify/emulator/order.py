@@ -124,6 +124,11 @@ class Order:
     def _is_scalar(self, number: int, heard: Heard) -> bool:
         return number < heard.scalars and number in self._scalars
 
+    @property
+    def running(self) -> Program:
+        """The program under way."""
+        return self._programs[-1]
+
     def program(self, number: int) -> Program:
         """Whose access this was."""
         return self._programs[bisect_right(self._begins, number) - 1]

@@ -21,7 +21,7 @@ Numbers = NDArray[np.int32]
 Lanes = NDArray[np.int64]
 """Which lane of which block shape, as one number for each element accessed."""
 
-UNWRITTEN, SEALED, FREE = 1, 2, 4
+UNWRITTEN, SEALED, LOOSE, FREE = 1, 2, 4, 8
 MANY = -1
 """In place of a lane: more than one of them."""
 MOST_LISTED = 1 << 21
@@ -83,18 +83,23 @@ class Shadow:
 
     def mark(self, known: Known) -> None:
         """Take over what is known of a view."""
-        for mask, bit in ((known.unwritten, UNWRITTEN), (known.sealed, SEALED), (known.free, FREE)):
+        for mask, bit in (
+            (known.unwritten, UNWRITTEN),
+            (known.sealed, SEALED),
+            (known.loose, LOOSE),
+            (known.free, FREE),
+        ):
             if mask is not None and bool(mask.any()):
                 cells = self._cells(known.tensor)
                 cells[mask] |= bit
                 self.flagged |= bit
 
     def mark_unwritten(self) -> None:
-        """Nothing here holds a value yet; unless torch's writes would not show."""
+        """Nothing here holds a value, nor must; unless torch's writes would not show."""
         if self.tensor.is_inference():
             return
-        self.flags = np.full(self.count, UNWRITTEN, np.uint8)
-        self.flagged = UNWRITTEN
+        self.flags = np.full(self.count, UNWRITTEN | LOOSE, np.uint8)
+        self.flagged = UNWRITTEN | LOOSE
 
     def unwritten(self, tensor: torch.Tensor) -> torch.Tensor:
         """Which elements of a view hold nothing: bool, the view's shape."""
@@ -196,6 +201,13 @@ class Shadow:
         shared = self.read_lanes[units] != lanes
         if shared.any():  # lanes of this read that share an element
             self.read_lanes[units[shared]] = MANY
+
+    def unwrite(self, units: Indices) -> None:
+        """What was stored there is no value."""
+        if self.flags is None:
+            self.flags = np.zeros(self.count, np.uint8)
+        self.flags[units] |= UNWRITTEN
+        self.flagged |= UNWRITTEN
 
     def write(self, units: Indices, lanes: Lanes, touch: Touch) -> NDArray[np.bool_]:
         """Note a write; which of its units another lane of it writes too."""

@@ -13,7 +13,17 @@ _TRITON = os.path.dirname(triton.__file__)
 _HERE = os.path.dirname(__file__)
 _MACHINERY = frozenset(
     os.path.join(_HERE, f"{name}.py")
-    for name in ("builder", "checked_builder", "fastpath", "findings", "language", "launch", "memory_check", "source")
+    for name in (
+        "builder",
+        "checked_builder",
+        "fastpath",
+        "findings",
+        "undefined",
+        "language",
+        "launch",
+        "memory_check",
+        "source",
+    )
 )
 _is_machinery: dict[CodeType, bool] = {}
 
