@@ -211,8 +211,10 @@ def _followed(apply: Callable[..., Any], checks: Checks) -> Callable[..., Any]:
 
 def _branching(truth: Callable[..., bool], checks: Checks) -> Callable[..., bool]:
     def branch(self: Any) -> bool:
-        if self.handle.attr and (found := undefined.of(self.handle)) is not None:
-            checks.use(found, "decides a branch")
+        if self.handle.attr:
+            checks.order.wait(self.handle.attr.get(AFTER, 0))
+            if (found := undefined.of(self.handle)) is not None:
+                checks.use(found, "decides a branch")
         return truth(self)
 
     return branch

@@ -9,7 +9,7 @@ from gdn_verify.emulator.order import Order, Program
 from gdn_verify.emulator.source import Line, calls, place
 from gdn_verify.emulator.windows import Window
 
-Key = tuple[Fault, str, Line, str]
+Key = tuple[Fault, str, Line | str, str]
 """A kind, a kernel, a line of it, an argument."""
 
 
@@ -26,8 +26,9 @@ class Findings:
     def __init__(self, order: Order) -> None:
         self.kernel = ""
         self._order = order
-        self._tallies: dict[Key | Access, _Tally] = {}
-        self._loads: dict[Key, Access] = {}
+        self._tallies: dict[Key, _Tally] = {}
+        self._calls: dict[Line, str] = {}
+        """A line in words; of the several ways to a device function, the first that was taken."""
 
     def add(self, fault: Fault, number: int, window: Window, offset: int, lanes: int, other: int | None = None) -> None:
         """Some lanes of access `number`, which is under way; `offset` is that of the first of them."""
@@ -40,17 +41,14 @@ class Findings:
 
     def load(self, number: int, window: Window, offset: int) -> Access:
         """A load under way that reads what nobody wrote: no finding yet."""
-        key = Fault.UNINITIALISED, self.kernel, self._order.line(number), window.name
-        known = self._loads.get(key)
-        if known is None:
-            known = self._loads[key] = self._access(Fault.UNINITIALISED, number, window, offset, "")
-        return known
+        return self._access(Fault.UNINITIALISED, number, window, offset, "")
 
     def use(self, load: Access, how: str, lanes: int) -> None:
         """What such a load read does harm after all."""
-        tally = self._tallies.get(load)
+        key = load.fault, load.kernel, load.line, load.argument
+        tally = self._tallies.get(key)
         if tally is None:
-            tally = self._tallies[load] = _Tally(replace(load, other=how), 0, set())
+            tally = self._tallies[key] = _Tally(replace(load, other=how), 0, set())
         self._count(tally, lanes)
 
     def _count(self, tally: _Tally, lanes: int) -> None:
@@ -58,8 +56,11 @@ class Findings:
         tally.programs.add(self._order.running)
 
     def _access(self, fault: Fault, number: int, window: Window, offset: int, other: str) -> Access:
+        line = self._order.line(number)
+        if line not in self._calls:
+            self._calls[line] = calls()
         return Access(
-            fault, self.kernel, calls(), window.name, window.view.index(offset), window.view.shape,
+            fault, self.kernel, self._calls[line], window.name, window.view.index(offset), window.view.shape,
             self._order.program(number), other=other,
         )  # fmt: skip
 

@@ -240,7 +240,7 @@ class Checker:
             stale = (writers >= self.order.since) & (shadow.write_lanes[part.units] != lanes)
             self._say(Fault.HAZARD, part, stale, number, writers)
         if int(readers.max(initial=0)) >= self.order.first:
-            self._after_reads(part, lanes, number, readers, max(self.order.since, after))
+            self._after_reads(part, lanes, number, readers, max(self.order.since, self.order.waited, after))
         self._against_atomics(Fault.WRITE_AFTER_WRITE, part, number, False)
         shared = shadow.write(part.units, lanes, Touch(number, self.order.begin, self.order.since))
         self._say(Fault.TWO_LANES, part, shared, number, None)
@@ -279,7 +279,7 @@ class Checker:
         """A store of what is undefined: nothing is there afterwards; where something must be, the load is found."""
         shadow = part.window.shadow
         units = part.units[undefined.reshape(-1)[lanes & PLACE]]
-        loose = shadow.allows(units, LOOSE)
+        loose = shadow.allows(units, LOOSE | FREE)
         harm = units.size if loose is None else int(loose.sum())
         if harm:
             self._found.use(origin, f"stored to {part.window.name} at {place(*line())}", harm)

@@ -69,7 +69,7 @@ class Order:
 
     def start_program(self, program: Program) -> None:
         """The next program has heard of no other."""
-        self.begin = self.since = self.next
+        self.begin = self.since = self.waited = self.next
         self._begins.append(self.next)
         self._programs.append(program)
         self._news: News = {}
@@ -85,6 +85,10 @@ class Order:
     def barrier(self) -> None:
         """All threads of the program have come so far."""
         self.since = self.next
+
+    def wait(self, number: int) -> None:
+        """What follows waits for the loads below a number: for what they came to decides whether it runs."""
+        self.waited = max(self.waited, number)
 
     def atomic(self, counters: list[Counter], acquire: bool, release: bool) -> None:
         """The program takes part in these counters."""

@@ -8,7 +8,7 @@ write shows that they matter.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -28,8 +28,7 @@ MOST_LISTED = 1 << 21
 """Elements of reads that are listed at most, before they are looked into without need."""
 
 
-@dataclass(frozen=True)
-class Touch:
+class Touch(NamedTuple):
     """One access: its number, that of its program's first, and that of the first behind the last barrier."""
 
     number: int
@@ -37,8 +36,7 @@ class Touch:
     since: int
 
 
-@dataclass
-class Listed:
+class Listed(NamedTuple):
     """A read that is only listed yet."""
 
     units: Indices

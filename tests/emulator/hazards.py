@@ -117,6 +117,51 @@ def unwritten(programs: int) -> Access | None:
     return check.unwritten("out", out, wanted)
 
 
+@triton.jit
+def drop_or_use(source, ids, target, B: tl.constexpr, HOW: tl.constexpr):
+    """The second half of `source` is undefined."""
+    lane = tl.arange(0, B)
+    value = tl.load(source + lane)
+    if HOW == "dropped":
+        result = tl.where(lane < B // 2, value, 0.0)
+    elif HOW == "times zero":
+        result = value * (lane < B // 2).to(tl.float32)
+    elif HOW == "masked":
+        result = value
+    elif HOW == "rows of a product":
+        square = tl.load(source + lane[:, None] * 0 + lane[None, :] % (B // 2))
+        result = tl.sum(tl.dot(square, tl.trans(square)), 1)
+    elif HOW == "moved":
+        half = tl.reshape(value, [2, B // 2])
+        result = tl.reshape(tl.join(half, half), [2 * B])[None, :]
+        result = tl.sum(tl.where(tl.arange(0, 2 * B)[None, :] < B, result, 0.0), 0) * 0 + 1.0
+        result = tl.sum(tl.where(tl.arange(0, 2 * B) < B, result, 0.0), 0) + lane * 0.0
+    elif HOW == "summed":
+        result = tl.sum(value, 0) + lane * 0.0
+    elif HOW == "an address":
+        result = tl.load(ids + value.to(tl.int32)) + value
+    elif HOW == "a branch":
+        result = lane * 1.0
+        if tl.sum(value, 0) > 0:
+            result += 1.0
+    tl.store(target + lane, result, mask=lane < (B // 2 if HOW == "masked" else B))
+
+
+def undefined(how: str) -> list[Access]:
+    """A block whose second half nobody wrote, put to some use."""
+    source, target = torch.ones(32), torch.zeros(32)
+    half = torch.arange(32) >= 16
+    known = Known("source", source, unwritten=half)
+    return found(lambda: drop_or_use[(1,)](source, torch.zeros(64), target, 32, how), known)
+
+
+@triton.jit
+def clear_if_positive(x, out, B: tl.constexpr):
+    lane = tl.arange(0, B)
+    if tl.sum(tl.load(x + lane), 0) > 0:
+        tl.store(x + (lane + 1) % B, tl.zeros([B], tl.float32))
+
+
 # -- programs against each other ---------------------------------------------------------------------
 
 
@@ -253,6 +298,7 @@ def in_one_program(kernel: str, barrier: bool = False) -> list[Access]:
         "increment": lambda: increment[(1,)](x, 16),
         "slide_window": lambda: slide_window[(1,)](y, x, out, 16, 4, barrier),
         "scatter_then_gather": lambda: scatter_then_gather[(1,)](x, y, out, 16, barrier),
+        "clear_if_positive": lambda: clear_if_positive[(1,)](x.abs_(), out, 16),
         "clear_after_sum": lambda: clear_after_sum[(1,)](x, out, 16, barrier),
     }
     return found(launches[kernel])

@@ -85,6 +85,29 @@ def test_scratch_holds_nothing_until_it_is_written(check, prepare, lanes):
     assert [(a.fault, a.argument, a.lanes) for a in accesses] == [(Fault.UNINITIALISED, "source", lanes)] * bool(lanes)
 
 
+@pytest.mark.parametrize(
+    ("how", "use"),
+    [
+        ("dropped", None),
+        ("masked", None),
+        ("moved", None),
+        ("rows of a product", None),
+        ("times zero", "stored to target"),
+        ("summed", "stored to target"),
+        ("an address", "decides what is accessed"),
+        ("a branch", "decides a branch"),
+    ],
+)
+def test_undefined_values_may_be_read_and_dropped(check, how, use):
+    """A block's second half holds nothing: found where it matters, at the line that loaded it."""
+    accesses = check("undefined", how)
+    assert [access.fault for access in accesses] == [Fault.UNINITIALISED] * (use is not None)
+    if use is not None:
+        assert use in accesses[0].other
+        assert (accesses[0].argument, accesses[0].index) == ("source", (16,))
+        assert accesses[0].line.endswith("`value = tl.load(source + lane)`")
+
+
 def test_what_is_known_of_slots_is_heeded(check):
     """Slot 1 holds nothing, slot 2 is not to be written either, slot 3 is anybody's: no read and no race counts."""
     assert check("free_slots", [0]) == []
@@ -157,6 +180,11 @@ def test_two_lanes_of_one_store_are_found(check):
 def test_a_tile_that_is_updated_in_place_needs_no_barrier(check):
     """Each lane reads and writes its own element."""
     assert check("in_one_program", "increment") == []
+
+
+def test_a_branch_on_a_sum_waits_for_what_was_summed(check):
+    """As good as a barrier between those loads and the stores in the branch."""
+    assert check("in_one_program", "clear_if_positive") == []
 
 
 @pytest.mark.parametrize("kernel", ["slide_window", "scatter_then_gather", "clear_after_sum"])
