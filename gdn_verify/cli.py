@@ -164,7 +164,7 @@ def check(
     hosts = [host] if host else list(chosen.hosts)
     for name in hosts:
         _words(name, chosen.hosts, f"host of {path}")
-    jobs = [Job(chosen.name, name, case_file.case.kind, files=(dumps(case_file),)) for name in hosts]
+    jobs = [Job(chosen.name, name, case_file.case.kind, files=(dumps(case_file),), watch=True) for name in hosts]
     report = Report()
     reasons: dict[tuple[str, str], str] = {}
     for job in jobs:

@@ -47,7 +47,7 @@ def _shards(path: Path, host: str, kind: Kind, profile: Profile, plant: str | No
     for number, start in enumerate(range(0, total, profile.shard)):
         count = min(profile.shard, total - start)
         seed = profile.seed + number
-        yield Job(path.name, host, kind, size, count, seed, shapes=shapes, plant=plant)
+        yield Job(path.name, host, kind, size, count, seed, shapes=shapes, plant=plant, watch=profile.watch)
 
 
 @dataclass

@@ -15,7 +15,7 @@ class Profile:
     geometries of a Triton path on a GPU, each of which is compiled. `deadline` is the longest silence, in seconds,
     before a worker counts as hung; the first case of a worker may take `patience`, for imports and compilers, as may
     the suite's own work after a launch. After `deaths` cases that ended their worker, the rest of a path's cases of
-    that kind is given up.
+    that kind is given up. With `watch`, every access of a kernel is checked on a host that can do that.
     """
 
     name: str
@@ -29,6 +29,7 @@ class Profile:
     deadline: float = 60.0
     patience: float = 600.0
     deaths: int = 5
+    watch: bool = True
 
     def cases(self, host: str, kind: Kind) -> int:
         """How many cases of one kind run on one host."""
@@ -41,7 +42,7 @@ class Profile:
 PROFILES = {
     profile.name: profile
     for profile in (
-        Profile("quick", short=60, long=30, interpreted_short=60, interpreted_long=12),
+        Profile("quick", short=60, long=30, interpreted_short=60, interpreted_long=12, watch=False),
         Profile("gate", short=400, long=150, interpreted_short=400, interpreted_long=120),
         Profile("nightly", short=6000, long=1000, interpreted_short=6000, interpreted_long=500, shard=250),
     )

@@ -11,7 +11,7 @@ from gdn_verify.cases.case import Case
 from gdn_verify.cases.contract import Stage
 from gdn_verify.cases.narrow import refuses
 from gdn_verify.cases.presentation import Poison, Presentation
-from gdn_verify.checks import bias, memory, power, values
+from gdn_verify.checks import accesses, bias, memory, power, values
 from gdn_verify.checks.question import ask, malformed, observed, written
 from gdn_verify.feed import Feed, Pools, feed, initial_pools, pools_after
 from gdn_verify.hosts import Host
@@ -59,11 +59,13 @@ def run_case(
     *,
     plant: Callable[[Path], Run] | None = None,
     launching: Callable[[bool], None] = lambda entered: None,
+    watch: bool = False,
 ) -> CaseResult:
     """Run all batches of `case` on `path`, and judge each.
 
     `plant` turns the path into a defective copy, for tests of the suite itself. `launching` is told when the path's
-    own code is entered and left. What the path raises on a case that it declares to take is a finding.
+    own code is entered and left. With `watch`, every access of a kernel is checked, where the host can do that. What
+    the path raises on a case that it declares to take is a finding.
     """
     result, started = CaseResult(), time.perf_counter()
     try:
@@ -77,7 +79,7 @@ def run_case(
     pools = initial_pools(case, path, presentation)
     for number in range(len(case.batches)):
         fed = feed(case, number, path, presentation, pools, host.device)
-        pools = _run_batch(fed, path, host, run, rounding, result)
+        pools = _run_batch(fed, path, host, run, rounding, result, watch)
         if result.findings:
             break  # what follows a wrong launch proves nothing
     result.seconds = time.perf_counter() - started
@@ -99,21 +101,25 @@ def _announced(run: Run, host: Host, launching: Callable[[bool], None]) -> Run:
     return launch
 
 
-def _run_batch(fed: Feed, path: Path, host: Host, run: Run, rounding: Rounding, result: CaseResult) -> Pools:
+def _run_batch(
+    fed: Feed, path: Path, host: Host, run: Run, rounding: Rounding, result: CaseResult, watch: bool
+) -> Pools:
+    seen = accesses.Watch(fed, fed.launch)
     try:
-        with host.launches() as kernels:
-            outputs = run(fed.launch)
+        with host.launches() as kernels, accesses.watching(fed, path.conventions, host, watch) as seen:
+            outputs = run(seen.launch)
         if not isinstance(outputs, Outputs):
             raise TypeError(f"run returned {type(outputs).__name__}; give back Outputs")
         after = pools_after(fed)
         unwritten = memory.unwritten(fed, lambda poison: _again(fed, path, host.device, run, poison))
     except Exception as error:
-        result.findings.append(_raised(error))
+        result.findings += [_raised(error), *seen.findings(finished=False)]
         result.raised = True
         return fed.before
     result.findings += list(_attest(path, host, fed, kernels))
     result.findings += memory.judge(fed, path.conventions, after, outputs.final_state)
     result.findings += unwritten
+    result.findings += seen.findings()
     if len(fed.live_tokens):
         _judge_values(fed, path, outputs, after, rounding, result)
     return after if path.capabilities.pool else fed.before

@@ -33,7 +33,7 @@ class Job:
 
     `skip` cases are left out at the start: those that ran before a worker died. `shapes` bounds the number of
     geometries (compile keys); None leaves them free. `plant` names "module:function", which makes a defective copy of
-    the path, for tests of the suite itself.
+    the path, for tests of the suite itself. With `watch`, every access of a kernel is checked where the host can.
     """
 
     path: str
@@ -46,6 +46,7 @@ class Job:
     shapes: int | None = None
     files: tuple[str, ...] = ()
     plant: str | None = None
+    watch: bool = False
 
 
 @dataclass(frozen=True)
@@ -152,7 +153,13 @@ def _answer(job: Job, host: Host, loaded: _Loaded, tell: Callable[[object], None
             continue
         yield Begun(index, dumps(CaseFile(case, presentation, notes=f"{job.path} on {job.host}, {job.kind}")))
         result = run_case(
-            case, presentation, path, host, plant=plant, launching=lambda entered: tell(Launching(entered))
+            case,
+            presentation,
+            path,
+            host,
+            plant=plant,
+            launching=lambda entered: tell(Launching(entered)),
+            watch=job.watch,
         )
         yield Ended(index, result)
     yield Done(len(drawn))

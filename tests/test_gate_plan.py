@@ -26,6 +26,13 @@ def _plan(path: str, hosts: tuple[str, ...] = tuple(HOSTS), kinds: tuple[Kind, .
     return gate.plan([find(path)], hosts, kinds, PROFILE)
 
 
+@pytest.mark.parametrize(("profile", "watch"), [("quick", False), ("gate", True), ("nightly", True)])
+def test_accesses_are_watched_in_the_gate(profile: str, watch: bool) -> None:
+    """A quick run does without."""
+    jobs = gate.plan([find("fused-decode")], ["interpreter"], [Kind.DECODE], PROFILES[profile])
+    assert {job.watch for job in jobs} == {watch}
+
+
 @pytest.mark.parametrize(
     ("host", "kind", "sizes"),
     [

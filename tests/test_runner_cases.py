@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -11,7 +12,9 @@ from gdn_verify.cases.case import Batch, Case, Row
 from gdn_verify.cases.contract import DTypes, Geometry
 from gdn_verify.cases.presentation import Poison, Presentation
 from gdn_verify.cases.values import Betas, Fill, Gates, States, Taps, Values, Vectors
-from gdn_verify.hosts import HOSTS
+from gdn_verify.emulator.access import Access, Fault
+from gdn_verify.emulator.stretch import FAR
+from gdn_verify.hosts import HOSTS, Host
 from gdn_verify.paths import find
 from gdn_verify.paths.base import Launch, Outputs, Path
 from gdn_verify.paths.fallback import Fallback
@@ -232,8 +235,6 @@ class Spy:
     device: str = "cpu"
 
     def launches(self):
-        import contextlib
-
         return contextlib.nullcontext([*self.kernels])
 
     def synchronize(self) -> None:
@@ -267,3 +268,45 @@ def test_inputs_do_not_leak_between_runs():
     first, second = run(), run()
     assert first.worst_ratio == second.worst_ratio
     assert first.powers == second.powers
+
+
+class Watched(Host):
+    """The processor, with a checker that has seen one thing in each launch."""
+
+    def memory_checker(self):
+        class Seen:
+            def findings(self):
+                return [Access(Fault.HAZARD, "kernel", "file.py:3", "conv_pool", (0,), (2,), (0, 0, 0))]
+
+            def unwritten(self, name, tensor, wanted):
+                return None
+
+        return lambda known: contextlib.nullcontext(Seen())
+
+
+@pytest.mark.parametrize("watch", [False, True])
+def test_what_a_watch_sees_is_a_finding_about_memory(watch):
+    """Where one is asked for: the launch's strided pools are far apart then, and torch is right all the same."""
+    strides = []
+
+    def plant(path: Path) -> Run:
+        return lambda launch: strides.append(launch["ssm_pool"].stride(0)) or path.run(launch)
+
+    fed = Presentation(slot_pad=4)
+    result = run_case(case(), fed, Fallback(), Watched("cpu", "cpu"), plant=plant, watch=watch)
+    assert kinds(result) == (["missing barrier: conv_pool"] if watch else [])
+    assert result.outcome(Check.VALUES) is Outcome.AGREES
+    assert (strides[0] == FAR) == watch
+
+
+def test_what_a_watch_saw_explains_why_a_path_raised():
+    """It is told beside what was raised."""
+
+    def plant(path: Path) -> Run:
+        def broken(launch: Launch) -> Outputs:
+            raise RuntimeError("wild pointer")
+
+        return broken
+
+    result = run_case(case(), Presentation(), Fallback(), Watched("cpu", "cpu"), plant=plant, watch=True)
+    assert kinds(result) == ["raised RuntimeError", "missing barrier: conv_pool"]

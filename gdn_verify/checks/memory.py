@@ -22,7 +22,7 @@ _BITS: dict[int, type[np.generic]] = {2: np.uint16, 4: np.uint32}
 
 def judge(feed: Feed, conventions: Conventions, after: Pools, final_state: Tensor | None = None) -> list[Finding]:
     """Memory findings of one launch, but for `unwritten`: bytes that changed, copies that differ, padding not zero."""
-    found = [_finding("changed", item) for item in feed.arena.violations(_writable(feed, conventions))]
+    found = [_finding("changed", item) for item in feed.arena.violations(writable(feed, conventions))]
     found += list(_conv_states(feed, after))
     found += list(_idle_states(feed, final_state))
     found += list(_passed_through(feed))
@@ -61,7 +61,8 @@ def _still_poisoned(feed: Feed, name: str, also: Tensor | None = None) -> list[M
     return feed.arena.unwritten(name, _live_mask(feed).to(feed.arena.device), also=also)
 
 
-def _writable(feed: Feed, conventions: Conventions) -> dict[str, Writable]:
+def writable(feed: Feed, conventions: Conventions) -> dict[str, Writable]:
+    """What of each buffer a launch may change."""
     allowed = {name: _writable_output(feed, conventions, name) for name in _outputs(feed)}
     tensors = feed.launch.tensors
     if "ssm_pool" in tensors:

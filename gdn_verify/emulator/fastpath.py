@@ -238,7 +238,7 @@ class FastSemantic(TritonSemantic):
         return tl.tensor(self.builder.create_splat(kind, value.handle), kind)
 
     def expand_dims(self, input: Any, axis: int) -> Any:
-        if not input.type.is_block():
+        if not input.type.is_block() or input.handle.attr:  # what an element carries moves with it
             return super().expand_dims(input, axis)
         shape = list(input.type.shape)
         shape.insert(axis, 1)

@@ -4,7 +4,7 @@ import inspect
 from dataclasses import dataclass
 from functools import cache
 from random import Random
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from triton.runtime import interpreter as stock
@@ -25,6 +25,20 @@ recorders: list[list[Launch]] = []
 """Every launch is appended to each of these lists."""
 
 
+class Watcher(Protocol):
+    """Who wants to see launches as they happen, and what a kernel is given."""
+
+    def start_launch(self, kernel: str) -> None: ...
+
+    def convert(self, name: str, value: Any) -> Any: ...
+
+    def start_program(self, index: tuple[int, int, int]) -> None: ...
+
+
+watcher: Watcher | None = None
+"""The memory checker, while there is one."""
+
+
 @dataclass(frozen=True)
 class _Signature:
     names: tuple[str, ...]
@@ -41,10 +55,7 @@ def _signature(fn: Any) -> _Signature:
 
 
 def install() -> None:
-    """Replace the stock launch, which binds anew and copies the arguments' storages every time.
-
-    `GridExecutor.__call__` and `_implicit_cvt` stay the places where a memory checker can listen in.
-    """
+    """Replace the stock launch, which binds anew and copies the arguments' storages every time."""
     stock.GridExecutor.__init__ = _init
     stock.GridExecutor.__call__ = _run
     stock.InterpretedFunction.__call__ = _call_device_function
@@ -60,18 +71,32 @@ def _run(self: Any, *args: Any, **kwargs: Any) -> None:
     bound = _bind(self.fn, args, kwargs)
     for hook in self.pre_run_hooks:
         hook(**bound)
-    values = {n: x if n in self.constexprs else stock._implicit_cvt(x) for n, x in bound.items()}
+    if watcher is not None:
+        watcher.start_launch(self.fn.__name__)
+    convert = _convert if watcher is None else watcher.convert
+    values = {n: x if n in self.constexprs else convert(n, x) for n, x in bound.items()}
     grid = _grid(self.grid, values)
     launch = Launch(self.fn.__name__, grid)
     for recorder in recorders:
         recorder.append(launch)
+    run_programs(self.fn, launch, values)
+
+
+def _convert(name: str, value: Any) -> Any:
+    return stock._implicit_cvt(value)
+
+
+def run_programs(fn: Any, launch: Launch, values: dict[str, Any]) -> None:
+    """Run a kernel's programs one after the other."""
     builder = stock.interpreter_builder
-    builder.set_grid_dim(*grid)
+    builder.set_grid_dim(*launch.grid)
     try:
         with np.errstate(all="ignore"):  # overflow and NaN are values here, as on a GPU
-            for index in program_order(grid):
+            for index in program_order(launch.grid):
                 builder.set_grid_idx(*index)
-                self.fn(**values)
+                if watcher is not None:
+                    watcher.start_program(index)
+                fn(**values)
     except stock.InterpreterError:
         raise
     except Exception as error:
@@ -80,7 +105,7 @@ def _run(self: Any, *args: Any, **kwargs: Any) -> None:
         builder.grid_idx = None
 
 
-def program_order(grid: tuple[int, ...]) -> list[tuple[int, ...]]:
+def program_order(grid: tuple[int, int, int]) -> list[tuple[int, int, int]]:
     """All programs of a grid, in an order without meaning that is the same for the same grid: a card promises none."""
     programs = list(np.ndindex(grid))
     Random(str(grid)).shuffle(programs)

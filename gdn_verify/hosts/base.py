@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gdn_verify.emulator.access import Known
+    from gdn_verify.emulator.memory_check import Checker
+
+    MemoryChecker = Callable[[Iterable[Known]], AbstractContextManager[Checker]]
 
 # A worker runs one kernel at a time; threads of several libraries beside each other only get in the way.
 SINGLE_THREAD = {
@@ -49,6 +56,10 @@ class Host:
         with recording() as tape:
             run()
         return tape.replay
+
+    def memory_checker(self) -> MemoryChecker | None:
+        """What checks every access of the Triton kernels that run within its block; None on a host that cannot."""
+        return None
 
     @contextmanager
     def launches(self) -> Iterator[list[str]]:

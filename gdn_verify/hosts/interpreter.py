@@ -6,8 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
 from gdn_verify.hosts.base import SINGLE_THREAD, Host
+
+if TYPE_CHECKING:
+    from gdn_verify.hosts.base import MemoryChecker
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,11 @@ class Interpreter(Host):
         import triton
 
         return f"triton {triton.__version__} interpreter"
+
+    def memory_checker(self) -> MemoryChecker:
+        from gdn_verify.emulator.memory_check import checked
+
+        return checked
 
     @contextmanager
     def launches(self) -> Iterator[list[str]]:

@@ -14,8 +14,15 @@ from tempfile import TemporaryDirectory
 from unittest.mock import patch
 
 PACKAGE = "gdn_verify.kernels.triton"
-PREFILL = (("chunk", "chunk_delta"), ("conv_prefill", "conv_prefill"))
-"""Modules and the functions in them that launch prefill kernels."""
+Launchers = tuple[tuple[str, str], ...]
+"""Modules, and functions in them that launch kernels."""
+PREFILL: Launchers = (("chunk", "chunk_delta"), ("conv_prefill", "conv_prefill"))
+DECODE: Launchers = (
+    ("decode", "fused_decode"),
+    ("spec", "fused_spec_decode"),
+    ("two_launch", "conv_update"),
+    ("two_launch", "delta_update"),
+)
 _COPIES = count()
 """Numbers for the copies: a module of one name is imported once."""
 
@@ -52,10 +59,10 @@ class Edit:
 
 
 @contextmanager
-def planted(edit: Edit) -> Iterator[None]:
-    """Whoever launches prefill kernels from now on launches those of a copy."""
+def planted(edit: Edit, launchers: Launchers = PREFILL) -> Iterator[None]:
+    """Whoever calls one of these functions from now on launches kernels of a copy."""
     with edit.copy() as package, ExitStack() as stack:
-        for module, function in PREFILL:
+        for module, function in launchers:
             other = getattr(import_module(f"{package}.{module}"), function)
             stack.enter_context(patch.object(import_module(f"{PACKAGE}.{module}"), function, other))
         yield
