@@ -77,6 +77,16 @@ class Kind(StrEnum):
     MIXED = "mixed"
 
 
+class Series(StrEnum):
+    """Label of a case that is more than a launch."""
+
+    TRAJECTORY = "trajectory"
+
+
+Topic = Kind | Series
+"""What a run's cases are about: a kind of launch, or requests over many launches."""
+
+
 class DType(StrEnum):
     """A storage type, with the two numbers the noise budget needs."""
 

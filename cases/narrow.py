@@ -121,6 +121,8 @@ def _pool(c: Capabilities, case: Case) -> Iterator[str]:
     for number, row in enumerate(case.batches[0].rows):
         if row.spec or row.padded or row.read is not None:
             yield f"batch 0 row {number}.slots={row.slots}: dense states, one a row"
+    if case.batches[0].moves:
+        yield f"batch 0.moves={case.batches[0].moves}: dense states have no slots"
     if case.batches[0].pad_tokens:
         yield f"batch 0.pad_tokens={case.batches[0].pad_tokens}: dense states, no padding"
 
@@ -173,6 +175,7 @@ def _ids(c: Capabilities, conventions: Conventions, case: Case, fed: Presentatio
     if conventions.reserves_zero and fed.first_slot == 0:
         yield "presentation.first_slot=0: slot 0 marks padding"
     owned = {fed.physical(slot) for row in rows for slot in (*row.slots, row.read) if slot is not None}
+    owned |= {fed.physical(slot) for batch in case.batches for move in batch.moves for slot in (*move.slots, move.to)}
     if conventions.scratch_slot in owned:
         yield f"conventions.scratch_slot={conventions.scratch_slot}: owned by a row"
 

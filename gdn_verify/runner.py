@@ -15,8 +15,10 @@ from gdn_verify.checks import bias, memory, power, values
 from gdn_verify.checks.question import ask, malformed, observed, written
 from gdn_verify.feed import Feed, Pools, feed, initial_pools, pools_after
 from gdn_verify.hosts import Host
+from gdn_verify.moves import moved
 from gdn_verify.oracles.noise import Rounding
 from gdn_verify.paths.base import Launch, Outputs, Path
+from gdn_verify.truth import Ledger
 from gdn_verify.verdict import Check, Finding, Outcome
 
 Run = Callable[[Launch], Outputs]
@@ -29,6 +31,8 @@ class CaseResult:
 
     `judged` counts the launches whose values were compared: none of a launch without live rows. `raised` tells that
     the path's own code raised, so that memory was not looked at. `powers` and `projections` are pooled over a run.
+    `drift` is the largest relative distance of a head's state, at the end of several launches, from the truth about its
+    request: a number, no finding.
     """
 
     findings: list[Finding] = field(default_factory=list)
@@ -36,6 +40,7 @@ class CaseResult:
     raised: bool = False
     judged: int = 0
     worst_ratio: float = 0.0
+    drift: float = 0.0
     powers: list[dict[str, float]] = field(default_factory=list)
     projections: list[Projections] = field(default_factory=list)
     seconds: float = 0.0
@@ -59,29 +64,49 @@ def run_case(
     *,
     plant: Callable[[Path], Run] | None = None,
     launching: Callable[[bool], None] = lambda entered: None,
+    pooled: bool = True,
 ) -> CaseResult:
-    """Run all batches of `case` on `path`, and judge each.
+    """Run all batches of `case` on `path`, and judge each; after several, the states that they leave too.
 
     `plant` turns the path into a defective copy, for tests of the suite itself. `launching` is told when the path's
-    own code is entered and left. What the path raises on a case that it declares to take is a finding.
+    own code is entered and left. What the path raises on a case that it declares to take is a finding. Without `pooled`
+    nothing is measured for the checks that judge a whole run.
     """
     result, started = CaseResult(), time.perf_counter()
     try:
         reason = refuses(path.capabilities, path.conventions, case, presentation) or path.refuses(case, presentation)
-        rounding = path.rounding(case, host.name)
+        roundings = [path.rounding(_alone(case, number), host.name) for number in range(len(case.batches))]
     except Exception as error:
         return CaseResult(findings=[_raised(error)], raised=True)
     if reason:
         return CaseResult(refused=reason)
     run = _announced(path.run if plant is None else plant(path), host, launching)
+    trial = _Trial(path, host, run, result, pooled)
     pools = initial_pools(case, path, presentation)
-    for number in range(len(case.batches)):
+    ledger = _ledger(case, path, presentation, pools)
+    for number, rounding in enumerate(roundings):
+        pools = moved(pools, case.batches[number], presentation.first_slot, case.geometry.W)
         fed = feed(case, number, path, presentation, pools, host.device)
-        pools = _run_batch(fed, path, host, run, rounding, result)
+        pools = trial.launch(fed, rounding, ledger)
         if result.findings:
             break  # what follows a wrong launch proves nothing
+    else:
+        trial.close(ledger, pools)
     result.seconds = time.perf_counter() - started
     return result
+
+
+def _alone(case: Case, number: int) -> Case:
+    """One launch of the case: what it rounds is its own."""
+    return case if len(case.batches) == 1 else replace(case, batches=(case.batches[number],))
+
+
+def _ledger(case: Case, path: Path, presentation: Presentation, pools: Pools) -> Ledger | None:
+    """The account of a case whose states outlive a launch."""
+    span, several = path.capabilities.span, len(case.batches) > 1 or bool(case.batches[0].moves)
+    if not (several and path.capabilities.pool and Stage.DELTA in span):
+        return None
+    return Ledger(case, span, pools, presentation.first_slot)
 
 
 def _announced(run: Run, host: Host, launching: Callable[[bool], None]) -> Run:
@@ -99,24 +124,73 @@ def _announced(run: Run, host: Host, launching: Callable[[bool], None]) -> Run:
     return launch
 
 
-def _run_batch(fed: Feed, path: Path, host: Host, run: Run, rounding: Rounding, result: CaseResult) -> Pools:
-    try:
-        with host.launches() as kernels:
-            outputs = run(fed.launch)
-        if not isinstance(outputs, Outputs):
-            raise TypeError(f"run returned {type(outputs).__name__}; give back Outputs")
-        after = pools_after(fed)
-        unwritten = memory.unwritten(fed, lambda poison: _again(fed, path, host.device, run, poison))
-    except Exception as error:
-        result.findings.append(_raised(error))
-        result.raised = True
-        return fed.before
-    result.findings += list(_attest(path, host, fed, kernels))
-    result.findings += memory.judge(fed, path.conventions, after, outputs.final_state)
-    result.findings += unwritten
-    if len(fed.live_tokens):
-        _judge_values(fed, path, outputs, after, rounding, result)
-    return after if path.capabilities.pool else fed.before
+@dataclass(frozen=True)
+class _Trial:
+    """A case under way: on what it runs, and what it comes to."""
+
+    path: Path
+    host: Host
+    run: Run
+    result: CaseResult
+    pooled: bool
+
+    def launch(self, fed: Feed, rounding: Rounding, ledger: Ledger | None) -> Pools:
+        """Launch once and judge; the pools afterwards."""
+        path, host, result = self.path, self.host, self.result
+        try:
+            with host.launches() as kernels:
+                outputs = self.run(fed.launch)
+            if not isinstance(outputs, Outputs):
+                raise TypeError(f"run returned {type(outputs).__name__}; give back Outputs")
+            after = pools_after(fed)
+            unwritten = memory.unwritten(fed, lambda poison: _again(fed, path, host.device, self.run, poison))
+        except Exception as error:
+            result.findings.append(_raised(error))
+            result.raised = True
+            return fed.before
+        result.findings += list(_attest(path, host, fed, kernels))
+        result.findings += memory.judge(fed, path.conventions, after, outputs.final_state)
+        result.findings += unwritten
+        if ledger is not None:
+            ledger.enter(fed)
+        if len(fed.live_tokens):
+            self._judge_values(fed, outputs, after, rounding, ledger)
+        return after if path.capabilities.pool else fed.before
+
+    def _judge_values(
+        self, fed: Feed, outputs: Outputs, after: Pools, rounding: Rounding, ledger: Ledger | None
+    ) -> None:
+        path, result = self.path, self.result
+        wrong = list(malformed(fed, outputs, path.capabilities.span))
+        result.findings += wrong
+        if wrong:
+            return
+        problem = ask(fed, path.capabilities.span)
+        stored = written(fed, problem.every_token)
+        seen = observed(fed, outputs, after.ssm, problem.every_token)
+        judged = values.judge(problem, rounding, stored, seen)
+        result.judged += 1
+        self._count(judged)
+        if ledger is not None:
+            ledger.record(fed, stored, judged.expected["h"].value, seen["h"])
+        for name, question, got in values.stage_questions(fed, problem, outputs, seen) if outputs.stages else ():
+            if question.finite:  # or the stage before it is found guilty; from such an edge nothing follows
+                self._count(values.judge(question, rounding, stored, got, where=f"stage {name}: "))
+        if self.pooled and Stage.DELTA in path.capabilities.span:
+            found = power.alternatives(problem, judged.expected, stored)
+            result.powers.append(power.powers(found, judged.expected, seen))
+            result.projections.append(bias.project(found, judged.expected, seen))
+
+    def _count(self, judged: values.Judged) -> None:
+        self.result.findings += judged.findings
+        self.result.worst_ratio = max(self.result.worst_ratio, judged.worst_ratio)
+
+    def close(self, ledger: Ledger | None, pools: Pools) -> None:
+        """The end of a case without findings: its states against the truth about their requests."""
+        if ledger is not None:
+            reckoning = ledger.reckon(pools)
+            self.result.drift = reckoning.drift
+            self.result.findings += reckoning.findings
 
 
 def _again(fed: Feed, path: Path, device: str, run: Run, poison: Poison) -> Feed:
@@ -140,30 +214,3 @@ def _attest(path: Path, host: Host, fed: Feed, kernels: list[str]) -> Iterator[F
     if lacking:
         message = f"{', '.join(lacking)} not launched; launched were {', '.join(sorted(set(kernels))) or 'no kernels'}"
         yield Finding(Check.VALUES, "attestation", message)
-
-
-def _judge_values(
-    fed: Feed, path: Path, outputs: Outputs, after: Pools, rounding: Rounding, result: CaseResult
-) -> None:
-    wrong = list(malformed(fed, outputs, path.capabilities.span))
-    result.findings += wrong
-    if wrong:
-        return
-    problem = ask(fed, path.capabilities.span)
-    stored = written(fed, problem.every_token)
-    seen = observed(fed, outputs, after.ssm, problem.every_token)
-    judged = values.judge(problem, rounding, stored, seen)
-    result.judged += 1
-    result.findings += judged.findings
-    result.worst_ratio = max(result.worst_ratio, judged.worst_ratio)
-    if outputs.stages:
-        for name, question, got in values.stage_questions(fed, problem, outputs, seen):
-            if not question.finite:
-                continue  # the stage before it is found guilty; from such an edge nothing follows
-            part = values.judge(question, rounding, stored, got, where=f"stage {name}: ")
-            result.findings += part.findings
-            result.worst_ratio = max(result.worst_ratio, part.worst_ratio)
-    if Stage.DELTA in path.capabilities.span:
-        found = power.alternatives(problem, judged.expected, stored)
-        result.powers.append(power.powers(found, judged.expected, seen))
-        result.projections.append(bias.project(found, judged.expected, seen))

@@ -46,6 +46,8 @@ class Launch:
     [N, HV, K, V] instead of pools, zeros where a row is fresh.
 
     Outputs: `out` [T, HV, V] and, from the unpack edge, `z_out` [T, HV, V]: poisoned, to be filled.
+
+    `number` counts the launches of a case.
     """
 
     geometry: Geometry
@@ -54,6 +56,7 @@ class Launch:
     batch: Batch
     presentation: Presentation
     tensors: Mapping[str, Tensor]
+    number: int = 0
 
     def __getitem__(self, name: str) -> Tensor:
         return self.tensors[name]
