@@ -85,6 +85,12 @@ class Series(StrEnum):
 
 Topic = Kind | Series
 """What a run's cases are about: a kind of launch, or requests over many launches."""
+TOPICS: tuple[Topic, ...] = (*Kind, *Series)
+
+
+def topic(word: str) -> Topic:
+    """The topic of this name; raises ValueError."""
+    return Series(word) if word in tuple(Series) else Kind(word)
 
 
 class DType(StrEnum):

@@ -31,7 +31,7 @@ def refuses(capabilities: Capabilities, conventions: Conventions, case: Case, pr
         _dtypes(capabilities, case.dtypes),
         _options(capabilities, case.options),
         _pool(capabilities, case),
-        *(_batch(capabilities, f"batch {number}", batch) for number, batch in enumerate(case.batches)),
+        *(batch_refusals(capabilities, f"batch {number}", batch) for number, batch in enumerate(case.batches)),
         _ids(capabilities, conventions, case, presentation),
         _layout(capabilities, presentation),
     )
@@ -127,7 +127,8 @@ def _pool(c: Capabilities, case: Case) -> Iterator[str]:
         yield f"batch 0.pad_tokens={case.batches[0].pad_tokens}: dense states, no padding"
 
 
-def _batch(c: Capabilities, where: str, batch: Batch) -> Iterator[str]:
+def batch_refusals(c: Capabilities, where: str, batch: Batch) -> Iterator[str]:
+    """Why a path of these capabilities cannot take one launch, found `where`."""
     groups = {row.group for _, row in batch.live_rows()}
     for group in sorted(groups - c.groups):
         yield f"{where}.rows: no {group} rows"
