@@ -40,7 +40,7 @@ def _table(rows: Iterable[Row]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1))
     for name in ("path", "host", "version", "kind", "check"):
         table.add_column(name, no_wrap=True)
-    for name in ("cases", *_COUNTS, "reach", "worst ratio", "seconds"):
+    for name in ("cases", *_COUNTS, "reach", "worst ratio", "drift", "seconds"):
         table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
         if not row.missing:
@@ -52,9 +52,10 @@ def _cells(row: Row) -> tuple[str, ...]:
     counts = (str(getattr(row, name) or "·") for name in _COUNTS)
     values = row.check == "values"
     ratio = f"{row.worst_noise_ratio:.2f}" if values and row.agrees else ""
+    drift = f"{row.worst_drift:.1e}" if values and row.worst_drift else ""
     seconds = f"{row.seconds:.1f}" if values else ""
     words = (row.path, row.host, row.version, row.kind, row.check, str(row.cases))
-    return (*words, *counts, f"{row.reach:.0%}" if values else "", ratio, seconds)
+    return (*words, *counts, f"{row.reach:.0%}" if values else "", ratio, drift, seconds)
 
 
 def grouped(failures: Iterable[Failure]) -> list[tuple[Failure, int]]:
