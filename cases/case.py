@@ -96,11 +96,47 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Move:
+    """A sequence's state copied to slot `to` before a launch, where it is the plain state that decode rows read.
+
+    It stands in `slots`: in one slot, or in a draft's table, of which `accepted` tokens were taken. The recurrent state
+    comes from column accepted-1, the conv state from the slot of column 0, W-1 columns from column accepted-1 on. A
+    commit is a move to column 0; to any other slot it copies a prefix, or makes way for somebody else.
+    """
+
+    slots: tuple[int, ...]
+    to: int
+    accepted: int = 1
+
+    def __post_init__(self) -> None:
+        require(len(self.slots) >= 1, "move.slots", self.slots, "names at least one slot")
+        for slot in (*self.slots, self.to):
+            require(slot >= 0, "move.slots", slot, "is a slot number")
+        width = len(self.slots)
+        require(1 <= self.accepted <= width, "move.accepted", self.accepted, f"lies in 1…{width}, the table's width")
+        require((self.to, self.accepted) != (self.slots[0], 1), "move.to", self.to, "is where the state is already")
+
+    @property
+    def source(self) -> int:
+        """The slot of the recurrent state."""
+        return self.slots[self.accepted - 1]
+
+    @property
+    def conv_source(self) -> int:
+        """The slot of the conv state."""
+        return self.slots[0]
+
+
+@dataclass(frozen=True)
 class Batch:
-    """One launch: rows in order, and tokens of padding beyond the last row's."""
+    """One launch: rows in order, and tokens of padding beyond the last row's.
+
+    `moves` are made before it, one after the other; they are the engine's work, not the launched path's.
+    """
 
     rows: tuple[Row, ...]
     pad_tokens: int = 0
+    moves: tuple[Move, ...] = ()
 
     def __post_init__(self) -> None:
         require(0 <= self.pad_tokens <= 4096, "batch.pad_tokens", self.pad_tokens, "lies in 0…4096")
@@ -165,6 +201,8 @@ class Case:
         for number, batch in enumerate(self.batches):
             for row in batch.rows:
                 self._check_row(number, row)
+            for move in batch.moves:
+                self._check_move(number, move)
         check_chain(self)
 
     def _check_row(self, batch: int, row: Row) -> None:
@@ -174,6 +212,12 @@ class Case:
         width = self.geometry.S
         if row.spec:
             require(len(row.slots) == width, where, row.slots, f"a spec row names S={width} slots")
+
+    def _check_move(self, batch: int, move: Move) -> None:
+        where, width = f"batch {batch} move.slots", self.geometry.S
+        for slot in (*move.slots, move.to):
+            require(slot < self.slots, where, slot, f"is below the pool's {self.slots} slots")
+        require(len(move.slots) in (1, width), where, move.slots, f"is one slot, or the S={width} of a draft")
 
     @property
     def kind(self) -> Kind:
@@ -187,15 +231,24 @@ def check_chain(case: Case) -> None:
 
     Slots that a spec row wrote may be taken up by a spec row of the same table, with a count accepted from
     the tokens it had, or by a plain row on column 0, which is an accepted count of 1. Slots that a plain
-    row wrote may be taken up by a spec row with accepted 1. A fresh row may follow anything.
+    row wrote may be taken up by a spec row with accepted 1. A fresh row may follow anything. A move takes a state up
+    as the row would that reads it, and leaves it as a plain row's.
     """
     last: dict[int, Row] = {}
     for number, batch in enumerate(case.batches):
+        for move in batch.moves:
+            _check_follows(number, last, _reader(move))
+            last[move.to] = Row(1, (move.to,))
         for _, row in batch.live_rows():
             if not row.fresh:
                 _check_follows(number, last, row)
         for _, row in batch.live_rows():
             last.update({slot: row for slot in row.slots if slot is not None})
+
+
+def _reader(move: Move) -> Row:
+    """A row that reads what the move does."""
+    return Row(1, move.slots, accepted=move.accepted if len(move.slots) > 1 else None)
 
 
 def _check_follows(number: int, last: dict[int, Row], row: Row) -> None:

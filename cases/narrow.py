@@ -31,7 +31,7 @@ def refuses(capabilities: Capabilities, conventions: Conventions, case: Case, pr
         _dtypes(capabilities, case.dtypes),
         _options(capabilities, case.options),
         _pool(capabilities, case),
-        *(_batch(capabilities, f"batch {number}", batch) for number, batch in enumerate(case.batches)),
+        *(batch_refusals(capabilities, f"batch {number}", batch) for number, batch in enumerate(case.batches)),
         _ids(capabilities, conventions, case, presentation),
         _layout(capabilities, presentation),
     )
@@ -121,11 +121,14 @@ def _pool(c: Capabilities, case: Case) -> Iterator[str]:
     for number, row in enumerate(case.batches[0].rows):
         if row.spec or row.padded or row.read is not None:
             yield f"batch 0 row {number}.slots={row.slots}: dense states, one a row"
+    if case.batches[0].moves:
+        yield f"batch 0.moves={case.batches[0].moves}: dense states have no slots"
     if case.batches[0].pad_tokens:
         yield f"batch 0.pad_tokens={case.batches[0].pad_tokens}: dense states, no padding"
 
 
-def _batch(c: Capabilities, where: str, batch: Batch) -> Iterator[str]:
+def batch_refusals(c: Capabilities, where: str, batch: Batch) -> Iterator[str]:
+    """Why a path of these capabilities cannot take one launch, found `where`."""
     groups = {row.group for _, row in batch.live_rows()}
     for group in sorted(groups - c.groups):
         yield f"{where}.rows: no {group} rows"
@@ -173,6 +176,7 @@ def _ids(c: Capabilities, conventions: Conventions, case: Case, fed: Presentatio
     if conventions.reserves_zero and fed.first_slot == 0:
         yield "presentation.first_slot=0: slot 0 marks padding"
     owned = {fed.physical(slot) for row in rows for slot in (*row.slots, row.read) if slot is not None}
+    owned |= {fed.physical(slot) for batch in case.batches for move in batch.moves for slot in (*move.slots, move.to)}
     if conventions.scratch_slot in owned:
         yield f"conventions.scratch_slot={conventions.scratch_slot}: owned by a row"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache, lru_cache
-from itertools import product
+from itertools import islice, product
 from random import Random
 from typing import Any, TypeVar
 
@@ -274,7 +274,12 @@ def _layout(c: Capabilities) -> dict[str, tuple[Any, ...]]:
 
 
 def draw_cases(strategy: SearchStrategy[T], n: int, seed: int) -> list[T]:
-    """`n` examples of `strategy`, the same for the same seed in every process; the first of more are a prefix.
+    """`n` examples of `strategy`, the same for the same seed in every process; the first of more are a prefix."""
+    return [example for example, _ in islice(drawn_cases(strategy, seed), n)]
+
+
+def drawn_cases(strategy: SearchStrategy[T], seed: int) -> Iterator[tuple[T, bytes]]:
+    """Examples without end, each with the bytes that it was made of, for `smallest`.
 
     The choices come from a seeded stream of bytes. Hypothesis's own generation would also mutate earlier
     examples and mix in constants of whatever modules happen to be imported.
@@ -288,9 +293,11 @@ def draw_cases(strategy: SearchStrategy[T], n: int, seed: int) -> list[T]:
 
     feed = keep.hypothesis.fuzz_one_input  # type: ignore[attr-defined]
     stream = Random(seed)
-    while len(drawn) < n:
-        feed(stream.randbytes(4096))
-    return drawn
+    while True:
+        choices = stream.randbytes(4096)
+        feed(choices)
+        while drawn:
+            yield drawn.pop(), choices
 
 
 @lru_cache(maxsize=64)

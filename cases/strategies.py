@@ -52,16 +52,16 @@ def cases(
     in slot 0 of a pool of one, the simplest shape, no padding and the first recipe of each enum.
     """
     _check(capabilities, kind)
-    shape = _shape(capabilities, kind, size, shapes)
+    shape = shapes_for(capabilities, kind, size, shapes)
 
     @st.composite
     def fed(draw: Draw) -> Fed:
         key = draw(shape)
-        room = _room(capabilities, conventions, key, *_bounds(draw, size, kind))
+        room = room_for(capabilities, conventions, key, *_bounds(draw, size, kind))
         batches = chain(draw, capabilities, launch(draw, capabilities, kind, room), room)
         slots, batches = _place(draw, capabilities, conventions, batches, room)
         case = Case(key.geometry, key.dtypes, slots, batches, _values(draw, capabilities.span, key), key.options)
-        return case, _feed(draw, conventions, case, key.layout)
+        return case, presented(draw, conventions, case, key.layout)
 
     built: SearchStrategy[Fed] = fed()
     return built
@@ -74,7 +74,8 @@ def _check(c: Capabilities, kind: Kind) -> None:
         raise ContractError(f"kind={kind}: the path takes {', '.join(groups)} rows{' mixed' if c.mixes else ''}")
 
 
-def _shape(c: Capabilities, kind: Kind, size: Size, pool: tuple[Shape, ...] | None) -> SearchStrategy[Shape]:
+def shapes_for(c: Capabilities, kind: Kind, size: Size, pool: tuple[Shape, ...] | None) -> SearchStrategy[Shape]:
+    """Shapes of launches of `kind`: free ones, or those of a pool."""
     if pool is None:
         return shapes(c, kind, size)
     # Drafts of one token say little, where the pool has wider tables.
@@ -101,7 +102,7 @@ def _bounds(draw: Draw, size: Size, kind: Kind) -> tuple[Size, int]:
     return size, 1
 
 
-def _room(c: Capabilities, conventions: Conventions, shape: Shape, size: Size, opening: int) -> Room:
+def room_for(c: Capabilities, conventions: Conventions, shape: Shape, size: Size, opening: int) -> Room:
     """The bounds of a launch: those of `size`, less where the geometry makes tokens and slots expensive.
 
     A row takes half of the tokens at most, so that there are others, unless it is to be long.
@@ -169,7 +170,7 @@ def _recipes(enum: type[StrEnum]) -> tuple[StrEnum, ...]:
     )
 
 
-def _feed(draw: Draw, conventions: Conventions, case: Case, layout: Presentation) -> Presentation:
+def presented(draw: Draw, conventions: Conventions, case: Case, layout: Presentation) -> Presentation:
     """The layout of the shape, with the values that no kernel is compiled for."""
     first = first_slot(conventions)
     marks = any(None in row.slots for batch in case.batches for row in batch.rows)

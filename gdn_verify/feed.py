@@ -86,25 +86,42 @@ def initial_pools(case: Case, path: Path, presentation: Presentation) -> Pools:
 
 
 def _unread_slots(case: Case) -> Tensor:
+    """Slots whose first bytes no launch may read: those that are written first, and those that nobody reads."""
     unread = torch.ones(case.slots, dtype=torch.bool)
-    for row in (row for batch in case.batches for row in batch.rows):
-        if row.read_slot is not None and not row.fresh:
-            unread[row.read_slot] = False
+    written: set[int] = set()
+    for batch in case.batches:
+        for move in batch.moves:
+            if move.source not in written:
+                unread[move.source] = False
+            written.add(move.to)
+        for row in batch.rows:
+            if row.read_slot is not None and not row.fresh and row.read_slot not in written:
+                unread[row.read_slot] = False
+        written |= {slot for row in batch.rows for slot in row.written}
     return unread
 
 
 def _unread_columns(case: Case) -> Tensor:
-    """[P, 1, C]: columns of conv slots that no row of the first launch reads; later launches may read any."""
+    """[P, 1, C]: columns of conv slots that no row of the first launch reads; later launches may read any.
+
+    Nor does anybody read a slot that holds the state of a sequence that began in a launch, or was moved.
+    """
     past, columns = case.geometry.W - 1, torch.arange(case.geometry.C)
     unread = torch.ones(case.slots, case.geometry.C, dtype=torch.bool)
+    begun: set[int] = set()
     for number, batch in enumerate(case.batches):
+        for move in batch.moves:
+            if move.conv_source not in begun:
+                unread[move.conv_source] = False
+            begun.add(move.to)
         for row in batch.rows:
             slot = row.read if row.read is not None else row.conv_slot
-            if row.padded or row.fresh or slot is None:
+            if row.padded or row.fresh or slot is None or slot in begun:
                 continue
             start = (row.accepted or 1) - 1
             everything = number > 0 or row.tokens == 0
             unread[slot] &= False if everything else (columns < start) | (columns >= start + past)
+        begun |= {row.slots[0] for _, row in batch.live_rows() if row.fresh and row.slots[0] is not None}
     return unread[:, None, :]
 
 
@@ -145,7 +162,7 @@ def feed(case: Case, number: int, path: Path, presentation: Presentation, pools:
     placed |= _place_states(arena, case, number, path, presentation, pools)
     placed |= _place_outputs(arena, case, number, path, presentation)
     arena.seal()
-    launch = Launch(case.geometry, case.dtypes, case.options, case.batches[number], presentation, placed)
+    launch = Launch(case.geometry, case.dtypes, case.options, case.batches[number], presentation, placed, number)
     return Feed(case, number, presentation, launch, arena, rounded, pools)
 
 

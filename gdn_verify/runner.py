@@ -6,6 +6,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from enum import Enum
 
 from gdn_verify.cases.case import Case
 from gdn_verify.cases.contract import Stage
@@ -15,12 +16,22 @@ from gdn_verify.checks import accesses, bias, memory, power, values
 from gdn_verify.checks.question import ask, malformed, observed, written
 from gdn_verify.feed import Feed, Pools, feed, initial_pools, pools_after
 from gdn_verify.hosts import Host
+from gdn_verify.moves import moved
 from gdn_verify.oracles.noise import Rounding
 from gdn_verify.paths.base import Launch, Outputs, Path
+from gdn_verify.truth import Ledger
 from gdn_verify.verdict import Check, Finding, Outcome
 
 Run = Callable[[Launch], Outputs]
 Projections = dict[tuple[str, str], tuple[float, float]]
+
+
+class Effort(Enum):
+    """How much is asked of a case."""
+
+    FULL = "everything"
+    LONE = "nothing that only a whole run can judge, as bias and power"
+    HASTY = "whether it fails"
 
 
 @dataclass
@@ -29,6 +40,8 @@ class CaseResult:
 
     `judged` counts the launches whose values were compared: none of a launch without live rows. `raised` tells that
     the path's own code raised, so that memory was not looked at. `powers` and `projections` are pooled over a run.
+    `drift` is the largest relative distance of a head's state, at the end of several launches, from the truth about its
+    request: a number, no finding.
     """
 
     findings: list[Finding] = field(default_factory=list)
@@ -36,6 +49,7 @@ class CaseResult:
     raised: bool = False
     judged: int = 0
     worst_ratio: float = 0.0
+    drift: float = 0.0
     powers: list[dict[str, float]] = field(default_factory=list)
     projections: list[Projections] = field(default_factory=list)
     seconds: float = 0.0
@@ -60,8 +74,9 @@ def run_case(
     plant: Callable[[Path], Run] | None = None,
     launching: Callable[[bool], None] = lambda entered: None,
     watch: bool = False,
+    effort: Effort = Effort.FULL,
 ) -> CaseResult:
-    """Run all batches of `case` on `path`, and judge each.
+    """Run all batches of `case` on `path`, and judge each; after several, the states that they leave too.
 
     `plant` turns the path into a defective copy, for tests of the suite itself. `launching` is told when the path's
     own code is entered and left. With `watch`, every access of a kernel is checked, where the host can do that. What
@@ -70,20 +85,39 @@ def run_case(
     result, started = CaseResult(), time.perf_counter()
     try:
         reason = refuses(path.capabilities, path.conventions, case, presentation) or path.refuses(case, presentation)
-        rounding = path.rounding(case, host.name)
+        roundings = [_rounding(case, number, path, host) for number in range(len(case.batches))]
     except Exception as error:
         return CaseResult(findings=[_raised(error)], raised=True)
     if reason:
         return CaseResult(refused=reason)
     run = _announced(path.run if plant is None else plant(path), host, launching)
+    trial = _Trial(path, host, run, result, effort, watch)
     pools = initial_pools(case, path, presentation)
-    for number in range(len(case.batches)):
+    ledger = _ledger(case, path, presentation, pools)
+    for number, rounding in enumerate(roundings):
+        pools = moved(pools, case.batches[number], presentation.first_slot, case.geometry.W)
         fed = feed(case, number, path, presentation, pools, host.device)
-        pools = _run_batch(fed, path, host, run, rounding, result, watch)
+        pools = trial.launch(fed, rounding, ledger)
         if result.findings:
             break  # what follows a wrong launch proves nothing
+    else:
+        trial.close(ledger, pools)
     result.seconds = time.perf_counter() - started
     return result
+
+
+def _rounding(case: Case, number: int, path: Path, host: Host) -> Rounding:
+    """What one launch of the case rounds: its rows' and nobody else's."""
+    alone = case if len(case.batches) == 1 else replace(case, batches=(case.batches[number],))
+    return path.serving(case.batches[number], number).rounding(alone, host.name)
+
+
+def _ledger(case: Case, path: Path, presentation: Presentation, pools: Pools) -> Ledger | None:
+    """The account of a case whose states outlive a launch."""
+    span, several = path.capabilities.span, len(case.batches) > 1 or bool(case.batches[0].moves)
+    if not (several and path.capabilities.pool and Stage.DELTA in span):
+        return None
+    return Ledger(case, span, pools, presentation.first_slot)
 
 
 def _announced(run: Run, host: Host, launching: Callable[[bool], None]) -> Run:
@@ -101,28 +135,79 @@ def _announced(run: Run, host: Host, launching: Callable[[bool], None]) -> Run:
     return launch
 
 
-def _run_batch(
-    fed: Feed, path: Path, host: Host, run: Run, rounding: Rounding, result: CaseResult, watch: bool
-) -> Pools:
-    seen = accesses.Watch(fed, fed.launch)
-    try:
-        with host.launches() as kernels, accesses.watching(fed, path.conventions, host, watch) as seen:
-            outputs = run(seen.launch)
-        if not isinstance(outputs, Outputs):
-            raise TypeError(f"run returned {type(outputs).__name__}; give back Outputs")
-        after = pools_after(fed)
-        unwritten = memory.unwritten(fed, lambda poison: _again(fed, path, host.device, run, poison))
-    except Exception as error:
-        result.findings += [_raised(error), *seen.findings(finished=False)]
-        result.raised = True
-        return fed.before
-    result.findings += list(_attest(path, host, fed, kernels))
-    result.findings += memory.judge(fed, path.conventions, after, outputs.final_state)
-    result.findings += unwritten
-    result.findings += seen.findings()
-    if len(fed.live_tokens):
-        _judge_values(fed, path, outputs, after, rounding, result)
-    return after if path.capabilities.pool else fed.before
+@dataclass(frozen=True)
+class _Trial:
+    """A case under way: on what it runs, and what it comes to."""
+
+    path: Path
+    host: Host
+    run: Run
+    result: CaseResult
+    effort: Effort
+    watch: bool
+
+    def launch(self, fed: Feed, rounding: Rounding, ledger: Ledger | None) -> Pools:
+        """Launch once and judge; the pools afterwards."""
+        host, result = self.host, self.result
+        path = self.path.serving(fed.batch, fed.number)
+        seen = accesses.Watch(fed, fed.launch)
+        try:
+            with host.launches() as kernels, accesses.watching(fed, path.conventions, host, self.watch) as seen:
+                outputs = self.run(seen.launch)
+            if not isinstance(outputs, Outputs):
+                raise TypeError(f"run returned {type(outputs).__name__}; give back Outputs")
+            after = pools_after(fed)
+            unwritten = memory.unwritten(fed, lambda poison: _again(fed, self.path, host.device, self.run, poison))
+        except Exception as error:
+            result.findings += [_raised(error), *seen.findings(finished=False)]
+            result.raised = True
+            return fed.before
+        result.findings += list(_attest(path, host, fed, kernels))
+        result.findings += memory.judge(fed, path.conventions, after, outputs.final_state)
+        result.findings += unwritten
+        result.findings += seen.findings()
+        if ledger is not None:
+            ledger.enter(fed)
+        if len(fed.live_tokens):
+            self._judge_values(fed, outputs, after, rounding, ledger)
+        return after if path.capabilities.pool else fed.before
+
+    def _judge_values(
+        self, fed: Feed, outputs: Outputs, after: Pools, rounding: Rounding, ledger: Ledger | None
+    ) -> None:
+        path, result = self.path, self.result
+        wrong = list(malformed(fed, outputs, path.capabilities.span))
+        result.findings += wrong
+        if wrong:
+            return
+        problem = ask(fed, path.capabilities.span)
+        stored = written(fed, problem.every_token)
+        seen = observed(fed, outputs, after.ssm, problem.every_token)
+        draws = values.HASTY if self.effort is Effort.HASTY else values.DRAWS
+        judged = values.judge(problem, rounding, stored, seen, draws=draws)
+        result.judged += 1
+        self._count(judged)
+        if ledger is not None:
+            ledger.record(fed, stored, judged.expected["h"].value, seen["h"])
+        shown = bool(outputs.stages) and self.effort is not Effort.HASTY
+        for name, question, got in values.stage_questions(fed, problem, outputs, seen) if shown else ():
+            if question.finite:  # or the stage before it is found guilty; from such an edge nothing follows
+                self._count(values.judge(question, rounding, stored, got, where=f"stage {name}: ", launch=judged))
+        if self.effort is Effort.FULL and Stage.DELTA in path.capabilities.span:
+            found = power.alternatives(problem, judged.expected, stored)
+            result.powers.append(power.powers(found, judged.expected, seen))
+            result.projections.append(bias.project(found, judged.expected, seen))
+
+    def _count(self, judged: values.Judged) -> None:
+        self.result.findings += judged.findings
+        self.result.worst_ratio = max(self.result.worst_ratio, judged.worst_ratio)
+
+    def close(self, ledger: Ledger | None, pools: Pools) -> None:
+        """The end of a case without findings: its states against the truth about their requests."""
+        if ledger is not None:
+            reckoning = ledger.reckon(pools)
+            self.result.drift = reckoning.drift
+            self.result.findings += reckoning.findings
 
 
 def _again(fed: Feed, path: Path, device: str, run: Run, poison: Poison) -> Feed:
@@ -146,30 +231,3 @@ def _attest(path: Path, host: Host, fed: Feed, kernels: list[str]) -> Iterator[F
     if lacking:
         message = f"{', '.join(lacking)} not launched; launched were {', '.join(sorted(set(kernels))) or 'no kernels'}"
         yield Finding(Check.VALUES, "attestation", message)
-
-
-def _judge_values(
-    fed: Feed, path: Path, outputs: Outputs, after: Pools, rounding: Rounding, result: CaseResult
-) -> None:
-    wrong = list(malformed(fed, outputs, path.capabilities.span))
-    result.findings += wrong
-    if wrong:
-        return
-    problem = ask(fed, path.capabilities.span)
-    stored = written(fed, problem.every_token)
-    seen = observed(fed, outputs, after.ssm, problem.every_token)
-    judged = values.judge(problem, rounding, stored, seen)
-    result.judged += 1
-    result.findings += judged.findings
-    result.worst_ratio = max(result.worst_ratio, judged.worst_ratio)
-    if outputs.stages:
-        for name, question, got in values.stage_questions(fed, problem, outputs, seen):
-            if not question.finite:
-                continue  # the stage before it is found guilty; from such an edge nothing follows
-            part = values.judge(question, rounding, stored, got, where=f"stage {name}: ", launch=judged)
-            result.findings += part.findings
-            result.worst_ratio = max(result.worst_ratio, part.worst_ratio)
-    if Stage.DELTA in path.capabilities.span:
-        found = power.alternatives(problem, judged.expected, stored)
-        result.powers.append(power.powers(found, judged.expected, seen))
-        result.projections.append(bias.project(found, judged.expected, seen))

@@ -15,9 +15,12 @@ from gdn_verify.oracles.noise import RUNS, RUNS_BEFORE_ACCUSATION, Expected, Rou
 from gdn_verify.paths.base import Outputs
 from gdn_verify.verdict import Check, Finding
 
-DRAWS = ((RUNS, 0.35), (128, 0.6), (RUNS_BEFORE_ACCUSATION, 1.0))
+Draws = tuple[tuple[int, float], ...]
+DRAWS: Draws = ((RUNS, 0.35), (128, 0.6), (RUNS_BEFORE_ACCUSATION, 1.0))
 """Perturbed runs, and the share of the threshold up to which their budget is believed: 32 runs estimate one scalar's
 spread too loosely, and an accusation, or a reported worst ratio, should rest on more."""
+HASTY: Draws = ((RUNS, 1.0),)
+"""Enough to see whether a case that was made smaller still fails as before."""
 
 _OF_THE_LAUNCH = frozenset({"conv", "g", "beta"})
 """Results that a stage makes of the launch's own inputs: what the launch is judged by holds for them as well."""
@@ -52,6 +55,7 @@ def judge(
     observed: Mapping[str, Array],
     where: str = "",
     launch: Judged | None = None,
+    draws: Draws = DRAWS,
 ) -> Judged:
     """Compare `observed` results with the oracle of `problem`; every result observed is judged.
 
@@ -61,7 +65,7 @@ def judge(
     the whole launch came to: nothing is drawn a second time that the stage shares with it.
     """
     observed = rows(observed)
-    for runs, trusted in DRAWS:
+    for runs, trusted in draws:
         if launch is not None and runs == launch.runs and observed.keys() <= _OF_THE_LAUNCH:
             expected = dict(launch.expected)
         else:

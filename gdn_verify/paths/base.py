@@ -46,6 +46,8 @@ class Launch:
     [N, HV, K, V] instead of pools, zeros where a row is fresh.
 
     Outputs: `out` [T, HV, V] and, from the unpack edge, `z_out` [T, HV, V]: poisoned, to be filled.
+
+    `number` counts the launches of a case.
     """
 
     geometry: Geometry
@@ -54,6 +56,7 @@ class Launch:
     batch: Batch
     presentation: Presentation
     tensors: Mapping[str, Tensor]
+    number: int = 0
 
     def __getitem__(self, name: str) -> Tensor:
         return self.tensors[name]
@@ -105,6 +108,10 @@ class Path(ABC):
     @abstractmethod
     def rounding(self, case: Case, host: str) -> Rounding:
         """Which intermediates are rounded to which type for this case on this host."""
+
+    def serving(self, batch: Batch, number: int) -> Path:
+        """Whose rounding, conventions and kernels a launch is held to: the path's own, or those of a part of it."""
+        return self
 
     def configured(self, settings: Mapping[str, int]) -> Path | None:
         """A copy that runs in another configuration than it would choose, or None where there is no choice.

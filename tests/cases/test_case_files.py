@@ -168,7 +168,11 @@ DEFAULTS_1 = {
     "dtypes": dict.fromkeys(("activation", "state", "conv_state", "gates", "params", "weights"), "float32"),
     "slots": 1,
     "batches": (
-        {"rows": ({"tokens": 1, "slots": (0,), "accepted": None, "fresh": False, "read": None},), "pad_tokens": 0},
+        {
+            "rows": ({"tokens": 1, "slots": (0,), "accepted": None, "fresh": False, "read": None},),
+            "pad_tokens": 0,
+            "moves": (),
+        },
     ),
     "values": {
         "seed": 0,

@@ -75,7 +75,7 @@ def verdicts(name: str, path_name: str, kind: str, count: int) -> tuple[Counter[
     path, host = find(path_name), HOSTS["interpreter"]
     path.load(host.name)
     tally, messages = Counter[str](), []
-    for case, presentation in draw(Job(path_name, host.name, Kind(kind), count=count, seed=11), path):
+    for (case, presentation), _ in draw(Job(path_name, host.name, Kind(kind), count=count, seed=11), path):
         found = launches.judge(case, presentation, path, host, RUNS[name](path))
         tally["red" if found.findings else "refused" if found.refused else "silent"] += 1
         tally["compared"] += found.compared
