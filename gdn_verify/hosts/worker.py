@@ -23,6 +23,8 @@ from gdn_verify.hosts import HOSTS, Host
 from gdn_verify.hosts.pin import device_for
 
 _SOURCE = str(Path(__file__).resolve().parents[2])
+_LINES = 12
+"""Of what a worker printed that are kept."""
 _DYING = 30.0
 """Seconds between a worker's broken pipe and its end: a core dump takes a while."""
 
@@ -101,7 +103,10 @@ class Worker:
     def _last_words(self) -> str:
         self._log.seek(0)
         lines = self._log.read().decode(errors="replace").strip().splitlines()
-        return "".join(f"\n    {line}" for line in lines[-12:])
+        # Of a crash the newest call stands first, and a deep stack pushes it out of the last lines.
+        crash = [number for number, line in enumerate(lines) if line.startswith("Fatal Python error")]
+        begin = crash[-1] if crash else max(len(lines) - _LINES, 0)
+        return "".join(f"\n    {line}" for line in lines[begin : begin + _LINES])
 
     def __enter__(self) -> Worker:
         return self
