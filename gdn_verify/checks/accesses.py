@@ -62,7 +62,7 @@ class Watch:
 
 
 def _finding(access: Access) -> Finding:
-    return Finding(Check.MEMORY, f"{access.fault}: {access.argument}", str(access))
+    return Finding(Check.MEMORY, f"{access.fault}: {access.argument}", access.place)
 
 
 @contextmanager

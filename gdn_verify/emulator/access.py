@@ -61,12 +61,17 @@ class Access:
     other: str = ""
 
     def __str__(self) -> str:
+        return f"{self.fault}: {self.place}"
+
+    @property
+    def place(self) -> str:
+        """All but what is wrong: the element, who, against whom, how much, where."""
         where = f"{self.argument}{list(self.index)} of shape {list(self.shape)}"
         if self.fault is Fault.UNWRITTEN:
-            return f"{self.fault}: {where}; {_count(self.lanes, 'element')} in all"
+            return f"{where}; {_count(self.lanes, 'element')} in all"
         other = f", {self.other}" if self.other else ""
         return (
-            f"{self.fault}: {where} by program {self.program} of {self.kernel}{other}; {_count(self.lanes, 'lane')} of "
+            f"{where} by program {self.program} of {self.kernel}{other}; {_count(self.lanes, 'lane')} of "
             f"{_count(self.programs, 'program')}, at {self.line}"
         )
 

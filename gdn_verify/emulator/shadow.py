@@ -88,8 +88,7 @@ class Shadow:
             (known.free, FREE),
         ):
             if mask is not None and bool(mask.any()):
-                cells = self._cells(known.tensor)
-                cells[mask] |= bit
+                self._cells(known.tensor).bitwise_or_(mask.to(torch.uint8).mul_(bit))
                 self.flagged |= bit
 
     def mark_unwritten(self) -> None:
