@@ -49,7 +49,8 @@ def _shards(path: Path, host: str, kind: Topic, profile: Profile, plant: str | N
     for number, start in enumerate(range(0, total, profile.shard)):
         count = min(profile.shard, total - start)
         seed = profile.seed + number
-        yield Job(path.name, host, kind, size, count, seed, shapes=shapes, plant=plant, watch=profile.watch)
+        job = Job(path.name, host, kind, size, count, seed, shapes=shapes, plant=plant, watch=profile.watch)
+        yield job if number else replace(job, replays=profile.replayed(host, kind))
 
 
 @dataclass

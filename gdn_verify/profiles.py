@@ -13,10 +13,11 @@ class Profile:
 
     `courses` are trajectories, each of a dozen launches at most. The interpreter runs a program at a time on the
     processor, so it has numbers of its own. `shapes` bounds the geometries of a Triton path on a GPU, each of which is
-    compiled. `deadline` is the longest silence, in seconds,
-    before a worker counts as hung; the first case of a worker may take `patience`, for imports and compilers, as may
-    the suite's own work after a launch. After `deaths` cases that ended their worker, the rest of a path's cases of
-    that kind is given up. With `watch`, every access of a kernel is checked on a host that can do that.
+    compiled. The launches of `replays` cases of each kind are captured and replayed on other rows, a quarter of so many
+    where they are interpreted. `deadline` is the longest silence, in seconds, before a worker counts as hung; the first
+    case of a worker may take `patience`, for imports and compilers, as may the suite's own work after a launch. After
+    `deaths` cases that ended their worker, the rest of a path's cases of that kind is given up. With `watch`, every
+    access of a kernel is checked on a host that can do that.
     """
 
     name: str
@@ -33,6 +34,13 @@ class Profile:
     patience: float = 600.0
     deaths: int = 5
     watch: bool = True
+    replays: int = 8
+
+    def replayed(self, host: str, kind: Topic) -> int:
+        """How many cases of one kind are captured."""
+        if kind is Series.TRAJECTORY:
+            return 0
+        return self.replays // 4 if host == "interpreter" else self.replays
 
     def cases(self, host: str, kind: Topic) -> int:
         """How many cases of one kind run on one host."""
@@ -56,6 +64,7 @@ PROFILES = {
             courses=10,
             interpreted_courses=1,
             watch=False,
+            replays=0,
         ),
         Profile(
             "gate", short=400, long=150, interpreted_short=400, interpreted_long=120, courses=60, interpreted_courses=5
@@ -69,6 +78,7 @@ PROFILES = {
             courses=500,
             interpreted_courses=500,
             shard=250,
+            replays=80,
         ),
     )
 }

@@ -12,7 +12,8 @@ from gdn_verify.cases.case import Case
 from gdn_verify.cases.contract import Stage
 from gdn_verify.cases.narrow import refuses
 from gdn_verify.cases.presentation import Poison, Presentation
-from gdn_verify.checks import accesses, bias, memory, power, values
+from gdn_verify.checks import accesses, bias, launches, memory, power, values
+from gdn_verify.checks.launches import Replays
 from gdn_verify.checks.question import ask, malformed, observed, written
 from gdn_verify.feed import Feed, Pools, feed, initial_pools, pools_after
 from gdn_verify.hosts import Host
@@ -40,6 +41,7 @@ class CaseResult:
 
     `judged` counts the launches whose values were compared: none of a launch without live rows. `raised` tells that
     the path's own code raised, so that memory was not looked at. `powers` and `projections` are pooled over a run.
+    `replays` are those of captured launches, where the case was asked for them.
     `drift` is the largest relative distance of a head's state, at the end of several launches, from the truth about its
     request: a number, no finding.
     """
@@ -52,6 +54,7 @@ class CaseResult:
     drift: float = 0.0
     powers: list[dict[str, float]] = field(default_factory=list)
     projections: list[Projections] = field(default_factory=list)
+    replays: Replays | None = None
     seconds: float = 0.0
 
     def outcome(self, check: Check) -> Outcome:
@@ -60,6 +63,8 @@ class CaseResult:
             return Outcome.REFUSED
         if any(finding.check is check for finding in self.findings):
             return Outcome.DISAGREES
+        if check is Check.LAUNCHES and self.replays and self.replays.refused:
+            return Outcome.REFUSED
         if self.raised or (check is Check.VALUES and not self.judged):
             return Outcome.VACUOUS
         return Outcome.AGREES
@@ -75,12 +80,14 @@ def run_case(
     launching: Callable[[bool], None] = lambda entered: None,
     watch: bool = False,
     effort: Effort = Effort.FULL,
+    replay: bool = False,
 ) -> CaseResult:
     """Run all batches of `case` on `path`, and judge each; after several, the states that they leave too.
 
     `plant` turns the path into a defective copy, for tests of the suite itself. `launching` is told when the path's
-    own code is entered and left. With `watch`, every access of a kernel is checked, where the host can do that. What
-    the path raises on a case that it declares to take is a finding.
+    own code is entered and left. With `watch`, every access of a kernel is checked, where the host can do that. With
+    `replay` the first launch is captured too, and replayed on other rows. What the path raises on a case that it
+    declares to take is a finding.
     """
     result, started = CaseResult(), time.perf_counter()
     try:
@@ -90,7 +97,8 @@ def run_case(
         return CaseResult(findings=[_raised(error)], raised=True)
     if reason:
         return CaseResult(refused=reason)
-    run = _announced(path.run if plant is None else plant(path), host, launching)
+    bare = path.run if plant is None else plant(path)
+    run = _announced(bare, host, launching)
     trial = _Trial(path, host, run, result, effort, watch)
     pools = initial_pools(case, path, presentation)
     ledger = _ledger(case, path, presentation, pools)
@@ -102,8 +110,20 @@ def run_case(
             break  # what follows a wrong launch proves nothing
     else:
         trial.close(ledger, pools)
+        if replay:
+            _replay(case, presentation, path, host, bare, result)
     result.seconds = time.perf_counter() - started
     return result
+
+
+def _replay(case: Case, presentation: Presentation, path: Path, host: Host, run: Run, result: CaseResult) -> None:
+    try:
+        result.replays = launches.judge(case, presentation, path, host, run)
+    except Exception as error:
+        result.findings.append(replace(_raised(error), check=Check.LAUNCHES))
+        result.raised = True
+    else:
+        result.findings += result.replays.findings
 
 
 def _rounding(case: Case, number: int, path: Path, host: Host) -> Rounding:

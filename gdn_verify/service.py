@@ -34,7 +34,8 @@ class Job:
 
     `skip` cases are left out at the start: those that ran before a worker died. `shapes` bounds the number of
     geometries (compile keys); None leaves them free. `plant` names "module:function", which makes a defective copy of
-    the path, for tests of the suite itself. With `watch`, every access of a kernel is checked where the host can.
+    the path, for tests of the suite itself. With `watch`, every access of a kernel is checked where the host can. The
+    launches of the first `replays` cases are captured and replayed on other rows.
     """
 
     path: str
@@ -48,6 +49,7 @@ class Job:
     files: tuple[str, ...] = ()
     plant: str | None = None
     watch: bool = False
+    replays: int = 0
 
 
 @dataclass(frozen=True)
@@ -154,7 +156,7 @@ def _answer(job: Job, host: Host, loaded: _Loaded, tell: Callable[[object], None
         if index < job.skip:
             continue
         yield Begun(index, trial.file(fed))
-        result = trial.run(fed)
+        result = trial.run(fed, replay=index < job.replays)
         yield Ended(index, result, trial.smallest(choices, result))
     yield Done(len(drawn))
 
@@ -169,7 +171,7 @@ class _Trial:
     tell: Callable[[object], None]
     sought: bool = False
 
-    def run(self, fed: Fed, effort: Effort | None = None) -> CaseResult:
+    def run(self, fed: Fed, effort: Effort | None = None, *, replay: bool = False) -> CaseResult:
         """Run one case, the parent knowing when the path's own code is entered."""
         effort = effort or (Effort.LONE if self.job.kind is Series.TRAJECTORY else Effort.FULL)
         plant = planter(self.job.plant)
@@ -181,6 +183,7 @@ class _Trial:
             effort=effort,
             launching=lambda on: self.tell(Launching(on)),
             watch=self.job.watch,
+            replay=replay,
         )
 
     def file(self, fed: Fed) -> str:

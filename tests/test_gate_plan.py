@@ -112,6 +112,9 @@ class _Scripted:
     def fileno(self) -> int:
         return self._reader
 
+    def end(self) -> None:
+        """Nothing runs."""
+
     def close(self) -> None:
         os.close(self._reader)
         os.close(self._writer)

@@ -114,7 +114,8 @@ class Report:
 
     def add(self, job: Job, file: str, result: CaseResult) -> None:
         """Count one case."""
-        for check in (Check.VALUES, Check.MEMORY):
+        asked = (Check.VALUES, Check.MEMORY, *((Check.LAUNCHES,) if result.replays else ()))
+        for check in asked:
             row = self._row(job, check)
             row.cases += 1
             outcome = result.outcome(check)
@@ -123,8 +124,8 @@ class Report:
         values.worst_noise_ratio = max(values.worst_noise_ratio, result.worst_ratio)
         values.worst_drift = max(values.worst_drift, result.drift)
         values.seconds += result.seconds
-        if result.refused:
-            self.refusals.setdefault((job.path, job.host, job.kind), result.refused)
+        if refused := result.refused or (result.replays.refused if result.replays else ""):
+            self.refusals.setdefault((job.path, job.host, job.kind), refused)
         group = self._group(job)
         group.worst = max(group.worst, (result.worst_ratio, file), key=lambda found: found[0])
         if result.powers:
