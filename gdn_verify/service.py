@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import islice
 from multiprocessing.connection import Connection
@@ -93,7 +93,7 @@ class Launching:
 
 @dataclass(frozen=True)
 class Ended:
-    """A case has run. `file` is the smallest that fails as it did, where one was sought."""
+    """A case has run. Where a smaller one was sought that fails too, `file` is that, and the findings are its own."""
 
     index: int
     result: CaseResult
@@ -156,8 +156,7 @@ def _answer(job: Job, host: Host, loaded: _Loaded, tell: Callable[[object], None
         if index < job.skip:
             continue
         yield Begun(index, trial.file(fed))
-        result = trial.run(fed, replay=index < job.replays)
-        yield Ended(index, result, trial.smallest(choices, result))
+        yield trial.smallest(choices, Ended(index, trial.run(fed, replay=index < job.replays)))
     yield Done(len(drawn))
 
 
@@ -190,13 +189,16 @@ class _Trial:
         """The case as a file's text."""
         return dumps(CaseFile(*fed, notes=f"{self.job.path} on {self.job.host}, {self.job.kind}"))
 
-    def smallest(self, choices: bytes, result: CaseResult) -> str:
-        """The file of the smallest trajectory that fails too, "" where none was sought."""
+    def smallest(self, choices: bytes, ended: Ended) -> Ended:
+        """The same with the smallest trajectory that fails too, or as it is where none is sought."""
+        result = ended.result
         if self.sought or not (choices and result.findings) or self.job.kind is not Series.TRAJECTORY:
-            return ""
+            return ended
         self.sought = True
         strategy = _strategy(self.path, self.job.kind, self.job.size, self.job.shapes)
-        return self.file(smallest(strategy, choices, lambda fed: bool(self.run(fed, Effort.HASTY).findings)))
+        least = smallest(strategy, choices, lambda fed: bool(self.run(fed, Effort.HASTY).findings))
+        findings = self.run(least).findings
+        return replace(ended, result=replace(result, findings=findings), file=self.file(least)) if findings else ended
 
 
 def absence(path: Path, host: Host) -> str | None:

@@ -17,6 +17,7 @@ from gdn_verify.cases.contract import (
     ContractError,
     Conventions,
     Dims,
+    Group,
     PadPolicy,
     Series,
     Topic,
@@ -55,7 +56,7 @@ class Relay(Path):
         return ", ".join(dict.fromkeys(member.load(host) for member in self.members))
 
     def serving(self, batch: Batch, number: int) -> Path:
-        able = [m for m in self.members if next(batch_refusals(m.capabilities, "", batch), None) is None]
+        able = [member for member in self.members if _takes(member.capabilities, batch)]
         return able[number % len(able)] if able else self.members[0]
 
     def run(self, launch: Launch) -> Outputs:
@@ -66,6 +67,16 @@ class Relay(Path):
 
     def refuses(self, case: Case, presentation: Presentation) -> str | None:
         return next((why for member in self.members if (why := member.refuses(case, presentation))), None)
+
+
+def _takes(c: Capabilities, batch: Batch) -> bool:
+    """Whether a path takes a launch; of rows that are padding, those that look like rows of its own.
+
+    A launch has a table of drafts or has none: plain padding means something else to a path of drafts alone.
+    """
+    drafts = {row.spec for row in batch.rows}
+    shaped = drafts <= {spec for spec in (True, False) if any((group is Group.SPEC) == spec for group in c.groups)}
+    return shaped and next(batch_refusals(c, "", batch), None) is None
 
 
 def _runs(path: Path, host: str) -> bool:

@@ -21,8 +21,11 @@ TEAM = find("fallback+fused-decode+fused-spec")
         (DECODE, ["fallback", "fused-decode", "fallback"]),
         (DRAFT, ["fallback", "fused-spec", "fallback"]),
         (MIXED, ["fallback"] * 3),
+        (Batch((*DRAFT.rows, Row(1, (None,)))), ["fallback"] * 3),
+        (Batch((*DRAFT.rows, Row(1, (None, None), accepted=1))), ["fallback", "fused-spec", "fallback"]),
+        (Batch((Row(1, (None,)),)), ["fallback", "fused-decode", "fallback"]),
     ],
-    ids=["decode", "draft", "mixed"],
+    ids=["decode", "draft", "mixed", "plain padding beside a draft", "a draft of padding", "padding"],
 )
 def test_a_launch_goes_to_the_next_that_takes_it(batch: Batch, names: list[str]) -> None:
     """The number of the launch settles whose turn it is, so a case file replays."""
