@@ -18,7 +18,7 @@ from gdn_verify import crosscompile as crosscompiling
 from gdn_verify import gate as gates
 from gdn_verify.bench.command import app as bench
 from gdn_verify.cases.codec import CaseFileError, dumps, load
-from gdn_verify.cases.contract import Kind
+from gdn_verify.cases.contract import TOPICS, topic
 from gdn_verify.emulator.crosscompile.targets import CHIPS
 from gdn_verify.hosts import HOSTS
 from gdn_verify.mutants import PLANTED, PLANTED_IN
@@ -70,7 +70,7 @@ def _words(given: str, known: Iterable[str], what: str) -> list[str]:
 def gate(
     profile: Annotated[str, typer.Option(help="How much to run: quick, gate or nightly.")] = "gate",
     paths: Annotated[str, typer.Option(help="Paths to judge, separated by commas; all by default.")] = "",
-    kinds: Annotated[str, typer.Option(help="Launch kinds: decode, prefill, spec, mixed; all by default.")] = "",
+    kinds: Annotated[str, typer.Option(help="Kinds: decode, prefill, spec, mixed, trajectory; all by default.")] = "",
     hosts: Annotated[str, typer.Option(help="Hosts: cpu, interpreter, cuda, rocm; all by default.")] = "",
     require: Annotated[str, typer.Option(help="Hosts on which every chosen path must run.")] = "",
     seed: Annotated[int, typer.Option(help="Another set of cases than the profile's; 0 for the profile's.", min=0)] = 0,
@@ -84,7 +84,7 @@ def gate(
     chosen = replace(chosen, seed=seed or chosen.seed)
     wanted = _words(hosts, HOSTS, "host")
     defect = f"{PLANTED_IN}:{_words(plant, PLANTED, 'defect')[0]}" if plant else None
-    jobs = gates.plan(_paths(paths), wanted, map(Kind, _words(kinds, Kind, "kind")), chosen, defect)
+    jobs = gates.plan(_paths(paths), wanted, map(topic, _words(kinds, TOPICS, "kind")), chosen, defect)
     if not jobs:
         raise _refuse("no path runs any of these kinds on these hosts; see `gdn-verify paths`")
     with _progress() as bar:
@@ -105,7 +105,7 @@ def _progress() -> Progress:
 def _console() -> Console:
     """The terminal; in a log, wide enough that the table is whole."""
     console = Console()
-    return console if console.is_terminal else Console(width=160)
+    return console if console.is_terminal else Console(width=190)
 
 
 def _plain_console() -> Console:

@@ -13,6 +13,7 @@ from __future__ import annotations
 from gdn_verify import gate
 from gdn_verify.paths import Path
 from gdn_verify.paths.conformance import declarations
+from gdn_verify.paths.relay import topics
 from gdn_verify.profiles import Profile
 from gdn_verify.report.table import describe, grouped
 from gdn_verify.report.tally import Report
@@ -25,15 +26,17 @@ class MissingPathError(RuntimeError):
 def conformance(path: Path, host: str, *, cases: int = 20) -> None:
     """Check what `path` declares, then that it agrees with the oracle on `cases` cases of each launch kind.
 
-    Prefill and mixed launches get half as many, and a quarter in the interpreter. Raises ContractError for a bad
+    Prefill and mixed launches get half as many, and a quarter in the interpreter; trajectories get a quarter, and a
+    sixteenth there. Raises ContractError for a bad
     declaration, MissingPathError where the path cannot run on `host`, and AssertionError with the smallest failing
     case of each kind of finding.
     """
     declarations(path)
     if host not in path.hosts:
         raise MissingPathError(f"{path.name} does not run on {host!r}, only on {', '.join(path.hosts)}")
-    profile = Profile("conformance", cases, max(cases // 2, 1), cases, max(cases // 4, 1))
-    jobs = gate.plan([path], [host], path.capabilities.kinds, profile)
+    long, few = max(cases // 2, 1), max(cases // 4, 1)
+    profile = Profile("conformance", cases, long, cases, few, courses=few, interpreted_courses=max(few // 4, 1))
+    jobs = gate.plan([path], [host], topics(path), profile)
     _hold(gate.run(jobs, profile, workers=1), path, host)
 
 

@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import wait
 
-from gdn_verify.cases.contract import Kind
+from gdn_verify.cases.contract import Kind, Series, Topic
 from gdn_verify.hosts import HOSTS
 from gdn_verify.hosts.worker import Worker, WorkerDiedError
 from gdn_verify.paths import Path
+from gdn_verify.paths.relay import relays, topics
 from gdn_verify.profiles import Profile
 from gdn_verify.report.tally import Report
 from gdn_verify.service import Absent, Begun, Broken, Ended, Job, Launching, Ready, Unloadable
@@ -23,25 +24,26 @@ Progress = Callable[[Job, int], None]
 
 
 def plan(
-    paths: Iterable[Path], hosts: Iterable[str], kinds: Iterable[Kind], profile: Profile, plant: str | None = None
+    paths: Iterable[Path], hosts: Iterable[str], kinds: Iterable[Topic], profile: Profile, plant: str | None = None
 ) -> list[Job]:
-    """The jobs of a run, split into shards so that workers stay busy to the end."""
-    hosts, kinds = tuple(hosts), frozenset(kinds)
+    """The jobs of a run, split into shards so that workers stay busy to the end; relays of the paths are among them."""
+    hosts, kinds, paths = tuple(hosts), frozenset(kinds), tuple(paths)
     return [
         job
-        for path in paths
+        for path in (*paths, *relays(paths))
         for host in path.hosts
         if host in hosts
-        for kind in path.capabilities.kinds
+        for kind in topics(path)
         if kind in kinds
         for job in _shards(path, host, kind, profile, plant)
     ]
 
 
-def _shards(path: Path, host: str, kind: Kind, profile: Profile, plant: str | None) -> Iterator[Job]:
+def _shards(path: Path, host: str, kind: Topic, profile: Profile, plant: str | None) -> Iterator[Job]:
     total = profile.cases(host, kind)
     on_gpu = host in GPUS
-    size = ("wide" if on_gpu else "small") if kind in (Kind.DECODE, Kind.SPEC) else ("wide" if on_gpu else "prefill")
+    brief = kind in (Kind.DECODE, Kind.SPEC, Series.TRAJECTORY)
+    size = "wide" if on_gpu else "small" if brief else "prefill"
     shapes = profile.shapes if on_gpu and path.kernels else None
     for number, start in enumerate(range(0, total, profile.shard)):
         count = min(profile.shard, total - start)
@@ -118,7 +120,7 @@ class _Run:
     seats: list[_Seat] = field(default_factory=list)
     absent: set[tuple[str, str]] = field(default_factory=set)
     unloadable: set[tuple[str, str]] = field(default_factory=set)
-    deaths: Counter[tuple[str, str, Kind]] = field(default_factory=Counter)
+    deaths: Counter[tuple[str, str, Topic]] = field(default_factory=Counter)
     opened: int = 0
 
     @property
@@ -200,7 +202,7 @@ class _Run:
     def _count(self, seat: _Seat, job: Job, message: Ended) -> None:
         assert seat.begun is not None
         seat.started = True
-        self.report.add(job, seat.begun.file, message.result)
+        self.report.add(job, message.file or seat.begun.file, message.result)
         seat.between = True
         if self.progress:
             self.progress(job, 1)

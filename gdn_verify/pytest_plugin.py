@@ -51,6 +51,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def _targets(config: pytest.Config) -> list[tuple[str, str, str]]:
     from gdn_verify import hosts as host_registry
     from gdn_verify.paths import UnknownPathError, find, registered
+    from gdn_verify.paths.relay import relays, topics
     from gdn_verify.profiles import PROFILES
 
     known = host_registry.HOSTS
@@ -61,14 +62,11 @@ def _targets(config: pytest.Config) -> list[tuple[str, str, str]]:
         raise pytest.UsageError(f"{REQUIRE} names {', '.join(sorted(unseen))}, which {HOSTS} leaves out")
     try:
         paths = [find(name) for name in _words(config, PATHS) or registered()]
+        paths += [] if _words(config, PATHS) else relays(paths)
     except UnknownPathError as error:
         raise pytest.UsageError(str(error)) from None
     return [
-        (path.name, host, kind.value)
-        for path in paths
-        for host in path.hosts
-        if host in hosts
-        for kind in path.capabilities.kinds
+        (path.name, host, kind.value) for path in paths for host in path.hosts if host in hosts for kind in topics(path)
     ]
 
 
@@ -108,9 +106,9 @@ def gdn_gate(request: pytest.FixtureRequest) -> Callable[[tuple[str, str, str]],
 
 def _jobs(target: tuple[str, str, str], profile: str) -> list[Job]:
     from gdn_verify import gate
-    from gdn_verify.cases.contract import Kind
+    from gdn_verify.cases.contract import topic
     from gdn_verify.paths import find
     from gdn_verify.profiles import PROFILES
 
     path, host, kind = target
-    return gate.plan([find(path)], [host], [Kind(kind)], PROFILES[profile])
+    return gate.plan([find(path)], [host], [topic(kind)], PROFILES[profile])

@@ -6,6 +6,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from enum import Enum
 
 from gdn_verify.cases.case import Case
 from gdn_verify.cases.contract import Stage
@@ -23,6 +24,14 @@ from gdn_verify.verdict import Check, Finding, Outcome
 
 Run = Callable[[Launch], Outputs]
 Projections = dict[tuple[str, str], tuple[float, float]]
+
+
+class Effort(Enum):
+    """How much is asked of a case."""
+
+    FULL = "everything"
+    LONE = "nothing that only a whole run can judge, as bias and power"
+    HASTY = "whether it fails"
 
 
 @dataclass
@@ -64,24 +73,23 @@ def run_case(
     *,
     plant: Callable[[Path], Run] | None = None,
     launching: Callable[[bool], None] = lambda entered: None,
-    pooled: bool = True,
+    effort: Effort = Effort.FULL,
 ) -> CaseResult:
     """Run all batches of `case` on `path`, and judge each; after several, the states that they leave too.
 
     `plant` turns the path into a defective copy, for tests of the suite itself. `launching` is told when the path's
-    own code is entered and left. What the path raises on a case that it declares to take is a finding. Without `pooled`
-    nothing is measured for the checks that judge a whole run.
+    own code is entered and left. What the path raises on a case that it declares to take is a finding.
     """
     result, started = CaseResult(), time.perf_counter()
     try:
         reason = refuses(path.capabilities, path.conventions, case, presentation) or path.refuses(case, presentation)
-        roundings = [path.rounding(_alone(case, number), host.name) for number in range(len(case.batches))]
+        roundings = [_rounding(case, number, path, host) for number in range(len(case.batches))]
     except Exception as error:
         return CaseResult(findings=[_raised(error)], raised=True)
     if reason:
         return CaseResult(refused=reason)
     run = _announced(path.run if plant is None else plant(path), host, launching)
-    trial = _Trial(path, host, run, result, pooled)
+    trial = _Trial(path, host, run, result, effort)
     pools = initial_pools(case, path, presentation)
     ledger = _ledger(case, path, presentation, pools)
     for number, rounding in enumerate(roundings):
@@ -96,9 +104,10 @@ def run_case(
     return result
 
 
-def _alone(case: Case, number: int) -> Case:
-    """One launch of the case: what it rounds is its own."""
-    return case if len(case.batches) == 1 else replace(case, batches=(case.batches[number],))
+def _rounding(case: Case, number: int, path: Path, host: Host) -> Rounding:
+    """What one launch of the case rounds: its rows' and nobody else's."""
+    alone = case if len(case.batches) == 1 else replace(case, batches=(case.batches[number],))
+    return path.serving(case.batches[number], number).rounding(alone, host.name)
 
 
 def _ledger(case: Case, path: Path, presentation: Presentation, pools: Pools) -> Ledger | None:
@@ -132,18 +141,19 @@ class _Trial:
     host: Host
     run: Run
     result: CaseResult
-    pooled: bool
+    effort: Effort
 
     def launch(self, fed: Feed, rounding: Rounding, ledger: Ledger | None) -> Pools:
         """Launch once and judge; the pools afterwards."""
-        path, host, result = self.path, self.host, self.result
+        host, result = self.host, self.result
+        path = self.path.serving(fed.batch, fed.number)
         try:
             with host.launches() as kernels:
                 outputs = self.run(fed.launch)
             if not isinstance(outputs, Outputs):
                 raise TypeError(f"run returned {type(outputs).__name__}; give back Outputs")
             after = pools_after(fed)
-            unwritten = memory.unwritten(fed, lambda poison: _again(fed, path, host.device, self.run, poison))
+            unwritten = memory.unwritten(fed, lambda poison: _again(fed, self.path, host.device, self.run, poison))
         except Exception as error:
             result.findings.append(_raised(error))
             result.raised = True
@@ -168,15 +178,17 @@ class _Trial:
         problem = ask(fed, path.capabilities.span)
         stored = written(fed, problem.every_token)
         seen = observed(fed, outputs, after.ssm, problem.every_token)
-        judged = values.judge(problem, rounding, stored, seen)
+        draws = values.HASTY if self.effort is Effort.HASTY else values.DRAWS
+        judged = values.judge(problem, rounding, stored, seen, draws=draws)
         result.judged += 1
         self._count(judged)
         if ledger is not None:
             ledger.record(fed, stored, judged.expected["h"].value, seen["h"])
-        for name, question, got in values.stage_questions(fed, problem, outputs, seen) if outputs.stages else ():
+        shown = bool(outputs.stages) and self.effort is not Effort.HASTY
+        for name, question, got in values.stage_questions(fed, problem, outputs, seen) if shown else ():
             if question.finite:  # or the stage before it is found guilty; from such an edge nothing follows
                 self._count(values.judge(question, rounding, stored, got, where=f"stage {name}: "))
-        if self.pooled and Stage.DELTA in path.capabilities.span:
+        if self.effort is Effort.FULL and Stage.DELTA in path.capabilities.span:
             found = power.alternatives(problem, judged.expected, stored)
             result.powers.append(power.powers(found, judged.expected, seen))
             result.projections.append(bias.project(found, judged.expected, seen))

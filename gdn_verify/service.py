@@ -7,22 +7,23 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from itertools import islice
 from multiprocessing.connection import Connection
 
 from hypothesis.strategies import SearchStrategy
 
-from gdn_verify.cases.case import Case
 from gdn_verify.cases.codec import CaseFile, dumps, loads
-from gdn_verify.cases.contract import Kind
-from gdn_verify.cases.presentation import Presentation
+from gdn_verify.cases.contract import Series, Topic
 from gdn_verify.cases.reach import reach
-from gdn_verify.cases.shapes import LONG, PREFILL_SMALL, SMALL, TINY, WIDE, draw_cases, shape_pool
-from gdn_verify.cases.strategies import cases
+from gdn_verify.cases.shapes import LONG, PREFILL_SMALL, SMALL, TINY, WIDE, drawn_cases, shape_pool
+from gdn_verify.cases.strategies import Fed, cases
+from gdn_verify.cases.trajectories import trajectories
 from gdn_verify.hosts import Host
 from gdn_verify.paths import Path, find
-from gdn_verify.runner import CaseResult, Run, run_case
+from gdn_verify.runner import CaseResult, Effort, Run, run_case
+from gdn_verify.smallest import smallest
 
 SIZES = {"tiny": TINY, "small": SMALL, "prefill": PREFILL_SMALL, "wide": WIDE, "long": LONG}
 
@@ -38,7 +39,7 @@ class Job:
 
     path: str
     host: str
-    kind: Kind
+    kind: Topic
     size: str = "small"
     count: int = 0
     seed: int = 0
@@ -89,10 +90,11 @@ class Launching:
 
 @dataclass(frozen=True)
 class Ended:
-    """A case has run."""
+    """A case has run. Where a smaller one was sought that fails too, `file` is that, and the findings are its own."""
 
     index: int
     result: CaseResult
+    file: str = ""
 
 
 @dataclass(frozen=True)
@@ -145,17 +147,48 @@ def _answer(job: Job, host: Host, loaded: _Loaded, tell: Callable[[object], None
             return
     share = reach(path.capabilities, path.conventions, path.refuses)
     yield Ready(loaded.versions[path.name], host.describe(), share, path.least_reach)
-    plant = planter(job.plant)
-    drawn = list(_cases(job, path))
-    for index, (case, presentation) in enumerate(drawn):
+    trial = _Trial(job, path, host, tell)
+    drawn = _cases(job, path)
+    for index, (fed, choices) in enumerate(drawn):
         if index < job.skip:
             continue
-        yield Begun(index, dumps(CaseFile(case, presentation, notes=f"{job.path} on {job.host}, {job.kind}")))
-        result = run_case(
-            case, presentation, path, host, plant=plant, launching=lambda entered: tell(Launching(entered))
-        )
-        yield Ended(index, result)
+        yield Begun(index, trial.file(fed))
+        yield trial.smallest(choices, Ended(index, trial.run(fed)))
     yield Done(len(drawn))
+
+
+@dataclass
+class _Trial:
+    """A job's cases, one by one. Of trajectories that fail, the first is made smaller: its launches are many."""
+
+    job: Job
+    path: Path
+    host: Host
+    tell: Callable[[object], None]
+    sought: bool = False
+
+    def run(self, fed: Fed, effort: Effort | None = None) -> CaseResult:
+        """Run one case, the parent knowing when the path's own code is entered."""
+        effort = effort or (Effort.LONE if self.job.kind is Series.TRAJECTORY else Effort.FULL)
+        plant = planter(self.job.plant)
+        return run_case(
+            *fed, self.path, self.host, plant=plant, effort=effort, launching=lambda on: self.tell(Launching(on))
+        )
+
+    def file(self, fed: Fed) -> str:
+        """The case as a file's text."""
+        return dumps(CaseFile(*fed, notes=f"{self.job.path} on {self.job.host}, {self.job.kind}"))
+
+    def smallest(self, choices: bytes, ended: Ended) -> Ended:
+        """The same with the smallest trajectory that fails too, or as it is where none is sought."""
+        result = ended.result
+        if self.sought or not (choices and result.findings) or self.job.kind is not Series.TRAJECTORY:
+            return ended
+        self.sought = True
+        strategy = _strategy(self.path, self.job.kind, self.job.size, self.job.shapes)
+        least = smallest(strategy, choices, lambda fed: bool(self.run(fed, Effort.HASTY).findings))
+        findings = self.run(least).findings
+        return replace(ended, result=replace(result, findings=findings), file=self.file(least)) if findings else ended
 
 
 def absence(path: Path, host: Host) -> str | None:
@@ -177,15 +210,18 @@ def planter(name: str | None) -> Callable[[Path], Run] | None:
     return found
 
 
-def _cases(job: Job, path: Path) -> list[tuple[Case, Presentation]]:
+def _cases(job: Job, path: Path) -> list[tuple[Fed, bytes]]:
+    """The job's cases, those that are drawn with the bytes that they are made of."""
     if job.files:
         files = [loads(text) for text in job.files]
-        return [(file.case, file.presentation) for file in files]
-    return draw_cases(_strategy(path, job.kind, job.size, job.shapes), job.count, job.seed)
+        return [((file.case, file.presentation), b"") for file in files]
+    return [*islice(drawn_cases(_strategy(path, job.kind, job.size, job.shapes), job.seed), job.count)]
 
 
 @lru_cache(maxsize=64)
-def _strategy(path: Path, kind: Kind, size: str, count: int | None) -> SearchStrategy[tuple[Case, Presentation]]:
+def _strategy(path: Path, kind: Topic, size: str, count: int | None) -> SearchStrategy[Fed]:
     bounds = SIZES[size]
     pool = None if count is None else shape_pool(path.capabilities, count, size=bounds)
+    if isinstance(kind, Series):
+        return trajectories(path.capabilities, path.conventions, shapes=pool)
     return cases(path.capabilities, path.conventions, kind, size=bounds, shapes=pool)

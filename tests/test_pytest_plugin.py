@@ -53,7 +53,7 @@ def test_targets_can_be_narrowed(theirs: pytest.Pytester) -> None:
     """To some paths, and some hosts."""
     done = _run(theirs, "--collect-only", "-q", "--gdn-paths", "fallback, fake-healthy", "--gdn-hosts", "cpu")
     lines = [line for line in done.outlines if line.startswith("test_gate.py::")]
-    assert len(lines) == 5
+    assert len(lines) == 6
 
 
 def test_a_path_passes_is_skipped_with_a_reason_or_fails_with_a_case(theirs: pytest.Pytester) -> None:

@@ -15,9 +15,12 @@ from gdn_verify.oracles.noise import RUNS, RUNS_BEFORE_ACCUSATION, Expected, Rou
 from gdn_verify.paths.base import Outputs
 from gdn_verify.verdict import Check, Finding
 
-DRAWS = ((RUNS, 0.35), (128, 0.6), (RUNS_BEFORE_ACCUSATION, 1.0))
+Draws = tuple[tuple[int, float], ...]
+DRAWS: Draws = ((RUNS, 0.35), (128, 0.6), (RUNS_BEFORE_ACCUSATION, 1.0))
 """Perturbed runs, and the share of the threshold up to which their budget is believed: 32 runs estimate one scalar's
 spread too loosely, and an accusation, or a reported worst ratio, should rest on more."""
+HASTY: Draws = ((RUNS, 1.0),)
+"""Enough to see whether a case that was made smaller still fails as before."""
 
 _GATE_RESULTS = ("g", "beta", "q_hat", "k_hat")
 _AXES = {
@@ -42,7 +45,12 @@ class Judged:
 
 
 def judge(
-    problem: Problem, rounding: Rounding, stored: list[Written], observed: Mapping[str, Array], where: str = ""
+    problem: Problem,
+    rounding: Rounding,
+    stored: list[Written],
+    observed: Mapping[str, Array],
+    where: str = "",
+    draws: Draws = DRAWS,
 ) -> Judged:
     """Compare `observed` results with the oracle of `problem`; every result observed is judged.
 
@@ -51,7 +59,7 @@ def judge(
     or broadcast silently. Before an accusation the budget is drawn again from more runs.
     """
     observed = rows(observed)
-    for runs, trusted in DRAWS:
+    for runs, trusted in draws:
         expected = stored_only(expect(problem, rounding, runs=runs), stored)
         worst, limit = _worst(expected, observed), threshold(_rows(expected, observed))
         if worst <= trusted * limit:

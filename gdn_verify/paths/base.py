@@ -109,6 +109,10 @@ class Path(ABC):
     def rounding(self, case: Case, host: str) -> Rounding:
         """Which intermediates are rounded to which type for this case on this host."""
 
+    def serving(self, batch: Batch, number: int) -> Path:
+        """Whose rounding, conventions and kernels a launch is held to: the path's own, or those of a part of it."""
+        return self
+
     def configured(self, settings: Mapping[str, int]) -> Path | None:
         """A copy that runs in another configuration than it would choose, or None where there is no choice.
 

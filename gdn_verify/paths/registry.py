@@ -50,12 +50,24 @@ def _theirs() -> Iterator[Path]:
 
 
 def find(name: str) -> Path:
-    """The path called `name`, or another configuration of one (`Path.configured`); raises UnknownPathError."""
+    """The path called `name`, another configuration of one (`Path.configured`), or several joined by "+" (`Relay`).
+
+    Raises UnknownPathError.
+    """
     known = registered()
-    path = known.get(name) or _configured(name)
+    path = known.get(name) or _relay(name) or _configured(name)
     if path is None:
         raise UnknownPathError(f"no path is called {name!r}; known are {', '.join(known)}")
     return path
+
+
+@cache
+def _relay(name: str) -> Path | None:
+    """Several paths as one; raises ContractError where they do not fit together."""
+    from gdn_verify.paths.relay import Relay
+
+    members = name.split("+")
+    return Relay([find(member) for member in members]) if len(members) > 1 else None
 
 
 @cache

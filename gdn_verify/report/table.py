@@ -37,24 +37,27 @@ def _verdict_style(report: Report) -> str:
 
 
 def _table(rows: Iterable[Row]) -> Table:
+    rows = [row for row in rows if not row.missing]
+    drifts = any(row.worst_drift for row in rows)
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1))
     for name in ("path", "host", "version", "kind", "check"):
         table.add_column(name, no_wrap=True)
-    for name in ("cases", *_COUNTS, "reach", "worst ratio", "seconds"):
+    for name in ("cases", *_COUNTS, "reach", "worst ratio", *(["drift"] if drifts else []), "seconds"):
         table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
-        if not row.missing:
-            table.add_row(*_cells(row), style="red" if row.failed else "")
+        table.add_row(*_cells(row, drifts), style="red" if row.failed else "")
     return table
 
 
-def _cells(row: Row) -> tuple[str, ...]:
+def _cells(row: Row, drifts: bool) -> tuple[str, ...]:
     counts = (str(getattr(row, name) or "·") for name in _COUNTS)
     values = row.check == "values"
     ratio = f"{row.worst_noise_ratio:.2f}" if values and row.agrees else ""
+    drift = f"{row.worst_drift:.1e}" if values and row.worst_drift else ""
     seconds = f"{row.seconds:.1f}" if values else ""
     words = (row.path, row.host, row.version, row.kind, row.check, str(row.cases))
-    return (*words, *counts, f"{row.reach:.0%}" if values else "", ratio, seconds)
+    share = f"{row.reach:.0%}" if values else ""
+    return (*words, *counts, share, ratio, *([drift] if drifts else []), seconds)
 
 
 def grouped(failures: Iterable[Failure]) -> list[tuple[Failure, int]]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from gdn_verify.cases.contract import Kind
+from gdn_verify.cases.contract import Topic
 from gdn_verify.checks.bias import Bias
 from gdn_verify.checks.power import VACUOUS, Power, of_a_case
 from gdn_verify.runner import CaseResult
@@ -26,6 +26,7 @@ class Row:
     """One line of the report: counts of cases by verdict under one check.
 
     `reach` is the share of the fixed probe set that the path accepts, `worst_noise_ratio` the largest ratio seen,
+    `worst_drift` the largest relative distance of a state from the truth about its request after several launches,
     `seconds` the time its cases took in the worker.
     """
 
@@ -43,6 +44,7 @@ class Row:
     vacuous: int = 0
     reach: float = 0.0
     worst_noise_ratio: float = 0.0
+    worst_drift: float = 0.0
     seconds: float = 0.0
 
     @property
@@ -57,7 +59,7 @@ class Failure:
 
     path: str
     host: str
-    kind: Kind
+    kind: Topic
     finding: Finding
     file: str
 
@@ -74,7 +76,7 @@ class _Group:
     shapes: int = 0
 
 
-Key = tuple[str, str, Kind]
+Key = tuple[str, str, Topic]
 
 
 class Report:
@@ -115,6 +117,7 @@ class Report:
             setattr(row, outcome.value, getattr(row, outcome.value) + 1)
         values = self._row(job, Check.VALUES)
         values.worst_noise_ratio = max(values.worst_noise_ratio, result.worst_ratio)
+        values.worst_drift = max(values.worst_drift, result.drift)
         values.seconds += result.seconds
         if result.refused:
             self.refusals.setdefault((job.path, job.host, job.kind), result.refused)
@@ -216,7 +219,14 @@ class Report:
         """The report as data; `schema` is raised when a key changes its meaning."""
         return {
             "schema": SCHEMA,
-            "rows": [{**asdict(row), "worst_noise_ratio": _number(row.worst_noise_ratio)} for row in self.rows],
+            "rows": [
+                {
+                    **asdict(row),
+                    "worst_noise_ratio": _number(row.worst_noise_ratio),
+                    "worst_drift": _number(row.worst_drift),
+                }
+                for row in self.rows
+            ],
             "devices": sorted({g.ready.device for g in self._groups.values() if g.ready}),
             "compile_keys": self.compile_keys,
             "absent": [{"path": p, "host": h, "reason": why} for (p, h), why in self.absent.items()],

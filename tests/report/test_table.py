@@ -75,6 +75,16 @@ def test_a_green_report() -> None:
     assert len(text.splitlines()) == 6
 
 
+def test_drift_has_a_column_where_there_is_any() -> None:
+    """The largest of a row's cases."""
+    report = Report()
+    for drift in (1e-7, 0.0123, 2e-6):
+        report.add(DECODE, "{}", CaseResult(judged=1, powers=GOOD.powers, drift=drift))
+    header, values, *_ = _shown(report).splitlines()
+    assert "drift" in header
+    assert "1.2e-02" in values
+
+
 def test_a_refusal_is_shown_with_its_reason() -> None:
     """Who replays a case on a path that does not take it learns why."""
     report = Report()

@@ -21,7 +21,7 @@ SEEN = dict.fromkeys(WRONG_NAMES, 100.0)
 VERDICTS = ("agrees", "disagrees", "refused", "missing", "crashed", "vacuous")
 KEYS = (
     "path host version kind check cases agrees disagrees refused missing crashed vacuous reach worst_noise_ratio"
-    " seconds"
+    " worst_drift seconds"
 )
 
 
