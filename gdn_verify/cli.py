@@ -21,7 +21,7 @@ from gdn_verify.cases.codec import CaseFileError, dumps, load
 from gdn_verify.cases.contract import TOPICS, topic
 from gdn_verify.emulator.crosscompile.targets import CHIPS
 from gdn_verify.hosts import HOSTS
-from gdn_verify.mutants import PLANTED, PLANTED_IN
+from gdn_verify.mutants import HANDOVER, PLANTED, planter_of
 from gdn_verify.paths import BrokenPluginError, Path, UnknownPathError, find, registered
 from gdn_verify.probe import probe
 from gdn_verify.profiles import PROFILES
@@ -83,7 +83,7 @@ def gate(
     chosen = PROFILES[_words(profile, PROFILES, "profile")[0]]
     chosen = replace(chosen, seed=seed or chosen.seed)
     wanted = _words(hosts, HOSTS, "host")
-    defect = f"{PLANTED_IN}:{_words(plant, PLANTED, 'defect')[0]}" if plant else None
+    defect = planter_of(_words(plant, (*PLANTED, *HANDOVER), "defect")[0]) if plant else None
     jobs = gates.plan(_paths(paths), wanted, map(topic, _words(kinds, TOPICS, "kind")), chosen, defect)
     if not jobs:
         raise _refuse("no path runs any of these kinds on these hosts; see `gdn-verify paths`")

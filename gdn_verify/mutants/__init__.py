@@ -12,3 +12,22 @@ PLANTED = (
     "state_ignored_on_second_chunk",
 )
 """Names of the functions in `planted`, known without importing torch; a test holds the two together."""
+
+HANDOVER_IN = "gdn_verify.mutants.handover"
+HANDOVER = (
+    "one_token_chunk_as_decode",
+    "count_after_a_step_without_drafts",
+    "states_in_column_0",
+    "padded_row_keeps_its_slot",
+    "prefix_not_copied",
+    "resumed_from_its_old_slot",
+    "cleared_again_in_verify",
+    "count_of_another_row",
+    "zero_ids_after_a_resize",
+)
+"""Names of the functions in `handover`, likewise: defects of what outlives a launch."""
+
+
+def planter_of(defect: str) -> str:
+    """Where a defect is planted, as "module:function"."""
+    return f"{HANDOVER_IN if defect in HANDOVER else PLANTED_IN}:{defect}"
