@@ -306,8 +306,9 @@ class Conventions:
     """How a path reads the parts of the contract that projects settle differently.
 
     `pads` gives, per stage, the ids that mark a padded row; only ids on which all stages agree are ever
-    generated. `pad_outputs` gives, per output, what a padded row's part of it holds afterwards. `illegal_ids` and
-    `batch_invariant` are recorded; no check asks for them yet.
+    generated. `pad_outputs` gives, per output, what a padded row's part of it holds afterwards. `illegal_ids` is
+    recorded; no check asks for it yet. `batch_invariant` claims that a row's results are the same bits whatever rows
+    stand beside it, which `gdn-verify invariance` holds the path to.
     """
 
     pads: tuple[tuple[Stage, IdRule], ...] = ()

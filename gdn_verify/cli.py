@@ -1,10 +1,10 @@
-"""The command line: `gdn-verify gate`, `check`, `crosscompile`, `paths`, `doctor`."""
+"""The command line: `gdn-verify gate`, `check`, `crosscompile`, `drift`, `invariance`, `paths`, `doctor`."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path as File
 from typing import Annotated
@@ -15,16 +15,21 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from gdn_verify import crosscompile as crosscompiling
+from gdn_verify import drift as drifts
 from gdn_verify import gate as gates
+from gdn_verify import invariance as invariances
 from gdn_verify.bench.command import app as bench
 from gdn_verify.cases.codec import CaseFileError, dumps, load
 from gdn_verify.cases.contract import TOPICS, topic
 from gdn_verify.emulator.crosscompile.targets import CHIPS
+from gdn_verify.facts import Answer, Question, measure
 from gdn_verify.hosts import HOSTS
 from gdn_verify.mutants import HANDOVER, PLANTED, planter_of
 from gdn_verify.paths import BrokenPluginError, Path, UnknownPathError, find, registered
 from gdn_verify.probe import probe
 from gdn_verify.profiles import PROFILES
+from gdn_verify.report import drift as report_drift
+from gdn_verify.report import invariance as report_invariance
 from gdn_verify.report.crosscompile import show as show_crosscompilation
 from gdn_verify.report.table import show
 from gdn_verify.report.tally import Report
@@ -187,6 +192,56 @@ def crosscompile(
         json_file.write_text(json.dumps(report.as_json(), indent=1) + "\n", encoding="utf-8")
     if not report.ok:
         raise typer.Exit(RED)
+
+
+@app.command()
+def drift(
+    paths: Annotated[str, typer.Option(help="Paths to measure, separated by commas; all by default.")] = "",
+    hosts: Annotated[str, typer.Option(help="Hosts: cpu, interpreter, cuda, rocm; all by default.")] = "",
+    steps: Annotated[int, typer.Option(help="Decode steps in all; minutes a path in the interpreter.", min=1)] = 4096,
+    workers: Annotated[int, typer.Option(help="Worker processes; 0 for one a core.", min=0)] = 0,
+    json_file: Json = None,
+) -> None:
+    """Measure how far outputs and states are from float64 after 1, 16, 256, … decode steps; a report, no verdict."""
+    when = tuple(sorted({*(n for n in drifts.STEPS if n < steps), steps}))
+    wanted = drifts.questions(_paths(paths), _words(hosts, HOSTS, "host"), when)
+    found, absent = _facts(wanted, workers)
+    report_drift.show(found, absent, _console())
+    if json_file:
+        json_file.write_text(json.dumps(report_drift.as_json(found, absent), indent=1) + "\n", encoding="utf-8")
+    if not found:
+        raise _refuse("nothing was measured; see `gdn-verify paths`")
+
+
+@app.command()
+def invariance(
+    paths: Annotated[str, typer.Option(help="Paths to measure, separated by commas; all by default.")] = "",
+    hosts: Annotated[str, typer.Option(help="Hosts: cpu, interpreter, cuda, rocm; all by default.")] = "",
+    cases: Annotated[int, typer.Option(help="Launches of each kind.", min=1)] = 30,
+    law: Annotated[bool, typer.Option("--law", help="Ask it of all paths, not only of those that claim it.")] = False,
+    workers: Annotated[int, typer.Option(help="Worker processes; 0 for one a core.", min=0)] = 0,
+    json_file: Json = None,
+) -> None:
+    """Say whether a row's bits are its own, alone and among others; exit 1 where a path claims so and they are not."""
+    wanted = invariances.questions(_paths(paths), _words(hosts, HOSTS, "host"), cases)
+    found, absent = _facts(wanted, workers)
+    report_invariance.show(found, absent, _console(), law=law)
+    if json_file:
+        json_file.write_text(json.dumps(report_invariance.as_json(found, absent), indent=1) + "\n", encoding="utf-8")
+    if not found:
+        raise _refuse("nothing was measured; see `gdn-verify paths`")
+    if any(fact.breaks(law) for fact in found):
+        raise typer.Exit(RED)
+
+
+def _facts(wanted: Sequence[Question[Answer]], workers: int) -> tuple[list[Answer], dict[tuple[str, str], str]]:
+    with _progress() as bar:
+        total = bar.add_task("measuring", total=len(wanted))
+
+        def advance(question: Question[Answer]) -> None:
+            bar.update(total, advance=1, description=f"{question.path} on {question.host}")
+
+        return measure(wanted, workers=workers or None, progress=advance)
 
 
 @app.command()

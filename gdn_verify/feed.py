@@ -20,7 +20,7 @@ from torch import Tensor
 from gdn_verify.arena import Arena, Poison, Role
 from gdn_verify.cases import problem
 from gdn_verify.cases.case import Batch, Case
-from gdn_verify.cases.contract import DType, Packing, Stage, StateOrder
+from gdn_verify.cases.contract import DType, Packing, Span, Stage, StateOrder
 from gdn_verify.cases.presentation import ConvLayout, IndexType, Presentation
 from gdn_verify.oracles.stages import pack
 from gdn_verify.paths.base import Launch, Path
@@ -145,9 +145,8 @@ def _rounded(value: NDArray[np.float64], dtype: DType) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(value, np.float32)).to(TORCH[dtype])
 
 
-def feed(case: Case, number: int, path: Path, presentation: Presentation, pools: Pools, device: str) -> Feed:
-    """Lay batch `number` out for `path` and seal the arena."""
-    span = path.capabilities.span
+def inputs(case: Case, number: int, span: Span) -> dict[str, Tensor]:
+    """The inputs of batch `number` by its recipes, rounded to their dtypes, and the parameters."""
     gates = ("g", "beta")
     rounded = {
         name: _rounded(value, case.dtypes.gates if name in gates else case.dtypes.activation)
@@ -155,6 +154,21 @@ def feed(case: Case, number: int, path: Path, presentation: Presentation, pools:
     }
     for name, value in problem.parameters(case, span).items():
         rounded[name] = _rounded(value, case.dtypes.params if name in GATE_PARAMETERS else case.dtypes.weights)
+    return rounded
+
+
+def feed(
+    case: Case,
+    number: int,
+    path: Path,
+    presentation: Presentation,
+    pools: Pools,
+    device: str,
+    *,
+    rounded: Mapping[str, Tensor] | None = None,
+) -> Feed:
+    """Lay batch `number` out for `path` and seal the arena; with `rounded` inputs, or with those of its recipes."""
+    rounded = inputs(case, number, path.capabilities.span) if rounded is None else rounded
     arena = Arena(device, poison=Poison(presentation.poison.value))
     placed = _place_activations(arena, case, number, path, presentation, rounded)
     placed |= _place_parameters(arena, rounded)
