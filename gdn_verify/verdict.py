@@ -14,6 +14,7 @@ class Check(StrEnum):
     BIAS = "bias"
     POWER = "power"
     REACH = "reach"
+    LAWS = "laws"
 
 
 class Outcome(StrEnum):
