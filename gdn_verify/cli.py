@@ -19,6 +19,7 @@ from gdn_verify import gate as gates
 from gdn_verify.bench.command import app as bench
 from gdn_verify.cases.codec import CaseFileError, dumps, load
 from gdn_verify.cases.contract import Kind
+from gdn_verify.checks.laws import NAMES as LAWS
 from gdn_verify.emulator.crosscompile.targets import CHIPS
 from gdn_verify.hosts import HOSTS
 from gdn_verify.mutants import PLANTED, PLANTED_IN
@@ -43,6 +44,8 @@ RED, USAGE, BROKEN = 1, 2, 3
 """Exit statuses: 0 the gate is green, 1 it is red, 2 the command could not be understood, 3 the suite itself failed."""
 
 Json = Annotated[File | None, typer.Option("--json", help="Write the report to this file as JSON.", metavar="FILE")]
+
+Laws = Annotated[str, typer.Option(help="Laws to hold launches to, separated by commas; all by default, or none.")]
 
 
 def _refuse(message: str) -> typer.Exit:
@@ -78,13 +81,17 @@ def gate(
     json_file: Json = None,
     verbose: Annotated[bool, typer.Option(help="Show every kind of failure.")] = False,
     plant: Annotated[str, typer.Option(help="Plant a defect in a copy of each path, to see the gate go red.")] = "",
+    laws: Laws = "",
+    only_laws: Annotated[bool, typer.Option("--only-laws", help="Hold launches to laws, and to no oracle.")] = False,
 ) -> None:
     """Judge every available path on every host over generated cases; exit 1 if any disagrees or crashes."""
     chosen = PROFILES[_words(profile, PROFILES, "profile")[0]]
     chosen = replace(chosen, seed=seed or chosen.seed)
     wanted = _words(hosts, HOSTS, "host")
     defect = f"{PLANTED_IN}:{_words(plant, PLANTED, 'defect')[0]}" if plant else None
-    jobs = gates.plan(_paths(paths), wanted, map(Kind, _words(kinds, Kind, "kind")), chosen, defect)
+    held = () if laws == "none" else _words(laws, LAWS, "law")
+    jobs = gates.plan(_paths(paths), wanted, map(Kind, _words(kinds, Kind, "kind")), chosen, defect, held)
+    jobs = [job for job in jobs if job.laws] if only_laws else jobs
     if not jobs:
         raise _refuse("no path runs any of these kinds on these hosts; see `gdn-verify paths`")
     with _progress() as bar:
@@ -140,8 +147,10 @@ def check(
     path: Annotated[str, typer.Option(help="The path to run it on.")],
     host: Annotated[str, typer.Option(help="The host; by default the path's first that can run here.")] = "",
     json_file: Json = None,
+    laws: Annotated[str, typer.Option(help="Hold the case to these laws, and to no oracle.")] = "",
 ) -> None:
     """Run one saved case on one path, in a worker of its own."""
+    held = tuple(_words(laws, LAWS, "law")) if laws else ()
     try:
         case_file = load(file)
     except CaseFileError as error:
@@ -150,7 +159,7 @@ def check(
     hosts = [host] if host else list(chosen.hosts)
     for name in hosts:
         _words(name, chosen.hosts, f"host of {path}")
-    jobs = [Job(chosen.name, name, case_file.case.kind, files=(dumps(case_file),)) for name in hosts]
+    jobs = [Job(chosen.name, name, case_file.case.kind, files=(dumps(case_file),), laws=held) for name in hosts]
     report = Report()
     reasons: dict[tuple[str, str], str] = {}
     for job in jobs:

@@ -15,7 +15,8 @@ class Profile:
     geometries of a Triton path on a GPU, each of which is compiled. `deadline` is the longest silence, in seconds,
     before a worker counts as hung; the first case of a worker may take `patience`, for imports and compilers, as may
     the suite's own work after a launch. After `deaths` cases that ended their worker, the rest of a path's cases of
-    that kind is given up.
+    that kind is given up. `laws` cases of each kind, `interpreted_laws` in the interpreter, are held to all laws: some
+    fifty launches each. That is the last kind of each path alone, but for `laws_by_kind`: mixed launches have all rows.
     """
 
     name: str
@@ -29,6 +30,9 @@ class Profile:
     deadline: float = 60.0
     patience: float = 600.0
     deaths: int = 5
+    laws: int = 0
+    interpreted_laws: int = 0
+    laws_by_kind: bool = False
 
     def cases(self, host: str, kind: Kind) -> int:
         """How many cases of one kind run on one host."""
@@ -37,12 +41,26 @@ class Profile:
             return self.interpreted_short if brief else self.interpreted_long
         return self.short if brief else self.long
 
+    def law_cases(self, host: str) -> int:
+        """How many cases of each kind are held to the laws on one host."""
+        return self.interpreted_laws if host == "interpreter" else self.laws
+
 
 PROFILES = {
     profile.name: profile
     for profile in (
-        Profile("quick", short=60, long=30, interpreted_short=60, interpreted_long=12),
-        Profile("gate", short=400, long=150, interpreted_short=400, interpreted_long=120),
-        Profile("nightly", short=6000, long=1000, interpreted_short=6000, interpreted_long=500, shard=250),
+        Profile("quick", short=60, long=30, interpreted_short=60, interpreted_long=12, laws=2, interpreted_laws=1),
+        Profile("gate", short=400, long=150, interpreted_short=400, interpreted_long=120, laws=3, interpreted_laws=1),
+        Profile(
+            "nightly",
+            short=6000,
+            long=1000,
+            interpreted_short=6000,
+            interpreted_long=500,
+            shard=250,
+            laws=200,
+            laws_by_kind=True,
+            interpreted_laws=60,
+        ),
     )
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 from gdn_verify.cases.case import Case
@@ -12,6 +12,8 @@ from gdn_verify.cases.contract import Stage
 from gdn_verify.cases.narrow import refuses
 from gdn_verify.cases.presentation import Poison, Presentation
 from gdn_verify.checks import bias, memory, power, values
+from gdn_verify.checks.laws.judge import LawResult
+from gdn_verify.checks.laws.judge import judge as judge_laws
 from gdn_verify.checks.question import ask, malformed, observed, written
 from gdn_verify.feed import Feed, Pools, feed, initial_pools, pools_after
 from gdn_verify.hosts import Host
@@ -28,7 +30,8 @@ class CaseResult:
     """What one case on one path came to.
 
     `judged` counts the launches whose values were compared: none of a launch without live rows. `raised` tells that
-    the path's own code raised, so that memory was not looked at. `powers` and `projections` are pooled over a run.
+    the path's own code raised, so that memory was not looked at. `laws` holds what each law came to. `powers` and
+    `projections` are pooled over a run.
     """
 
     findings: list[Finding] = field(default_factory=list)
@@ -36,6 +39,7 @@ class CaseResult:
     raised: bool = False
     judged: int = 0
     worst_ratio: float = 0.0
+    laws: dict[str, LawResult] = field(default_factory=dict)
     powers: list[dict[str, float]] = field(default_factory=list)
     projections: list[Projections] = field(default_factory=list)
     seconds: float = 0.0
@@ -80,6 +84,34 @@ def run_case(
         pools = _run_batch(fed, path, host, run, rounding, result)
         if result.findings:
             break  # what follows a wrong launch proves nothing
+    result.seconds = time.perf_counter() - started
+    return result
+
+
+def run_laws(
+    case: Case,
+    presentation: Presentation,
+    path: Path,
+    host: Host,
+    names: Iterable[str],
+    *,
+    plant: Callable[[Path], Run] | None = None,
+    launching: Callable[[bool], None] = lambda entered: None,
+) -> CaseResult:
+    """Hold the first launch of `case` to the laws of these names, and to nothing else. Arguments as in `run_case`."""
+
+    def runs(other: Path) -> Run:
+        return _announced(plant(other) if plant is not None and other is path else other.run, host, launching)
+
+    result, started = CaseResult(), time.perf_counter()
+    try:
+        result.refused = refuses(path.capabilities, path.conventions, case, presentation) or ""
+        result.refused = result.refused or path.refuses(case, presentation) or ""
+    except Exception as error:
+        return CaseResult(findings=[_raised(error)], raised=True)
+    if not result.refused:
+        result.laws = judge_laws(case, presentation, path, host, runs, names)
+        result.findings = [finding for law in result.laws.values() for finding in law.findings]
     result.seconds = time.perf_counter() - started
     return result
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from multiprocessing.connection import Connection
 
 from hypothesis.strategies import SearchStrategy
@@ -18,13 +18,14 @@ from gdn_verify.cases.codec import CaseFile, dumps, loads
 from gdn_verify.cases.contract import Kind
 from gdn_verify.cases.presentation import Presentation
 from gdn_verify.cases.reach import reach
-from gdn_verify.cases.shapes import LONG, PREFILL_SMALL, SMALL, TINY, WIDE, draw_cases, shape_pool
+from gdn_verify.cases.shapes import BRIEF, LONG, PREFILL_SMALL, SMALL, TINY, WIDE, draw_cases, shape_pool
 from gdn_verify.cases.strategies import cases
 from gdn_verify.hosts import Host
 from gdn_verify.paths import Path, find
-from gdn_verify.runner import CaseResult, Run, run_case
+from gdn_verify.runner import CaseResult, Run, run_case, run_laws
+from gdn_verify.verdict import Check
 
-SIZES = {"tiny": TINY, "small": SMALL, "prefill": PREFILL_SMALL, "wide": WIDE, "long": LONG}
+SIZES = {"tiny": TINY, "brief": BRIEF, "small": SMALL, "prefill": PREFILL_SMALL, "wide": WIDE, "long": LONG}
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Job:
 
     `skip` cases are left out at the start: those that ran before a worker died. `shapes` bounds the number of
     geometries (compile keys); None leaves them free. `plant` names "module:function", which makes a defective copy of
-    the path, for tests of the suite itself.
+    the path, for tests of the suite itself. With `laws` the cases are held to laws of these names, and to no oracle.
     """
 
     path: str
@@ -46,6 +47,12 @@ class Job:
     shapes: int | None = None
     files: tuple[str, ...] = ()
     plant: str | None = None
+    laws: tuple[str, ...] = ()
+
+    @property
+    def check(self) -> Check:
+        """The check that stands for the job in a report."""
+        return Check.LAWS if self.laws else Check.VALUES
 
 
 @dataclass(frozen=True)
@@ -147,14 +154,16 @@ def _answer(job: Job, host: Host, loaded: _Loaded, tell: Callable[[object], None
     yield Ready(loaded.versions[path.name], host.describe(), share, path.least_reach)
     plant = planter(job.plant)
     drawn = list(_cases(job, path))
+
+    def announce(entered: bool) -> None:
+        tell(Launching(entered))
+
     for index, (case, presentation) in enumerate(drawn):
         if index < job.skip:
             continue
         yield Begun(index, dumps(CaseFile(case, presentation, notes=f"{job.path} on {job.host}, {job.kind}")))
-        result = run_case(
-            case, presentation, path, host, plant=plant, launching=lambda entered: tell(Launching(entered))
-        )
-        yield Ended(index, result)
+        run = partial(run_laws, names=job.laws) if job.laws else run_case
+        yield Ended(index, run(case, presentation, path, host, plant=plant, launching=announce))
     yield Done(len(drawn))
 
 

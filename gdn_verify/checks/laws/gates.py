@@ -72,7 +72,7 @@ def no_decay(setting: Setting) -> Varied:
     Bugs: zero-gate-difference-dropped (where gates do not differ, exp(0) becomes 0).
     """
     everywhere = _all(setting)
-    some = (np.array(setting.bits("no decay", everywhere.size)) % 2 == 0).reshape(everywhere.shape)
+    some = (np.array(setting.bits("no-decay", everywhere.size)) % 2 == 0).reshape(everywhere.shape)
     found = []
     for says, where in (("at every token", everywhere), ("at half of the tokens", some)):
         base = _chain(setting, decaying(setting, where, 0.0))
@@ -143,7 +143,7 @@ def _other_states(setting: Setting) -> Setting:
 
 
 LAWS = (
-    Law("no decay", "g = 0 is the plain delta rule", _needs_fine_gates, no_decay),
-    Law("no writing", "β = 0 writes nothing", _needs_gates, no_writing),
+    Law("no-decay", "g = 0 is the plain delta rule", _needs_fine_gates, no_decay),
+    Law("no-writing", "β = 0 writes nothing", _needs_gates, no_writing),
     Law("forgetting", "a decay to nothing forgets the state", _needs_a_state, forgetting),
 )

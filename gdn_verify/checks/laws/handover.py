@@ -12,6 +12,7 @@ from gdn_verify.cases.contract import Group, Stage
 from gdn_verify.cases.narrow import first_slot, taken_groups
 from gdn_verify.checks.laws.breaks import state_ignored_in_last
 from gdn_verify.checks.laws.law import Law, Varied
+from gdn_verify.checks.laws.observe import refusal
 from gdn_verify.checks.laws.relation import Relation, Trial
 from gdn_verify.checks.laws.shots import Chain, Setting, Shot
 from gdn_verify.checks.laws.stream import LONGEST, Step, Stream, fitted, plainest
@@ -44,9 +45,9 @@ def _whole(step: Step) -> Step:
     return replace(step, accepted=step.tokens)
 
 
-def _some(options: Sequence[T], count: int, turn: int) -> list[T]:
-    """So many of `options`, from another one on in each case."""
-    return [options[(turn + i) % len(options)] for i in range(min(count, len(options)))]
+def _some(options: Sequence[T], count: int | None, turn: int) -> list[T]:
+    """So many of `options`, all by default, from another one on in each case."""
+    return [options[(turn + i) % len(options)] for i in range(len(options))][:count]
 
 
 def _needs_kinds(setting: Setting) -> str | None:
@@ -83,15 +84,17 @@ def relay(setting: Setting) -> Varied:
     With every path that runs beside this one from the same left edge, one of them a case. No entry of the catalogue is
     named after this law; a state's axes, a first slot or a conv column that two paths see differently break it.
     """
-    found = []
     mine = _steps(setting, setting.path, "consumer")
     turn = setting.bits("relay", 3)
-    for other in _some(partners(setting.path, setting.host), 1, turn[2]):
+    found: Varied = []
+    for other in _some(partners(setting.path, setting.host), None, turn[2]):
         theirs = _steps(setting, other, "producer")
         own = [*mine.values()][turn[0] % len(mine)]
         its = [*theirs.values()][turn[1] % len(theirs)]
         for pair in ((replace(its, path=other), _whole(own)), (own, replace(_whole(its), path=other))):
             found.append(_relayed(setting, other, pair))
+        if not any(refusal(trial.chain, setting) for relation in found[-2:] for trial in relation.trials):
+            return found[-2:]
     return found
 
 

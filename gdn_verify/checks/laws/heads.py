@@ -65,13 +65,20 @@ def _needs_key_heads(setting: Setting) -> str | None:
 def heads(setting: Setting) -> Varied:
     """Heads in another order, with their parameters and states, give the same results in that order.
 
-    Key heads are turned with their value heads, and value heads within each key head. No entry of the catalogue is
+    Key heads go with their value heads, which change places within each key head too. No entry of the catalogue is
     named after this law; wrong head maps of any kind break it.
     """
     g = setting.case.geometry
-    keys = [int(h) for h in np.roll(np.arange(g.H), 1)]
-    values = [h * g.ratio + int(i) for h in keys for i in np.roll(np.arange(g.ratio), 1)]
-    return [Relation("heads turned by one", (chosen(setting, keys, values),))]
+    orders = {
+        "turned by one": (np.roll(np.arange(g.H), 1), np.roll(np.arange(g.ratio), 1)),
+        "in reverse order": (np.arange(g.H)[::-1], np.arange(g.ratio)[::-1]),
+    }
+    found = []
+    for says, (outer, inner) in orders.items():
+        keys = [int(h) for h in outer]
+        values = [h * g.ratio + int(i) for h in keys for i in inner]
+        found.append(Relation(f"heads {says}", (chosen(setting, keys, values),)))
+    return found
 
 
 def sharding(setting: Setting) -> Varied:

@@ -31,8 +31,8 @@ LAWS: dict[str, Law] = {
 class LawResult:
     """What one law came to on one case.
 
-    `reason` says why it was refused, `power` how far, in budgets, the case would have shown it broken (the least of its
-    relations), `relations` how many held or did not.
+    `reason` says why it was refused, `power` how far, in budgets, the case would have shown it broken (the most telling
+    of its relations), `relations` how many held or did not.
     """
 
     outcome: Outcome

@@ -52,13 +52,20 @@ def _as_plain(setting: Setting) -> Chain:
 
 
 def _as_prompts(setting: Setting) -> Chain:
-    """One token too, which is then read from a slot and written to the same."""
+    """One token too, which is then read from a slot of its own that holds the same."""
     rows: list[tuple[Row, Numbers]] = []
+    copied: list[int] = []
     for row, at in setting.rows:
         if _first(row) or _plain(setting, row):
-            row = Row(row.tokens, row.slots[:1], read=row.slots[0] if row.tokens == 1 else None)
+            read = None
+            if row.tokens == 1:
+                assert row.slots[0] is not None
+                read = setting.case.slots + len(copied)
+                copied.append(setting.physical(row.slots[0]))
+            row = Row(row.tokens, row.slots[:1], read=read)
         rows.append((row, at))
-    return Chain(setting.pools, (setting.shot(rows, setting.padding),))
+    shot = setting.shot(rows, setting.padding, slots=setting.case.slots + len(copied))
+    return Chain(extended(setting.pools, copied), (shot,))
 
 
 def _as_drafts(setting: Setting) -> Chain:
@@ -70,7 +77,7 @@ def _as_drafts(setting: Setting) -> Chain:
             row = Row(row.tokens, (*row.slots, *range(used, used + more)), accepted=1)
             used += more
         rows.append((row, at))
-    pools = extended(setting.pools, used - setting.case.slots)
+    pools = extended(setting.pools, [0] * (used - setting.case.slots))
     return Chain(pools, (setting.shot(rows, setting.padding, slots=used),))
 
 

@@ -101,7 +101,8 @@ def homogeneity(setting: Setting) -> Varied:
 def linearity(setting: Setting) -> Varied:
     """out(2·h₀) - out(h₀) = out(h₀) - out(0), and out(v, h₀) = out(v, 0) + out(0, h₀); of states too.
 
-    Bugs: s0-counted-twice-in-parallel-scan (h₀ counted once more where segments join).
+    No entry of the catalogue is named after this law: an h₀ that is counted twice is still linear (`split` sees it).
+    States that are clamped or offset, or squared by a mistake, break it.
     """
     zero = Chain(_scaled_states(setting, 0.0), setting.base.shots)
     twice = Chain(_scaled_states(setting, 2.0), setting.base.shots)

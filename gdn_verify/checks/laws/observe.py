@@ -138,7 +138,7 @@ def _after(fed: Feed, path: Path, outputs: Outputs) -> Pools:
         return pools
     final = outputs.final_state.detach().cpu().float()
     final = final.transpose(-1, -2) if fed.presentation.state_order is StateOrder.KV else final
-    ssm = pools.ssm.float()
+    ssm = pools.ssm.float().clone()
     for number, row in fed.batch.live_rows():
         assert row.slots[0] is not None
         ssm[fed.physical(row.slots[0])] = final[number]

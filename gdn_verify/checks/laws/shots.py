@@ -176,10 +176,10 @@ def with_states(pools: Pools, places: Sequence[int], ssm: Tensor | float, conv: 
     return made
 
 
-def extended(pools: Pools, slots: int) -> Pools:
-    """The pools with so many slots more, copies of the first one."""
+def extended(pools: Pools, places: Sequence[int]) -> Pools:
+    """The pools with more slots at their ends, copies of those in these places."""
 
     def longer(pool: Tensor | None) -> Tensor | None:
-        return None if pool is None else torch.cat([pool, pool[:1].expand(slots, *pool.shape[1:])])
+        return None if pool is None else torch.cat([pool, pool[list(places)]])
 
     return Pools(longer(pools.ssm), longer(pools.conv))
