@@ -306,9 +306,10 @@ class Conventions:
     """How a path reads the parts of the contract that projects settle differently.
 
     `pads` gives, per stage, the ids that mark a padded row; only ids on which all stages agree are ever
-    generated. `pad_outputs` gives, per output, what a padded row's part of it holds afterwards. `illegal_ids` is
-    recorded; no check asks for it yet. `batch_invariant` claims that a row's results are the same bits whatever rows
-    stand beside it, which `gdn-verify invariance` holds the path to.
+    generated. `pad_outputs` gives, per output, what a padded row's part of it holds afterwards. `batch_invariant`
+    promises that no other row changes a bit of a row's results, `deterministic` that the same launch gives the same
+    bits; the laws ask for both, and `gdn-verify invariance` for the first. `illegal_ids` is recorded; no check asks for
+    it yet.
     """
 
     pads: tuple[tuple[Stage, IdRule], ...] = ()
@@ -316,6 +317,7 @@ class Conventions:
     pad_outputs: tuple[tuple[str, PadPolicy], ...] = ()
     scratch_slot: int | None = None
     batch_invariant: bool = False
+    deterministic: bool = True
 
     def pad_ids(self, slots: int) -> tuple[int, ...]:
         """The ids among -1, 0, `slots`, -7 and `slots` + 5 that every stage takes for padding."""

@@ -22,6 +22,7 @@ from gdn_verify import invariance as invariances
 from gdn_verify.bench.command import app as bench
 from gdn_verify.cases.codec import CaseFileError, dumps, load
 from gdn_verify.cases.contract import TOPICS, topic
+from gdn_verify.checks.laws import NAMES as LAWS
 from gdn_verify.emulator.crosscompile.targets import CHIPS
 from gdn_verify.facts import Answer, Question, measure
 from gdn_verify.hosts import HOSTS
@@ -50,6 +51,8 @@ RED, USAGE, BROKEN = 1, 2, 3
 """Exit statuses: 0 the gate is green, 1 it is red, 2 the command could not be understood, 3 the suite itself failed."""
 
 Json = Annotated[File | None, typer.Option("--json", help="Write the report to this file as JSON.", metavar="FILE")]
+
+Laws = Annotated[str, typer.Option(help="Laws to hold launches to, separated by commas; all by default, or none.")]
 
 
 def _refuse(message: str) -> typer.Exit:
@@ -85,6 +88,8 @@ def gate(
     json_file: Json = None,
     verbose: Annotated[bool, typer.Option(help="Show every kind of failure.")] = False,
     plant: Annotated[str, typer.Option(help="Plant a defect in a copy of each path, to see the gate go red.")] = "",
+    laws: Laws = "",
+    only_laws: Annotated[bool, typer.Option("--only-laws", help="Hold launches to laws, and to no oracle.")] = False,
 ) -> None:
     """Judge every available path on every host over generated cases; exit 1 if any disagrees or crashes.
 
@@ -95,7 +100,9 @@ def gate(
     chosen = replace(chosen, seed=seed or chosen.seed)
     wanted = _words(hosts, HOSTS, "host")
     defect = planter_of(_words(plant, (*PLANTED, *HANDOVER), "defect")[0]) if plant else None
-    jobs = gates.plan(_paths(paths), wanted, map(topic, _words(kinds, TOPICS, "kind")), chosen, defect)
+    held = () if laws == "none" else _words(laws, LAWS, "law")
+    jobs = gates.plan(_paths(paths), wanted, map(topic, _words(kinds, TOPICS, "kind")), chosen, defect, held)
+    jobs = [job for job in jobs if job.laws] if only_laws else jobs
     if not jobs:
         raise _refuse("no path runs any of these kinds on these hosts; see `gdn-verify paths`")
     total = sum(job.count for job in jobs)
@@ -159,8 +166,10 @@ def check(
     path: Annotated[str, typer.Option(help="The path to run it on.")],
     host: Annotated[str, typer.Option(help="The host; by default the path's first that can run here.")] = "",
     json_file: Json = None,
+    laws: Annotated[str, typer.Option(help="Hold the case to these laws, and to no oracle.")] = "",
 ) -> None:
     """Run one saved case on one path, in a worker of its own."""
+    held = tuple(_words(laws, LAWS, "law")) if laws else ()
     try:
         case_file = load(file)
     except CaseFileError as error:
@@ -169,7 +178,10 @@ def check(
     hosts = [host] if host else list(chosen.hosts)
     for name in hosts:
         _words(name, chosen.hosts, f"host of {path}")
-    jobs = [Job(chosen.name, name, case_file.case.kind, files=(dumps(case_file),), watch=True) for name in hosts]
+    jobs = [
+        Job(chosen.name, name, case_file.case.kind, files=(dumps(case_file),), watch=not held, laws=held)
+        for name in hosts
+    ]
     report = Report()
     reasons: dict[tuple[str, str], str] = {}
     for job in jobs:

@@ -20,7 +20,7 @@ from torch import Tensor
 from gdn_verify.arena import Arena, Poison, Role
 from gdn_verify.cases import problem
 from gdn_verify.cases.case import Batch, Case
-from gdn_verify.cases.contract import DType, Packing, Span, Stage, StateOrder
+from gdn_verify.cases.contract import DType, DTypes, Packing, Span, Stage, StateOrder
 from gdn_verify.cases.presentation import ConvLayout, IndexType, Presentation
 from gdn_verify.oracles.stages import pack
 from gdn_verify.paths.base import Launch, Path
@@ -79,9 +79,9 @@ def initial_pools(case: Case, path: Path, presentation: Presentation) -> Pools:
     poison = Poison(presentation.poison.value)
     ssm = conv = None
     if "ssm" in made:
-        ssm = _poisoned(_rounded(made["ssm"], case.dtypes.state), _unread_slots(case), poison)
+        ssm = _poisoned(stored_as(made["ssm"], case.dtypes.state), _unread_slots(case), poison)
     if "conv" in made:
-        conv = _poisoned(_rounded(made["conv"], case.dtypes.conv_state), _unread_columns(case), poison)
+        conv = _poisoned(stored_as(made["conv"], case.dtypes.conv_state), _unread_columns(case), poison)
     return Pools(_shifted(ssm, presentation, poison), _shifted(conv, presentation, poison))
 
 
@@ -140,21 +140,22 @@ def _shifted(pool: Tensor | None, presentation: Presentation, poison: Poison) ->
     return torch.cat([reserved, pool])
 
 
-def _rounded(value: NDArray[np.float64], dtype: DType) -> Tensor:
+def stored_as(value: NDArray[np.float64], dtype: DType) -> Tensor:
     """To the nearest number of `dtype`, ties to even, by way of float32."""
     return torch.from_numpy(np.ascontiguousarray(value, np.float32)).to(TORCH[dtype])
 
 
 def inputs(case: Case, number: int, span: Span) -> dict[str, Tensor]:
-    """The inputs of batch `number` by its recipes, rounded to their dtypes, and the parameters."""
-    gates = ("g", "beta")
-    rounded = {
-        name: _rounded(value, case.dtypes.gates if name in gates else case.dtypes.activation)
-        for name, value in problem.activations(case, number, span).items()
-    }
-    for name, value in problem.parameters(case, span).items():
-        rounded[name] = _rounded(value, case.dtypes.params if name in GATE_PARAMETERS else case.dtypes.weights)
-    return rounded
+    """The inputs of batch `number` and the parameters, as the case's recipes have them, in their dtypes."""
+    made = problem.activations(case, number, span) | problem.parameters(case, span)
+    return {name: stored_as(value, dtype_of(name, case.dtypes)) for name, value in made.items()}
+
+
+def dtype_of(name: str, dtypes: DTypes) -> DType:
+    """The type in which an input or a parameter is stored."""
+    if name in PARAMETERS:
+        return dtypes.params if name in GATE_PARAMETERS else dtypes.weights
+    return dtypes.gates if name in ("g", "beta") else dtypes.activation
 
 
 def feed(

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from multiprocessing.connection import wait
 
 from gdn_verify.cases.contract import Kind, Series, Topic
+from gdn_verify.checks.laws import NAMES as LAWS
 from gdn_verify.hosts import HOSTS
 from gdn_verify.hosts.worker import Worker, WorkerDiedError
 from gdn_verify.paths import Path
@@ -20,24 +21,49 @@ from gdn_verify.service import Absent, Begun, Broken, Ended, Job, Launching, Rea
 
 SERVICE = "gdn_verify.service:serve"
 GPUS = ("cuda", "rocm")
+LAW_SHAPES = 3
+"""Geometries of a Triton path on a GPU that are held to laws; shards of their heads are more to compile."""
 Progress = Callable[[Job | None, Report], None]
 """Told of the report so far after each case, with the case's job, and about every second, without one."""
 
 
 def plan(
-    paths: Iterable[Path], hosts: Iterable[str], kinds: Iterable[Topic], profile: Profile, plant: str | None = None
+    paths: Iterable[Path],
+    hosts: Iterable[str],
+    kinds: Iterable[Topic],
+    profile: Profile,
+    plant: str | None = None,
+    laws: Iterable[str] = LAWS,
 ) -> list[Job]:
-    """The jobs of a run, split into shards so that workers stay busy to the end; relays of the paths are among them."""
-    hosts, kinds, paths = tuple(hosts), frozenset(kinds), tuple(paths)
-    return [
-        job
+    """The jobs of a run, split into shards so that workers stay busy to the end; those of `laws` come last.
+
+    Relays of the paths are among them.
+    """
+    hosts, kinds, laws, paths = tuple(hosts), frozenset(kinds), tuple(laws), tuple(paths)
+    targets = [
+        (path, host, kind)
         for path in (*paths, *relays(paths))
         for host in path.hosts
         if host in hosts
         for kind in topics(path)
         if kind in kinds
-        for job in _shards(path, host, kind, profile, plant)
     ]
+    judged = [job for target in targets for job in _shards(*target, profile, plant)]
+    kinded = [target for target in targets if isinstance(target[2], Kind)]
+    last = {(path.name, host): kind for path, host, kind in kinded}
+    held = [t for t in kinded if profile.laws_by_kind or last[t[0].name, t[1]] is t[2]]
+    return judged + [job for target in held for job in _law_jobs(*target, profile, plant, laws)]
+
+
+def _law_jobs(
+    path: Path, host: str, kind: Topic, profile: Profile, plant: str | None, laws: tuple[str, ...]
+) -> Iterator[Job]:
+    """One job, of few cases and small ones, as each is launched again and again."""
+    count = profile.law_cases(host)
+    if count and laws:
+        shapes = LAW_SHAPES if host in GPUS and path.kernels else None
+        size = "brief" if kind in (Kind.PREFILL, Kind.MIXED) else "tiny"
+        yield Job(path.name, host, kind, size, count, profile.seed, shapes=shapes, plant=plant, laws=laws)
 
 
 def _shards(path: Path, host: str, kind: Topic, profile: Profile, plant: str | None) -> Iterator[Job]:

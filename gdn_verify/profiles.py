@@ -17,7 +17,9 @@ class Profile:
     where they are interpreted. `deadline` is the longest silence, in seconds, before a worker counts as hung; the first
     case of a worker may take `patience`, for imports and compilers, as may the suite's own work after a launch. After
     `deaths` cases that ended their worker, the rest of a path's cases of that kind is given up. With `watch`, every
-    access of a kernel is checked on a host that can do that.
+    access of a kernel is checked on a host that can do that. `laws` cases of each kind, `interpreted_laws` in the
+    interpreter, are held to all laws: some fifty launches each. That is the last kind of each path alone, but for
+    `laws_by_kind`: mixed launches have all rows.
     """
 
     name: str
@@ -35,6 +37,9 @@ class Profile:
     deaths: int = 5
     watch: bool = True
     replays: int = 8
+    laws: int = 0
+    interpreted_laws: int = 0
+    laws_by_kind: bool = False
 
     def replayed(self, host: str, kind: Topic) -> int:
         """How many cases of one kind are captured."""
@@ -51,6 +56,10 @@ class Profile:
             return self.interpreted_short if brief else self.interpreted_long
         return self.short if brief else self.long
 
+    def law_cases(self, host: str) -> int:
+        """How many cases of each kind are held to the laws on one host."""
+        return self.interpreted_laws if host == "interpreter" else self.laws
+
 
 PROFILES = {
     profile.name: profile
@@ -65,9 +74,19 @@ PROFILES = {
             interpreted_courses=1,
             watch=False,
             replays=0,
+            laws=2,
+            interpreted_laws=1,
         ),
         Profile(
-            "gate", short=400, long=150, interpreted_short=400, interpreted_long=120, courses=60, interpreted_courses=5
+            "gate",
+            short=400,
+            long=150,
+            interpreted_short=400,
+            interpreted_long=120,
+            courses=60,
+            interpreted_courses=5,
+            laws=3,
+            interpreted_laws=1,
         ),
         Profile(
             "nightly",
@@ -79,6 +98,9 @@ PROFILES = {
             interpreted_courses=500,
             shard=250,
             replays=80,
+            laws=200,
+            laws_by_kind=True,
+            interpreted_laws=60,
         ),
     )
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
@@ -14,6 +14,8 @@ from gdn_verify.cases.narrow import refuses
 from gdn_verify.cases.presentation import Poison, Presentation
 from gdn_verify.checks import accesses, bias, launches, memory, power, values
 from gdn_verify.checks.launches import Replays
+from gdn_verify.checks.laws.judge import LawResult
+from gdn_verify.checks.laws.judge import judge as judge_laws
 from gdn_verify.checks.question import ask, malformed, observed, written
 from gdn_verify.feed import Feed, Pools, feed, initial_pools, pools_after
 from gdn_verify.hosts import Host
@@ -41,7 +43,7 @@ class CaseResult:
 
     `judged` counts the launches whose values were compared: none of a launch without live rows. `raised` tells that
     the path's own code raised, so that memory was not looked at. `powers` and `projections` are pooled over a run.
-    `replays` are those of captured launches, where the case was asked for them.
+    `laws` holds what each law came to. `replays` are those of captured launches, where the case was asked for them.
     `drift` is the largest relative distance of a head's state, at the end of several launches, from the truth about its
     request: a number, no finding.
     """
@@ -52,6 +54,7 @@ class CaseResult:
     judged: int = 0
     worst_ratio: float = 0.0
     drift: float = 0.0
+    laws: dict[str, LawResult] = field(default_factory=dict)
     powers: list[dict[str, float]] = field(default_factory=list)
     projections: list[Projections] = field(default_factory=list)
     replays: Replays | None = None
@@ -138,6 +141,34 @@ def _ledger(case: Case, path: Path, presentation: Presentation, pools: Pools) ->
     if not (several and path.capabilities.pool and Stage.DELTA in span):
         return None
     return Ledger(case, span, pools, presentation.first_slot)
+
+
+def run_laws(
+    case: Case,
+    presentation: Presentation,
+    path: Path,
+    host: Host,
+    names: Iterable[str],
+    *,
+    plant: Callable[[Path], Run] | None = None,
+    launching: Callable[[bool], None] = lambda entered: None,
+) -> CaseResult:
+    """Hold the first launch of `case` to the laws of these names, and to nothing else. Arguments as in `run_case`."""
+
+    def runs(other: Path) -> Run:
+        return _announced(plant(other) if plant is not None and other is path else other.run, host, launching)
+
+    result, started = CaseResult(), time.perf_counter()
+    try:
+        result.refused = refuses(path.capabilities, path.conventions, case, presentation) or ""
+        result.refused = result.refused or path.refuses(case, presentation) or ""
+    except Exception as error:
+        return CaseResult(findings=[_raised(error)], raised=True)
+    if not result.refused:
+        result.laws = judge_laws(case, presentation, path, host, runs, names)
+        result.findings = [finding for law in result.laws.values() for finding in law.findings]
+    result.seconds = time.perf_counter() - started
+    return result
 
 
 def _announced(run: Run, host: Host, launching: Callable[[bool], None]) -> Run:

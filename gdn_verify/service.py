@@ -17,15 +17,16 @@ from hypothesis.strategies import SearchStrategy
 from gdn_verify.cases.codec import CaseFile, dumps, loads
 from gdn_verify.cases.contract import Series, Topic
 from gdn_verify.cases.reach import reach
-from gdn_verify.cases.shapes import LONG, PREFILL_SMALL, SMALL, TINY, WIDE, drawn_cases, shape_pool
+from gdn_verify.cases.shapes import BRIEF, LONG, PREFILL_SMALL, SMALL, TINY, WIDE, drawn_cases, shape_pool
 from gdn_verify.cases.strategies import Fed, cases
 from gdn_verify.cases.trajectories import trajectories
 from gdn_verify.hosts import Host
 from gdn_verify.paths import Path, find
-from gdn_verify.runner import CaseResult, Effort, Run, run_case
+from gdn_verify.runner import CaseResult, Effort, Run, run_case, run_laws
 from gdn_verify.smallest import smallest
+from gdn_verify.verdict import Check
 
-SIZES = {"tiny": TINY, "small": SMALL, "prefill": PREFILL_SMALL, "wide": WIDE, "long": LONG}
+SIZES = {"tiny": TINY, "brief": BRIEF, "small": SMALL, "prefill": PREFILL_SMALL, "wide": WIDE, "long": LONG}
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,8 @@ class Job:
     `skip` cases are left out at the start: those that ran before a worker died. `shapes` bounds the number of
     geometries (compile keys); None leaves them free. `plant` names "module:function", which makes a defective copy of
     the path, for tests of the suite itself. With `watch`, every access of a kernel is checked where the host can. The
-    launches of the first `replays` cases are captured and replayed on other rows.
+    launches of the first `replays` cases are captured and replayed on other rows. With `laws`
+    the cases are held to laws of these names, and to no oracle.
     """
 
     path: str
@@ -50,6 +52,12 @@ class Job:
     plant: str | None = None
     watch: bool = False
     replays: int = 0
+    laws: tuple[str, ...] = ()
+
+    @property
+    def check(self) -> Check:
+        """The check that stands for the job in a report."""
+        return Check.LAWS if self.laws else Check.VALUES
 
 
 @dataclass(frozen=True)
@@ -174,6 +182,15 @@ class _Trial:
         """Run one case, the parent knowing when the path's own code is entered."""
         effort = effort or (Effort.LONE if self.job.kind is Series.TRAJECTORY else Effort.FULL)
         plant = planter(self.job.plant)
+        if self.job.laws:
+            return run_laws(
+                *fed,
+                self.path,
+                self.host,
+                self.job.laws,
+                plant=plant,
+                launching=lambda on: self.tell(Launching(on)),
+            )
         return run_case(
             *fed,
             self.path,

@@ -103,7 +103,7 @@ def expect(problem: Problem, rounding: Rounding, *, runs: int = RUNS, seed: int 
                 sums[name].add(noisy)
         for name, total in sums.items():
             squares[name] += total.sum()
-    return _budgets(values, squares, runs, dict(rounding.outputs))
+    return budgets(values, squares, runs, dict(rounding.outputs))
 
 
 class _Squares:
@@ -152,9 +152,13 @@ def rows(values: Mapping[str, Array]) -> dict[str, Array]:
     return {name: value[..., None] if name in ("g", "beta") else value for name, value in values.items()}
 
 
-def _budgets(
+def budgets(
     values: Mapping[str, Array], squares: Mapping[str, Array], runs: int, outputs: Mapping[str, DType]
 ) -> dict[str, Expected]:
+    """Clean results with their budgets: `squares` sums over the runs each row's squared deviation.
+
+    Raises FloatingPointError where a budget is not finite.
+    """
     made = {}
     for name, value in values.items():
         dtype = outputs.get(name, DType.F32)

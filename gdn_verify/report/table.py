@@ -8,7 +8,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from gdn_verify.checks.laws import NAMES as LAWS
+from gdn_verify.report import laws
 from gdn_verify.report.tally import Failure, Report, Row
+from gdn_verify.verdict import Check
 
 _SHOWN = 5
 _COUNTS = ("agrees", "disagrees", "refused", "crashed", "vacuous")
@@ -22,6 +25,10 @@ def show(report: Report, console: Console, *, verbose: bool = False) -> None:
         console.print(Text(f"missing: {path} on {host}: {reason}", style="yellow"))
     for (path, host, kind), reason in report.refusals.items():
         console.print(Text(f"refused: {path} on {host}, {kind}: {reason}", style="yellow"))
+    if held := report.laws():
+        console.print(laws.table(held))
+        for line in laws.refusals(held):
+            console.print(Text(line, style="yellow"))
     groups = grouped(report.failures)
     for failure, count in groups if verbose else groups[:_SHOWN]:
         _show_failure(failure, count, console)
@@ -51,10 +58,10 @@ def _table(rows: Iterable[Row]) -> Table:
 
 def _cells(row: Row, drifts: bool) -> tuple[str, ...]:
     counts = (str(getattr(row, name) or "·") for name in _COUNTS)
-    values = row.check == "values"
-    ratio = f"{row.worst_noise_ratio:.2f}" if values and row.agrees else ""
+    values, timed = row.check == "values", row.check in ("values", "laws")
+    ratio = f"{row.worst_noise_ratio:.2f}" if timed and row.agrees else ""
     drift = f"{row.worst_drift:.1e}" if values and row.worst_drift else ""
-    seconds = f"{row.seconds:.1f}" if values else ""
+    seconds = f"{row.seconds:.1f}" if timed else ""
     words = (row.path, row.host, row.version, row.kind, row.check, str(row.cases))
     share = f"{row.reach:.0%}" if values else ""
     return (*words, *counts, share, ratio, *([drift] if drifts else []), seconds)
@@ -79,7 +86,8 @@ def describe(failure: Failure, count: int = 1) -> str:
     more = f"\n({count} such findings; this is the smallest case)" if count > 1 else ""
     if not failure.file:
         return head + more
-    command = f"gdn-verify check CASE.json --path {failure.path} --host {failure.host}"
+    law = laws.named(failure.finding.kind, LAWS) if failure.finding.check is Check.LAWS else ""
+    command = f"gdn-verify check CASE.json --path {failure.path} --host {failure.host}{law and f' --laws {law}'}"
     return f"{head}{more}\nSave as CASE.json and run `{command}`:\n{failure.file}"
 
 

@@ -9,7 +9,9 @@ from typing import Any
 
 from gdn_verify.cases.contract import Topic
 from gdn_verify.checks.bias import Bias
+from gdn_verify.checks.laws.judge import LawResult
 from gdn_verify.checks.power import VACUOUS, Power, of_a_case
+from gdn_verify.report.laws import LawTally
 from gdn_verify.runner import CaseResult
 from gdn_verify.service import Job, Ready
 from gdn_verify.verdict import Check, Finding, Outcome
@@ -74,6 +76,7 @@ class _Group:
     power: Power = field(default_factory=Power)
     worst: tuple[float, str] = (0.0, "")
     shapes: int = 0
+    laws: dict[str, LawTally] = field(default_factory=dict)
 
 
 Key = tuple[str, str, Topic]
@@ -114,6 +117,9 @@ class Report:
 
     def add(self, job: Job, file: str, result: CaseResult) -> None:
         """Count one case."""
+        if job.laws:
+            self._add_laws(job, file, result)
+            return
         asked = (Check.VALUES, Check.MEMORY, *((Check.LAUNCHES,) if result.replays else ()))
         for check in asked:
             row = self._row(job, check)
@@ -135,19 +141,34 @@ class Report:
         self.failures += [Failure(job.path, job.host, job.kind, finding, file) for finding in result.findings]
         self.red += bool(result.findings)
 
+    def _add_laws(self, job: Job, file: str, result: CaseResult) -> None:
+        """Count one case under each law that it was held to."""
+        row, group = self._row(job, Check.LAWS), self._group(job)
+        for name in job.laws:
+            law = result.laws.get(name, LawResult(Outcome.REFUSED, reason=result.refused))
+            outcome = Outcome.VACUOUS if result.raised else law.outcome
+            row.cases += 1
+            setattr(row, outcome.value, getattr(row, outcome.value) + 1)
+            row.worst_noise_ratio = max(row.worst_noise_ratio, law.ratio)
+            group.laws.setdefault(name, LawTally()).add(outcome, law)
+        row.seconds += result.seconds
+        row.disagrees += result.raised
+        self.red += bool(result.findings)
+        self.failures += [Failure(job.path, job.host, job.kind, finding, file) for finding in result.findings]
+
     def add_crash(self, job: Job, file: str, death: str) -> None:
         """A worker died or hung on a case."""
-        row = self._row(job, Check.VALUES)
+        row = self._row(job, job.check)
         row.cases += 1
         row.crashed += 1
         self.red += 1
-        finding = Finding(Check.VALUES, "crashed", death)
+        finding = Finding(job.check, "crashed", death)
         self.failures.append(Failure(job.path, job.host, job.kind, finding, file))
 
     def add_lost(self, job: Job, reason: str) -> None:
         """Cases that will not run, because their path is given up or the run was ended: it is not whole."""
         self.whole = False
-        self.failures.append(Failure(job.path, job.host, job.kind, Finding(Check.VALUES, "given up", reason), ""))
+        self.failures.append(Failure(job.path, job.host, job.kind, Finding(job.check, "given up", reason), ""))
 
     def add_broken(self, job: Job, traceback: str) -> None:
         """The suite itself failed; no path is blamed for it."""
@@ -160,7 +181,7 @@ class Report:
 
     def count_absent(self, job: Job) -> None:
         """Count a job's cases as missing."""
-        row = self._row(job, Check.VALUES)
+        row = self._row(job, job.check)
         row.cases += job.count or len(job.files)
         row.missing += job.count or len(job.files)
 
@@ -212,8 +233,12 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """Whether all ran, nothing disagreed or crashed, and every path that could run agreed on values, by kind."""
-        values = [row for row in self.rows if row.check == Check.VALUES and not row.missing]
+        """Whether all ran, nothing disagreed or crashed, and every path that could run agreed on values, by kind.
+
+        A run of laws alone is one in which each path and kind has obeyed some.
+        """
+        ran = [row for row in self.rows if not row.missing]
+        values = [row for row in ran if row.check == Check.VALUES] or [row for row in ran if row.check == Check.LAWS]
         proved = bool(values) and all(row.agrees for row in values)
         return self.whole and proved and not self.broken and not any(row.failed for row in self.rows)
 
@@ -228,6 +253,10 @@ class Report:
     def power_shares(self) -> Iterator[tuple[Key, dict[str, float]]]:
         """Per path, host and kind: the share of cases that would have seen each wrong oracle."""
         return ((key, group.power.shares()) for key, group in self._groups.items() if group.power.cases)
+
+    def laws(self) -> dict[Key, dict[str, LawTally]]:
+        """Per path, host and kind that were held to laws: what each came to."""
+        return {key: group.laws for key, group in self._groups.items() if group.laws}
 
     def as_json(self) -> dict[str, Any]:
         """The report as data; `schema` is raised when a key changes its meaning."""
@@ -246,6 +275,11 @@ class Report:
             "absent": [{"path": p, "host": h, "reason": why} for (p, h), why in self.absent.items()],
             "refusals": [
                 {"path": p, "host": h, "kind": k.value, "reason": why} for (p, h, k), why in self.refusals.items()
+            ],
+            "laws": [
+                {"path": p, "host": h, "kind": k.value, "law": name, **law.as_json()}
+                for (p, h, k), laws in self.laws().items()
+                for name, law in laws.items()
             ],
             "failures": [_plain(failure) for failure in self.failures],
             "power": [

@@ -1,0 +1,110 @@
+"""The laws held against one case on one path: which hold, which are broken, which say nothing of it and why."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from gdn_verify.cases.case import Case
+from gdn_verify.cases.presentation import Presentation
+from gdn_verify.checks.laws import gates, handover, heads, kinds, linear, rows, same
+from gdn_verify.checks.laws.compare import Verdict, budgets_by_chain
+from gdn_verify.checks.laws.compare import judge as hold
+from gdn_verify.checks.laws.law import Law
+from gdn_verify.checks.laws.observe import MalformedError, Run, Seen, observe, refusal, unfinished
+from gdn_verify.checks.laws.relation import Relation
+from gdn_verify.checks.laws.shots import Chain, Setting
+from gdn_verify.checks.power import ENOUGH
+from gdn_verify.hosts import Host
+from gdn_verify.paths.base import Path
+from gdn_verify.verdict import Check, Finding, Outcome
+
+LAWS: dict[str, Law] = {
+    law.name: law
+    for laws in (rows.LAWS, heads.LAWS, kinds.LAWS, linear.LAWS, gates.LAWS, same.LAWS, handover.LAWS)
+    for law in laws
+}
+
+
+@dataclass(frozen=True)
+class LawResult:
+    """What one law came to on one case.
+
+    `reason` says why it was refused, `power` how far, in budgets, the case would have shown it broken (the most telling
+    of its relations), `relations` how many held or did not.
+    """
+
+    outcome: Outcome
+    findings: tuple[Finding, ...] = ()
+    reason: str = ""
+    ratio: float = 0.0
+    power: float = 0.0
+    relations: int = 0
+
+
+class Court:
+    """All laws of one launch: the launch itself is run once, its budgets drawn once."""
+
+    def __init__(self, case: Case, presentation: Presentation, path: Path, host: Host, run: Run) -> None:
+        self._setting, self._run = Setting.of(case, presentation, path, host), run
+        self._seen: dict[int, tuple[Chain, Seen]] = {}
+        self._drawn = budgets_by_chain()
+
+    def judge(self, law: Law) -> LawResult:
+        """One law. What the path raises on a launch that it declares to take is a finding."""
+        if reason := law.needs(self._setting):
+            return LawResult(Outcome.REFUSED, reason=reason)
+        relations = law.vary(self._setting)
+        refusals = [self._refusal(relation) for relation in relations]
+        taken = [relation for relation, why in zip(relations, refusals, strict=True) if why is None]
+        if not taken:
+            return LawResult(Outcome.REFUSED, reason=next(filter(None, refusals), "there is no other way to launch it"))
+        try:
+            verdicts = [self._verdict(relation) for relation in taken]
+        except Exception as error:
+            frames = "".join(traceback.format_exception(error, limit=-4)).strip()
+            return _broken(law, f"raised {type(error).__name__}", f"{error}\n{frames}")
+        return _result(law, taken, verdicts)
+
+    def _refusal(self, relation: Relation) -> str | None:
+        chains = [trial.chain for trial in relation.trials] + ([relation.base] if relation.base else [])
+        return next(filter(None, (refusal(chain, self._setting) for chain in chains)), None)
+
+    def _verdict(self, relation: Relation) -> Verdict:
+        base = self._observed(relation.base or self._setting.base)
+        trials = [observe(trial.chain, self._setting, self._run) for trial in relation.trials]
+        for seen in (base, *trials):
+            if words := next(unfinished(seen), None):
+                raise MalformedError(words)
+        return hold(relation, base, trials, self._drawn)
+
+    def _observed(self, chain: Chain) -> Seen:
+        if id(chain) not in self._seen:
+            self._seen[id(chain)] = chain, observe(chain, self._setting, self._run)
+        return self._seen[id(chain)][1]
+
+
+def _broken(law: Law, kind: str, message: str, ratio: float = 0.0) -> LawResult:
+    finding = Finding(Check.LAWS, f"{law.name}: {kind}", message, ratio)
+    return LawResult(Outcome.DISAGREES, (finding,), ratio=ratio)
+
+
+def _result(law: Law, relations: list[Relation], verdicts: list[Verdict]) -> LawResult:
+    findings = tuple(
+        Finding(Check.LAWS, f"{law.name}: {wrong.name}", wrong.message, wrong.ratio)
+        for verdict in verdicts
+        for wrong in verdict.wrong
+    )
+    ratio = max(verdict.ratio for verdict in verdicts)
+    power = max(verdict.power for verdict in verdicts)
+    outcome = Outcome.DISAGREES if findings else Outcome.AGREES if power >= ENOUGH else Outcome.VACUOUS
+    return LawResult(outcome, findings, "", ratio, power, len(relations))
+
+
+def judge(
+    case: Case, presentation: Presentation, path: Path, host: Host, run: Run, names: Iterable[str] = ()
+) -> dict[str, LawResult]:
+    """The laws of these names, all by default, on the first launch of `case`."""
+    court = Court(case, presentation, path, host, run)
+    return {name: court.judge(LAWS[name]) for name in names or LAWS}
