@@ -1,7 +1,7 @@
 """Single defects for the laws to find, planted in a copy of the fallback by changing what goes in or comes out.
 
-Each is a function from a path to a defective `run`, as in `gdn_verify.mutants.planted`. Most bear the name of a bug that
-shipped in some public implementation.
+Each is a function from a path to a defective `run`, as in `gdn_verify.mutants.planted`. Most bear the name of a bug
+that shipped in some public implementation.
 """
 
 from __future__ import annotations
