@@ -62,8 +62,8 @@ class Size:
 
 # Triton's interpreter pays per program, N·HV·⌈V/32⌉ of them in a decode; chunk kernels pay per token block too.
 TINY = Size(max_rows=2, max_row_tokens=5, max_tokens=8, max_value_heads=3, max_dim=32, max_slots=16)
-# Laws launch a case some fifty times; rows of more than one chunk, and little else.
-BRIEF = Size(max_rows=3, max_row_tokens=40, max_tokens=48, max_value_heads=3, max_dim=32, max_slots=16, max_work=2**15)
+# Laws launch a case some fifty times. Rows of more than one chunk, heads of every kind of map, and little else.
+BRIEF = Size(max_rows=3, max_row_tokens=40, max_tokens=48, max_value_heads=4, max_dim=32, max_slots=16, max_work=2**15)
 SMALL = Size(max_rows=3, max_row_tokens=17, max_tokens=24, max_value_heads=6, max_dim=64, max_slots=32)
 PREFILL_SMALL = Size(
     max_rows=4,

@@ -62,8 +62,7 @@ def _law_jobs(
     count = profile.law_cases(host)
     if count and laws:
         shapes = LAW_SHAPES if host in GPUS and path.kernels else None
-        size = "brief" if kind in (Kind.PREFILL, Kind.MIXED) else "tiny"
-        yield Job(path.name, host, kind, size, count, profile.seed, shapes=shapes, plant=plant, laws=laws)
+        yield Job(path.name, host, kind, "brief", count, profile.seed, shapes=shapes, plant=plant, laws=laws)
 
 
 def _shards(path: Path, host: str, kind: Topic, profile: Profile, plant: str | None) -> Iterator[Job]:

@@ -218,3 +218,19 @@ def test_the_doctor_on_this_machine(fakes: RunsCommand) -> None:
     assert "the worker died: exit status 7" in done.stdout
     assert "does not import: ImportError: libfake.so: undefined symbol: gdn_forward" in done.stdout
     assert [line.split()[1] for line in done.stdout.splitlines() if line.split()[0] == "fake-healthy"] == ["1.0"]
+
+
+def test_laws_alone_find_a_planted_defect(command: RunsCommand) -> None:
+    """No oracle compares a value; the failure names the law."""
+    alone = ("gate", *QUICK, "--paths", "fallback", "--hosts", "cpu", "--only-laws", "--laws", "sharding,scale")
+    assert command(*alone).exit_code == GREEN
+    found = command(*alone, "--plant", "wrong_head_map")
+    assert found.exit_code == RED
+    assert "laws/sharding: " in found.output
+
+
+def test_an_unknown_law_is_refused(command: RunsCommand) -> None:
+    """With the names of those that exist."""
+    found = command("gate", "--laws", "splitting")
+    assert found.exit_code == USAGE
+    assert "no law is called 'splitting'" in " ".join(found.output.split())

@@ -10,6 +10,7 @@ import pytest
 
 from gdn_verify import gate
 from gdn_verify.cases.contract import Kind
+from gdn_verify.checks.laws import NAMES
 from gdn_verify.hosts import HOSTS, Host
 from gdn_verify.hosts.worker import WorkerDiedError
 from gdn_verify.oracles.wrong import WRONG_NAMES
@@ -28,8 +29,8 @@ def _plan(path: str, hosts: tuple[str, ...] = tuple(HOSTS), kinds: tuple[Kind, .
 
 @pytest.mark.parametrize(("profile", "watch"), [("quick", False), ("gate", True), ("nightly", True)])
 def test_accesses_are_watched_in_the_gate(profile: str, watch: bool) -> None:
-    """A quick run does without."""
-    jobs = gate.plan([find("fused-decode")], ["interpreter"], [Kind.DECODE], PROFILES[profile])
+    """A quick run does without; laws launch the same cases again and again, and do without too."""
+    jobs = gate.plan([find("fused-decode")], ["interpreter"], [Kind.DECODE], PROFILES[profile], laws=())
     assert {job.watch for job in jobs} == {watch}
 
 
@@ -76,6 +77,28 @@ def test_every_profile_runs_enough_for_bias_and_power(name: str) -> None:
     """Short launches are pooled, and a pool of too few is not judged."""
     assert PROFILES[name].name == name
     assert min(PROFILES[name].cases(host, Kind.DECODE) for host in HOSTS) >= 40
+
+
+LAWFUL = replace(PROFILE, laws=4, interpreted_laws=2)
+
+
+def test_laws_come_last_and_hold_the_last_kind() -> None:
+    """Mixed launches have rows of every kind; few cases, all laws, another number in the interpreter."""
+    jobs = gate.plan([find("dispatch")], ("cpu", "interpreter"), Kind, LAWFUL)
+    held = [job for job in jobs if job.laws]
+    assert jobs[-len(held) :] == held
+    assert [(job.host, job.kind, job.count, job.laws) for job in held] == [
+        ("cpu", Kind.MIXED, 4, NAMES),
+        ("interpreter", Kind.MIXED, 2, NAMES),
+    ]
+
+
+def test_laws_may_be_chosen_or_left_out() -> None:
+    """And hold every kind where the profile says so."""
+    every = replace(LAWFUL, laws_by_kind=True)
+    held = [job for job in gate.plan([find("fallback")], ("cpu",), Kind, every, laws=("split",)) if job.laws]
+    assert [(job.kind, job.laws) for job in held] == [(kind, ("split",)) for kind in Kind]
+    assert not [job for job in gate.plan([find("fallback")], ("cpu",), Kind, every, laws=()) if job.laws]
 
 
 Script = list[object]
