@@ -21,6 +21,7 @@ from gdn_verify.hosts import Host
 from gdn_verify.paths import Path, registered
 
 T = TypeVar("T")
+OWN = "gdn_verify.paths."
 PAIRS = 3
 """Pairs of kinds that one case hands over between."""
 
@@ -121,7 +122,10 @@ def _by(shot: Shot, step: Step, setting: Setting) -> Shot:
 
 
 def partners(path: Path, host: Host) -> tuple[Path, ...]:
-    """The other paths that start from the same tensors and run in this process."""
+    """This project's other paths that start from the same tensors and run in this process.
+
+    Those of other packages are held to these, not these to them: what ends a worker must be the path that is judged.
+    """
     return tuple(_runnable(path.name, path, host))
 
 
@@ -130,7 +134,8 @@ def _runnable(name: str, path: Path, host: Host) -> Iterator[Path]:
     for other in registered().values():
         there = other.capabilities.span
         edge = there.first is span.first and there.qk_normalised == span.qk_normalised
-        if other.name != name and edge and Stage.DELTA in there and _loaded(other, host):
+        own = type(other).__module__.startswith(OWN)
+        if other.name != name and own and edge and Stage.DELTA in there and _loaded(other, host):
             yield other
 
 

@@ -122,11 +122,17 @@ class Setting:
         return np.arange(self.batch.tokens, self.batch.tokens + self.batch.pad_tokens)
 
     def shot(self, rows: Rows, padding: Numbers = NOTHING, slots: int | None = None) -> Shot:
-        """A launch of these rows over tokens of this one."""
+        """A launch of these rows over tokens of this one, at wish on a pool of another size."""
         numbers = np.concatenate([NOTHING, *(at for _, at in rows), padding])
         batch = Batch(tuple(row for row, _ in rows), len(padding))
         case = replace(self.case, batches=(batch,), slots=slots or self.case.slots)
-        return Shot(case, self.presentation, taken(self.inputs, numbers), numbers)
+        return Shot(case, self._marking(case.slots), taken(self.inputs, numbers), numbers)
+
+    def _marking(self, slots: int) -> Presentation:
+        """The presentation with a sentinel that is one in a pool of `slots`: what was none may be a slot of more."""
+        ids = self.path.conventions.pad_ids(slots + self.presentation.first_slot)
+        shown = self.presentation
+        return shown if shown.sentinel in ids or not ids else replace(shown, sentinel=ids[0])
 
     def bits(self, name: str, count: int) -> list[int]:
         """Numbers that only the case decides, so that a saved one is judged in the same way again."""
