@@ -77,22 +77,6 @@ class Kind(StrEnum):
     MIXED = "mixed"
 
 
-class Series(StrEnum):
-    """Label of a case that is more than a launch."""
-
-    TRAJECTORY = "trajectory"
-
-
-Topic = Kind | Series
-"""What a run's cases are about: a kind of launch, or requests over many launches."""
-TOPICS: tuple[Topic, ...] = (*Kind, *Series)
-
-
-def topic(word: str) -> Topic:
-    """The topic of this name; raises ValueError."""
-    return Series(word) if word in tuple(Series) else Kind(word)
-
-
 class DType(StrEnum):
     """A storage type, with the two numbers the noise budget needs."""
 

@@ -21,7 +21,7 @@ from gdn_verify import gate as gates
 from gdn_verify import invariance as invariances
 from gdn_verify.bench.command import app as bench
 from gdn_verify.cases.codec import CaseFileError, dumps, load
-from gdn_verify.cases.contract import TOPICS, topic
+from gdn_verify.cases.topics import TOPICS, topic
 from gdn_verify.checks.laws import NAMES as LAWS
 from gdn_verify.emulator.crosscompile.targets import CHIPS
 from gdn_verify.facts import Answer, Question, measure

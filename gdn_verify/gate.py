@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import wait
 
-from gdn_verify.cases.contract import Kind, Series, Topic
+from gdn_verify.cases.contract import Kind
+from gdn_verify.cases.topics import Series, Topic
 from gdn_verify.checks.laws import NAMES as LAWS
 from gdn_verify.hosts import HOSTS
 from gdn_verify.hosts.worker import Worker, WorkerDiedError

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gdn_verify.cases.contract import Kind, Series, Topic
+from gdn_verify.cases.contract import Kind
+from gdn_verify.cases.topics import Series, Topic
 
 
 @dataclass(frozen=True)

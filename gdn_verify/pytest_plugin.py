@@ -106,7 +106,7 @@ def gdn_gate(request: pytest.FixtureRequest) -> Callable[[tuple[str, str, str]],
 
 def _jobs(target: tuple[str, str, str], profile: str) -> list[Job]:
     from gdn_verify import gate
-    from gdn_verify.cases.contract import topic
+    from gdn_verify.cases.topics import topic
     from gdn_verify.paths import find
     from gdn_verify.profiles import PROFILES
 

@@ -15,10 +15,10 @@ from multiprocessing.connection import Connection
 from hypothesis.strategies import SearchStrategy
 
 from gdn_verify.cases.codec import CaseFile, dumps, loads
-from gdn_verify.cases.contract import Series, Topic
 from gdn_verify.cases.reach import reach
 from gdn_verify.cases.shapes import BRIEF, LONG, PREFILL_SMALL, SMALL, TINY, WIDE, drawn_cases, shape_pool
 from gdn_verify.cases.strategies import Fed, cases
+from gdn_verify.cases.topics import Series, Topic
 from gdn_verify.cases.trajectories import trajectories
 from gdn_verify.hosts import Host
 from gdn_verify.paths import Path, find

@@ -13,9 +13,10 @@ from hypothesis.strategies import SearchStrategy
 from gdn_verify import gate
 from gdn_verify.cases.case import Case
 from gdn_verify.cases.codec import CaseFile, dumps, loads
-from gdn_verify.cases.contract import Kind, Series
+from gdn_verify.cases.contract import Kind
 from gdn_verify.cases.shapes import PREFILL_SMALL, SMALL, draw_cases, drawn_cases
 from gdn_verify.cases.strategies import Fed, cases
+from gdn_verify.cases.topics import Series
 from gdn_verify.cases.trajectories import trajectories
 from gdn_verify.hosts import HOSTS
 from gdn_verify.mutants import HANDOVER, handover, planter_of

@@ -12,18 +12,10 @@ from functools import reduce
 from math import lcm
 
 from gdn_verify.cases.case import Batch, Case
-from gdn_verify.cases.contract import (
-    Capabilities,
-    ContractError,
-    Conventions,
-    Dims,
-    Group,
-    PadPolicy,
-    Series,
-    Topic,
-)
+from gdn_verify.cases.contract import Capabilities, ContractError, Conventions, Dims, Group, PadPolicy
 from gdn_verify.cases.narrow import batch_refusals
 from gdn_verify.cases.presentation import Presentation
+from gdn_verify.cases.topics import Series, Topic
 from gdn_verify.cases.trajectories import served
 from gdn_verify.oracles.noise import Rounding
 from gdn_verify.paths.base import Launch, Missing, Outputs, Path

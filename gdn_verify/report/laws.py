@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.table import Table
 
-from gdn_verify.cases.contract import Topic
+from gdn_verify.cases.topics import Topic
 from gdn_verify.checks.laws.judge import LawResult
 from gdn_verify.verdict import Outcome
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from gdn_verify.cases.contract import Topic
+from gdn_verify.cases.topics import Topic
 from gdn_verify.checks.bias import Bias
 from gdn_verify.checks.laws.judge import LawResult
 from gdn_verify.checks.power import VACUOUS, Power, of_a_case

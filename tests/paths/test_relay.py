@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from gdn_verify.cases.case import Batch, Case, Row
-from gdn_verify.cases.contract import ContractError, Dims, DType, DTypes, Geometry, Group, IdRule, Kind, Series, Stage
+from gdn_verify.cases.contract import ContractError, Dims, DType, DTypes, Geometry, Group, IdRule, Kind, Stage
+from gdn_verify.cases.topics import Series
 from gdn_verify.paths import UnknownPathError, find, registered
 from gdn_verify.paths.relay import RELAYS, relays, topics
 
