@@ -71,9 +71,10 @@ def test_drafts_of_one_token_stand_in_for_decode_steps() -> None:
 
 def test_a_worker_answers_and_the_report_shows_it() -> None:
     """A path that cannot run is missing, with its reason; the rest is a table, and data."""
-    asked = [*drift.questions([find("fallback")], ["cpu"], (1, 2)), drift.DriftOf("fallback", "rocm", DType.F32, (1,))]
-    found, absent = measure(asked, workers=1)
-    assert len(found) == 2 * len(DType)
+    every = drift.questions([find("fallback")], ["cpu"], (1, 2))
+    assert [question.state for question in every] == list(DType)
+    found, absent = measure([every[0], drift.DriftOf("fallback", "rocm", DType.F32, (1,))], workers=1)
+    assert [row.steps for row in found] == [1, 2]
     assert list(absent) == [("fallback", "rocm")]
     console = Console(width=120, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
     show(found, absent, console)

@@ -130,7 +130,7 @@ def test_which_defects_a_single_launch_shows(defect: str) -> None:
 def test_healthy_paths_agree() -> None:
     """No accusation, and a drift that is reported."""
     path = loaded("fallback")
-    results = [judge(fed, "", path, Effort.LONE) for fed in draw_cases(strategy(path), 25, SEED)]
+    results = [judge(fed, "", path, Effort.LONE) for fed in draw_cases(strategy(path), 15, SEED)]
     assert not [finding for result in results for finding in result.findings]
     assert 0.0 < max(result.drift for result in results) < 0.1
 
