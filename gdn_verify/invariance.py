@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
+from gdn_verify._arena_layout import CARRIERS
 from gdn_verify.cases.case import Batch, Case
 from gdn_verify.cases.contract import Kind
 from gdn_verify.cases.presentation import Presentation
@@ -24,7 +25,6 @@ from gdn_verify.paths import Outputs, Path
 SEED = 20260801
 MANY = replace(SMALL, max_rows=12, max_tokens=96, max_slots=64)
 """Launches of up to a dozen rows: what one, or two, would share of a kernel's work says little."""
-_CARRIER = {2: torch.int16, 4: torch.int32}
 
 
 @dataclass
@@ -138,7 +138,7 @@ def _rows(fed: Feed, outputs: Outputs) -> Iterator[tuple[int, Result]]:
 
 def _bits(tensor: Tensor) -> Tensor:
     tensor = tensor.detach().cpu().contiguous()
-    return tensor.view(_CARRIER[tensor.element_size()]).clone()
+    return tensor.view(CARRIERS[tensor.element_size()]).clone()
 
 
 def _same(one: Result, other: Result) -> bool:

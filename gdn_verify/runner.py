@@ -68,7 +68,8 @@ class CaseResult:
             return Outcome.DISAGREES
         if check is Check.LAUNCHES and self.replays and self.replays.refused:
             return Outcome.REFUSED
-        if self.raised or (check is Check.VALUES and not self.judged):
+        nothing = not (self.replays and self.replays.compared) if check is Check.LAUNCHES else not self.judged
+        if self.raised or (check in (Check.VALUES, Check.LAUNCHES) and nothing):
             return Outcome.VACUOUS
         return Outcome.AGREES
 

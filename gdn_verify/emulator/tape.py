@@ -92,17 +92,18 @@ class _Operators(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        _refuse_reads(func, args)
+        _refuse_reads(func, args, kwargs)
         result = func(*args, **kwargs)
         if (step := _again(func, args, kwargs, result)) is not None:
             self._tape.add(step)
         return result
 
 
-def _refuse_reads(func: Any, args: tuple[Any, ...]) -> None:
+def _refuse_reads(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     name = func._schema.name.split("::")[-1]
     picks = name.startswith("index") and any(_is_mask(x) for part in args if isinstance(part, list) for x in part)
-    if name in READS or picks or (name == "repeat_interleave" and "output_size" not in func._schema.name):
+    sized = name != "repeat_interleave" or kwargs.get("output_size") is not None
+    if name in READS or picks or not sized:
         raise CaptureError(f"{func._schema.name} hands the host a size or a value that only the device has")
 
 

@@ -32,7 +32,7 @@ def test_healthy_kernels_are_captured_and_never_accused(judge: Judge, path: str,
     """Other slots, fewer rows, none; padded rows and idle launches."""
     tally, messages = judge("healthy", path, kind, 4)
     assert tally["silent"] == 4, messages
-    assert tally["compared"] >= 12
+    assert tally["compared"] >= 8  # other slots, and fewer rows, of each
 
 
 def test_a_branch_frozen_at_capture_is_found(judge: Judge) -> None:

@@ -73,12 +73,23 @@ def test_memory_is_not_made_anew() -> None:
         lambda x: torch.equal(x, x),
         lambda x: range(x[0].int()),
         lambda x: x.long().unique(),
+        lambda x: x.repeat_interleave(x.long()),
     ],
 )
 def test_a_look_at_contents_is_refused(look) -> None:
     """On a card it would wait for a stream that is being captured."""
     with pytest.raises(CaptureError, match="host"), recording():
         look(torch.ones(1))
+
+
+def test_a_size_that_the_host_knows_is_taken() -> None:
+    """Repeated so often as the device says, but so many in all as the host said."""
+    x, counts, out = torch.arange(2.0), torch.tensor([1, 2]), torch.empty(3)
+    with recording() as tape:
+        out.copy_(x.repeat_interleave(counts, output_size=3))
+    counts.copy_(torch.tensor([2, 1]))
+    tape.replay()
+    assert out.tolist() == [0.0, 0.0, 1.0]
 
 
 def test_after_a_recording_all_is_as_before() -> None:

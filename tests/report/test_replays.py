@@ -28,10 +28,11 @@ def test_each_outcome_is_counted() -> None:
         CaseResult(judged=1, replays=Replays(compared=3)),
         CaseResult(judged=1, replays=Replays(compared=1, refused="cannot be captured: Tensor.item()")),
         CaseResult(judged=1, replays=Replays([WRONG], compared=3), findings=[WRONG]),
+        CaseResult(judged=1, replays=Replays()),
     )
     row = rows[Check.LAUNCHES]
-    assert (row.cases, row.agrees, row.refused, row.disagrees) == (3, 1, 1, 1)
-    assert rows[Check.VALUES].agrees == 4
+    assert (row.cases, row.agrees, row.refused, row.disagrees, row.vacuous) == (4, 1, 1, 1, 1)
+    assert rows[Check.VALUES].agrees == 5
     assert report.refusals[JOB.path, JOB.host, JOB.kind] == "cannot be captured: Tensor.item()"
     assert not report.ok
 

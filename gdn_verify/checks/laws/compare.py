@@ -12,11 +12,9 @@ from gdn_verify.checks.laws.budget import broken_results, spread
 from gdn_verify.checks.laws.observe import Seen
 from gdn_verify.checks.laws.relation import Likeness, Relation, Trial
 from gdn_verify.checks.laws.shots import Numbers
+from gdn_verify.checks.values import DRAWS
 from gdn_verify.oracles.compose import Array
-from gdn_verify.oracles.noise import RUNS, RUNS_BEFORE_ACCUSATION, Expected, threshold
-
-DRAWS = ((RUNS, 0.35), (128, 0.6), (RUNS_BEFORE_ACCUSATION, 1.0))
-"""Perturbed runs, and the share of the threshold up to which their budgets are believed; as for values."""
+from gdn_verify.oracles.noise import Expected, threshold
 
 
 @dataclass(frozen=True)
