@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from copy import copy
 from dataclasses import replace
 
 import torch
@@ -70,9 +71,12 @@ def length_read(path: Path) -> launches.Run:
 RUNS = {run.__name__: run for run in (healthy, frozen_branch, kept_copy, busy_when_idle, length_read)}
 
 
-def verdicts(name: str, path_name: str, kind: str, count: int) -> tuple[Counter[str], list[str]]:
+def verdicts(
+    name: str, path_name: str, kind: str, count: int, *, promises_bits: bool = True
+) -> tuple[Counter[str], list[str]]:
     """How many cases were red, refused or silent, comparisons made, and the messages."""
-    path, host = find(path_name), HOSTS["interpreter"]
+    path, host = copy(find(path_name)), HOSTS["interpreter"]
+    path.conventions = replace(path.conventions, deterministic=promises_bits)
     path.load(host.name)
     tally, messages = Counter[str](), []
     for (case, presentation), _ in draw(Job(path_name, host.name, Kind(kind), count=count, seed=11), path):

@@ -21,7 +21,7 @@ def judge() -> Iterator[Judge]:
     """`launched.verdicts` in a process of the interpreter's."""
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=spawn, initializer=interpreter.install) as pool:
-        yield lambda *args: pool.submit(launched.verdicts, *args).result(timeout=300)
+        yield lambda *args, **more: pool.submit(launched.verdicts, *args, **more).result(timeout=300)
 
 
 @pytest.mark.parametrize(
@@ -60,3 +60,11 @@ def test_a_launch_that_reads_from_the_device_is_refused_and_says_what_it_did(jud
     tally, messages = judge("length_read", "fused-decode", "decode", 2)
     assert tally["refused"] == 2
     assert "Tensor.item() reads contents on the host" in messages[0]
+
+
+def test_a_path_that_does_not_promise_bits_is_not_held_to_them(judge: Judge) -> None:
+    """Its idle launches are: those compute nothing."""
+    tally, messages = judge("frozen_branch", "fused-decode", "decode", 2, promises_bits=False)
+    assert tally["refused"] == 2
+    assert "does not promise the same bits" in messages[0]
+    assert judge("busy_when_idle", "fused-decode", "decode", 2, promises_bits=False)[0]["red"] == 2

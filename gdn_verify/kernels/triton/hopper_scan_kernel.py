@@ -99,9 +99,7 @@ def gdn_hopper_scan_kernel(
 ):  # fmt: skip
     """`gdn_scan_kernel` tells what the operands are; q to factors are descriptors. A program has GROUPS · 64 rows of V.
 
-    C is 64. Without `checkpoints` the pool stands in their place. It may be launched before the launch before it has
-    ended (`launch_pdl`): only what copies W, B and the factors waits for that, and whoever reads `starts`. Nothing else
-    that is read here was written by the launch before, and nothing that it reads is written here.
+    C is 64. Without `checkpoints` the pool stands in their place.
     """
     TILES: gl.constexpr = V // (ROWS * GROUPS)
     pid = gl.program_id(0)
@@ -191,7 +189,11 @@ def make_ring(k, q, v, w, b, factors, K: gl.constexpr, C: gl.constexpr, GROUPS: 
 
 @gluon.jit
 def wait_for_launch_before():
-    """Until the launch before has ended and all can see what it wrote; at once where this one did not begin earlier."""
+    """Until the launch before has ended and all can see what it wrote; at once where this one did not begin earlier.
+
+    With `launch_pdl` it does. Only what copies W, B and the factors waits, and whoever reads `starts`: nothing else
+    that is read here was written by the launch before, and nothing that it reads is written here.
+    """
     gl.inline_asm_elementwise("griddepcontrol.wait; // $0", "=r", [], dtype=gl.int32, is_pure=False, pack=1)
 
 

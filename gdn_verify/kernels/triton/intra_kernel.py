@@ -221,12 +221,8 @@ def gdn_intra_kernel(
     H: tl.constexpr, HV: tl.constexpr, K: tl.constexpr, C: tl.constexpr, KP: tl.constexpr,
     NP: tl.constexpr, QK_NORM: tl.constexpr, EXACT: tl.constexpr, LET_NEXT: tl.constexpr,
 ):  # fmt: skip
-    """See the module; `chunk.chunk_delta` gives shapes and meanings. KP is a power of two that holds K.
-
-    LET_NEXT (CUDA, from compute capability 9.0 on): the next launch may begin once the last of these programs has. It
-    is one that waits for their end by itself, where it needs what they write.
-    """
-    if LET_NEXT:
+    """See the module; `chunk.chunk_delta` gives shapes and meanings. KP is a power of two that holds K."""
+    if LET_NEXT:  # the next launch may begin once the last of these programs has, and waits for their end by itself
         gdc_launch_dependents()
     n: tl.constexpr = C // 16
     block = tl.program_id(0)
