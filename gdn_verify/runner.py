@@ -96,7 +96,7 @@ def run_case(
     result, started = CaseResult(), time.perf_counter()
     try:
         reason = refuses(path.capabilities, path.conventions, case, presentation) or path.refuses(case, presentation)
-        roundings = [_rounding(case, number, path, host) for number in range(len(case.batches))]
+        roundings = [_rounding(case, number, path, presentation, host) for number in range(len(case.batches))]
     except Exception as error:
         return CaseResult(findings=[_raised(error)], raised=True)
     if reason:
@@ -130,10 +130,10 @@ def _replay(case: Case, presentation: Presentation, path: Path, host: Host, run:
         result.findings += result.replays.findings
 
 
-def _rounding(case: Case, number: int, path: Path, host: Host) -> Rounding:
+def _rounding(case: Case, number: int, path: Path, presentation: Presentation, host: Host) -> Rounding:
     """What one launch of the case rounds: its rows' and nobody else's."""
     alone = case if len(case.batches) == 1 else replace(case, batches=(case.batches[number],))
-    return path.serving(case.batches[number], number).rounding(alone, host.name)
+    return path.serving(case.batches[number], number).rounding(alone, presentation, host.name)
 
 
 def _ledger(case: Case, path: Path, presentation: Presentation, pools: Pools) -> Ledger | None:
