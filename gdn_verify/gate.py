@@ -76,7 +76,8 @@ def _shards(path: Path, host: str, kind: Topic, profile: Profile, plant: str | N
         count = min(profile.shard, total - start)
         seed = profile.seed + number
         job = Job(path.name, host, kind, size, count, seed, shapes=shapes, plant=plant, watch=profile.watch)
-        yield job if number else replace(job, replays=profile.replayed(host, kind))
+        replays, repeats = profile.replayed(host, kind), profile.repeated(host, kind)
+        yield job if number else replace(job, replays=replays, repeats=repeats)
 
 
 @dataclass
