@@ -23,6 +23,7 @@ from gdn_verify.bench.command import app as bench
 from gdn_verify.cases.codec import CaseFileError, dumps, load
 from gdn_verify.cases.topics import TOPICS, topic
 from gdn_verify.checks.laws import NAMES as LAWS
+from gdn_verify.configurations import configurations
 from gdn_verify.emulator.crosscompile.targets import CHIPS
 from gdn_verify.facts import Answer, Question, measure
 from gdn_verify.hosts import HOSTS
@@ -78,7 +79,9 @@ def _words(given: str, known: Iterable[str], what: str) -> list[str]:
 
 @app.command()
 def gate(
-    profile: Annotated[str, typer.Option(help="How much to run: quick, gate or nightly.")] = "gate",
+    profile: Annotated[
+        str, typer.Option(help="How much to run: quick, gate, nightly; configurations for all tiles.")
+    ] = "gate",
     paths: Annotated[str, typer.Option(help="Paths to judge, separated by commas; all by default.")] = "",
     kinds: Annotated[str, typer.Option(help="Kinds: decode, prefill, spec, mixed, trajectory; all by default.")] = "",
     hosts: Annotated[str, typer.Option(help="Hosts: cpu, interpreter, cuda, rocm; all by default.")] = "",
@@ -101,7 +104,12 @@ def gate(
     wanted = _words(hosts, HOSTS, "host")
     defect = planter_of(_words(plant, (*PLANTED, *HANDOVER), "defect")[0]) if plant else None
     held = () if laws == "none" else _words(laws, LAWS, "law")
-    jobs = gates.plan(_paths(paths), wanted, map(topic, _words(kinds, TOPICS, "kind")), chosen, defect, held)
+    topics = [topic(kind) for kind in _words(kinds, TOPICS, "kind")]
+    if chosen.sweep:
+        every, absent = configurations(_paths(paths), wanted, workers=workers or None)
+        jobs = gates.plan_for(every, topics, chosen, defect, held)
+    else:
+        jobs, absent = gates.plan(_paths(paths), wanted, topics, chosen, defect, held), {}
     jobs = [job for job in jobs if job.laws] if only_laws else jobs
     if not jobs:
         raise _refuse("no path runs any of these kinds on these hosts; see `gdn-verify paths`")
@@ -116,6 +124,7 @@ def gate(
                 pace.tell(report)
 
         report = gates.run(jobs, chosen, workers=workers or None, progress=advance)
+    report.absent |= absent
     _finish(report, json_file, verbose, _words(require, HOSTS, "host") if require else [])
 
 

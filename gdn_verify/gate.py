@@ -40,15 +40,21 @@ def plan(
 
     Relays of the paths are among them.
     """
-    hosts, kinds, laws, paths = tuple(hosts), frozenset(kinds), tuple(laws), tuple(paths)
-    targets = [
-        (path, host, kind)
-        for path in (*paths, *relays(paths))
-        for host in path.hosts
-        if host in hosts
-        for kind in topics(path)
-        if kind in kinds
-    ]
+    hosts, paths = tuple(hosts), tuple(paths)
+    placed = [(path, host) for path in (*paths, *relays(paths)) for host in path.hosts if host in hosts]
+    return plan_for(placed, kinds, profile, plant, laws)
+
+
+def plan_for(
+    placed: Iterable[tuple[Path, str]],
+    kinds: Iterable[Topic],
+    profile: Profile,
+    plant: str | None = None,
+    laws: Iterable[str] = LAWS,
+) -> list[Job]:
+    """The same for these paths on these hosts alone."""
+    kinds, laws = frozenset(kinds), tuple(laws)
+    targets = [(path, host, kind) for path, host in placed for kind in topics(path) if kind in kinds]
     judged = [job for target in targets for job in _shards(*target, profile, plant)]
     kinded = [target for target in targets if isinstance(target[2], Kind)]
     last = {(path.name, host): kind for path, host, kind in kinded}

@@ -21,7 +21,7 @@ class Profile:
     that ended their worker, the rest of a path's cases of that kind is given up. With `watch`, every access of a
     kernel is checked on a host that can do that. `laws` cases of each kind, `interpreted_laws` in the interpreter,
     are held to all laws: some fifty launches each. That is the last kind of each path alone, but for
-    `laws_by_kind`: mixed launches have all rows.
+    `laws_by_kind`: mixed launches have all rows. A `sweep` judges every configuration of each path.
     """
 
     name: str
@@ -43,6 +43,7 @@ class Profile:
     laws: int = 0
     interpreted_laws: int = 0
     laws_by_kind: bool = False
+    sweep: bool = False
 
     def replayed(self, host: str, kind: Topic) -> int:
         """How many cases of one kind are captured."""
@@ -112,6 +113,17 @@ PROFILES = {
             laws=200,
             laws_by_kind=True,
             interpreted_laws=60,
+        ),
+        Profile(
+            "configurations",
+            short=40,
+            long=20,
+            interpreted_short=10,
+            interpreted_long=4,
+            shapes=4,
+            replays=0,
+            repeats=0,
+            sweep=True,
         ),
     )
 }

@@ -116,7 +116,7 @@ def run_case(
         pools = moved(pools, case.batches[number], presentation.first_slot, case.geometry.W)
         fed = feed(case, number, path, presentation, pools, host.device)
         pools = trial.launch(fed, rounding, ledger)
-        if result.findings:
+        if result.findings or result.refused:
             break  # what follows a wrong launch proves nothing
     else:
         trial.close(ledger, pools)
@@ -231,6 +231,9 @@ class _Trial:
             after = pools_after(fed)
             unwritten = memory.unwritten(fed, lambda poison: _again(fed, self.path, host.device, self.run, poison))
         except Exception as error:
+            if reason := _unfit(error, path):
+                result.refused = reason
+                return fed.before
             result.findings += [_raised(error), *seen.findings(finished=False)]
             result.raised = True
             return fed.before
@@ -288,6 +291,13 @@ def _again(fed: Feed, path: Path, device: str, run: Run, poison: Poison) -> Feed
     second = feed(fed.case, fed.number, path, shown, fed.before, device)
     run(second.launch)
     return second
+
+
+def _unfit(error: Exception, path: Path) -> str:
+    """Why a configuration that was asked for cannot be launched on this chip, where an autotuner would pass it over."""
+    if path.configuration is not None and type(error).__name__ == "OutOfResources":
+        return f"configuration {path.configuration} does not fit: {error}"
+    return ""
 
 
 def _raised(error: Exception) -> Finding:

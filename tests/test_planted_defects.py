@@ -24,6 +24,7 @@ EXPECTED = {
     "beta_in_bfloat16": VALUES,
     "beta_times_0_999": VALUES | {Check.BIAS},  # seen at once where a state is stored in float32
     "state_ignored_on_second_chunk": VALUES,
+    "dtype_of_the_first_launch": VALUES,
 }
 HOSTS = {
     "fallback": "cpu",
@@ -85,6 +86,8 @@ def test_all_planted_defects_are_known_by_name() -> None:
         ("transformers-chunk", "state_ignored_on_second_chunk"),
         ("fla-recurrent", "dropped_decay"),
         ("chunk-delta", "state_ignored_on_second_chunk"),
+        ("fallback", "dtype_of_the_first_launch"),
+        ("fla-chunk", "dtype_of_the_first_launch"),
     ],
 )
 def test_a_planted_defect_is_caught(hunter: Hunter, path: str, defect: str) -> None:

@@ -59,6 +59,9 @@ class Host:
             run()
         return tape.replay
 
+    def pin(self, place: int) -> None:
+        """Pin autotuned kernels to the configuration at this place, counted round, where there are any."""
+
     def circumstances(self) -> tuple[Circumstance, ...]:
         """What is around a launch that is made again, and must not change its bits."""
         return PROCESSOR

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
-from gdn_verify.hosts.autotune import pin_autotuning
+from gdn_verify.hosts.autotune import choose, pin_autotuning
 from gdn_verify.hosts.base import SINGLE_THREAD, Host
 from gdn_verify.hosts.circumstances import CARD, Circumstance
 
@@ -51,6 +51,9 @@ class Gpu(Host):
         except RuntimeError as error:
             raise CaptureError(str(error).strip().splitlines()[0]) from error
         return graph.replay
+
+    def pin(self, place: int) -> None:
+        choose(place)
 
     def circumstances(self) -> tuple[Circumstance, ...]:
         return CARD

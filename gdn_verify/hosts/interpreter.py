@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
+from gdn_verify.hosts.autotune import choose, place_of
 from gdn_verify.hosts.base import SINGLE_THREAD, Host
 
 if TYPE_CHECKING:
@@ -24,7 +25,10 @@ class Interpreter(Host):
     def prepare(self) -> None:
         from gdn_verify.emulator import interpreter
 
-        interpreter.install()
+        interpreter.install(choose_config=place_of)
+
+    def pin(self, place: int) -> None:
+        choose(place)
 
     def describe(self) -> str:
         import triton

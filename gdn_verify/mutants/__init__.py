@@ -10,6 +10,7 @@ PLANTED = (
     "beta_in_bfloat16",
     "beta_times_0_999",
     "state_ignored_on_second_chunk",
+    "dtype_of_the_first_launch",
 )
 """Names of the functions in `planted`, known without importing torch; a test holds the two together."""
 

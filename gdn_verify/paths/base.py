@@ -7,7 +7,8 @@ what it rounds and which kernels it launched are declared here, and `conformance
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from copy import copy
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -92,6 +93,8 @@ class Path(ABC):
     kernels: tuple[str, ...] = ()
     #: The share of the fixed probe set that `capabilities` must go on accepting; a drop below it fails the gate.
     least_reach: float = 0.0
+    #: The place of the configuration that autotuned kernels are pinned to, counted round; None for the first.
+    configuration: int | None = None
 
     @abstractmethod
     def missing(self, host: str) -> Missing | None:
@@ -116,9 +119,23 @@ class Path(ABC):
     def configured(self, settings: Mapping[str, int]) -> Path | None:
         """A copy that runs in another configuration than it would choose, or None where there is no choice.
 
-        It is listed nowhere, and found by name: `path:field=value/field=value`.
+        It is listed nowhere, and found by name: `path:field=value/field=value`. `config=3` of a path with kernels pins
+        the fourth configuration of those that are autotuned.
         """
-        return None
+        if not self.kernels or set(settings) != {"config"}:
+            return None
+        other = copy(self)
+        other.configuration = settings["config"]
+        return other
+
+    def configurations(self) -> Iterable[Mapping[str, int]]:
+        """Settings of all configurations that the loaded path may run in here; none where there is no choice.
+
+        Those of its autotuned kernels, unless the path knows better.
+        """
+        from gdn_verify.hosts.autotune import most_configurations
+
+        return [{"config": place} for place in range(most_configurations(self.kernels))]
 
     def refuses(self, case: Case, presentation: Presentation) -> str | None:
         """A reason beyond `capabilities` not to take this case so fed, or None."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from itertools import product
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 CHIPS = {"interpreter": ("interpreter", ""), "cuda": ("cuda", "90"), "rocm": ("hip", "gfx942")}
 """The chip that a declaration is for where the host's own is not known: before `load`."""
 PLAIN = frozenset({Group.DECODE, Group.PREFILL})
+CHUNKS = (16, 32, 64)
 HOPPER_REACH = 0.03
 """Of the probes, which are of all sizes, few are of the sizes that Hopper's scan has."""
 HOPPER_KEYS = Dims(64, 128, power_of_two=True)
@@ -73,7 +75,7 @@ class ChunkDelta(Fused):
 
     def configured(self, settings: Mapping[str, int]) -> ChunkDelta:
         other = type(self)()
-        other.settings = settings
+        other.settings, other.configuration = settings, 0
         if settings.get("groups") == 0:
             other.kernels = tuple(name.replace("scan_kernel", "gdn_scan_kernel") for name in self.kernels)
         if groups := settings.get("groups"):
@@ -88,6 +90,33 @@ class ChunkDelta(Fused):
             )  # fmt: skip
             other.least_reach = HOPPER_REACH
         return other
+
+    def configurations(self) -> Iterable[Mapping[str, int]]:
+        from gdn_verify.kernels.triton.target import INTERPRETER, Target
+
+        assert self._chip is not None, "load comes before configurations"
+        cut = [{"chunk": chunk, "segments": segments} for chunk in CHUNKS for segments in (1, 3)]
+        if self._chip == INTERPRETER:  # to which warps and chunks ahead are nothing
+            return cut
+        hopper = self._chip == Target("cuda", "90") and not self.exact
+        own = [{"groups": groups, "segments": segments} for groups in (1, 2) for segments in (1, 3) if hopper]
+        tiles = product(CHUNKS, (4, 8), (4, 8), (1, 2, 3))
+        fields = ("chunk", "intra_warps", "scan_warps", "ahead")
+        return [*cut, *own, *(dict(zip(fields, tile, strict=True)) for tile in tiles)]
+
+    def refuses(self, case: Case, presentation: Presentation) -> str | None:
+        """Shapes that are known to be wrong on this chip are refused by the launch too."""
+        from gdn_verify.kernels.triton.shape import refuse_wrong
+
+        if not self.settings or self._chip is None:
+            return None
+        in_words = self._in_words(case, presentation)
+        shape = self._shape(case.geometry.K, self._is_exact(case.dtypes.activation), in_words=in_words)
+        try:
+            refuse_wrong(shape, self._chip, in_words)
+        except ValueError as error:
+            return str(error)
+        return None
 
     def load(self, host: str) -> str:
         from gdn_verify.kernels.triton.target import current_target

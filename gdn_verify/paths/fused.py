@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from importlib.util import find_spec
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gdn_verify.cases.case import Case
 from gdn_verify.cases.contract import (
     Capabilities,
     Conventions,
     DType,
+    Geometry,
     Group,
     IdRule,
     IllegalIds,
@@ -26,6 +27,9 @@ from gdn_verify.oracles.rounding import sequential_float32
 from gdn_verify.paths.base import Launch, Missing, Outputs, Path
 from gdn_verify.paths.fallback import layer
 
+if TYPE_CHECKING:
+    from gdn_verify.kernels.triton.config import Sizes
+
 CONVENTIONS = Conventions(
     pads=tuple((stage, IdRule.OUTSIDE) for stage in (Stage.CONV, Stage.DELTA)),
     illegal_ids=IllegalIds.NO_OP,
@@ -39,6 +43,20 @@ class Fused(Path):
     hosts: tuple[str, ...] = ("interpreter", "cuda", "rocm")
     conventions = CONVENTIONS
     least_reach = 0.2
+
+    def configurations(self) -> Iterable[Mapping[str, int]]:
+        return [{"config": place} for place in range(max(len(self._table(size)) for size in (2, 4)))]
+
+    def _table(self, itemsize: int, geometry: Geometry | None = None) -> tuple[Any, ...]:
+        """The chip's configurations for states of numbers of so many bytes; none where a launch cannot be told."""
+        return ()
+
+    def _pinned(self, launch: Launch) -> Any:
+        """The configuration that was asked for; None for the launch's own choice."""
+        if self.configuration is None:
+            return None
+        table = self._table(launch["ssm_pool"].element_size(), launch.geometry)
+        return table[self.configuration % len(table)]
 
     def missing(self, host: str) -> Missing | None:
         if find_spec("triton") is None:
@@ -69,9 +87,15 @@ class FusedDecode(Fused):
             launch["qkvz"], launch["ba"], layer(launch), launch["conv_pool"], launch["ssm_pool"],
             launch["state_indices"], query_start_loc=launch["query_start_loc"], packing=packing(launch),
             state_order=launch.presentation.state_order.value, output=launch["out"], z_output=launch["z_out"],
-            **self.padding,
+            config=self._pinned(launch), **self.padding,
         )  # fmt: skip
         return Outputs(o=out)
+
+    def _table(self, itemsize: int, geometry: Geometry | None = None) -> tuple[Any, ...]:
+        from gdn_verify.kernels.triton.config import configurations
+        from gdn_verify.kernels.triton.target import current_target
+
+        return configurations(current_target(), _sizes(itemsize, geometry))
 
     def rounding(self, case: Case, presentation: Presentation, host: str) -> Rounding:
         o = DType.F32 if Stage.NORM in self.capabilities.span else None
@@ -119,6 +143,7 @@ class TwoLaunchDecode(FusedDecodeRaw):
         out = delta_update(
             mixed_qkv, launch["ba"], parameters, launch["ssm_pool"], rows, launch["out"],
             query_start_loc=starts, packing=packed, state_order=launch.presentation.state_order.value,
+            config=self._pinned(launch),
         )  # fmt: skip
         return Outputs(o=out, stages={"conv": mixed_qkv})
 
@@ -144,8 +169,23 @@ class FusedSpec(FusedDecode):
             launch["state_indices"], launch["query_start_loc"], launch["num_accepted_tokens"],
             spec_rows=launch["spec_rows"], packing=packing(launch),
             state_order=launch.presentation.state_order.value, output=launch["out"], z_output=launch["z_out"],
+            config=self._pinned(launch),
         )  # fmt: skip
         return Outputs(o=out)
+
+    def _table(self, itemsize: int, geometry: Geometry | None = None) -> tuple[Any, ...]:
+        from gdn_verify.kernels.triton.config import spec_configurations
+        from gdn_verify.kernels.triton.target import current_target
+
+        width = 1 if geometry is None else geometry.S
+        return spec_configurations(current_target(), width, _sizes(itemsize, geometry))
+
+
+def _sizes(itemsize: int, geometry: Geometry | None) -> Sizes:
+    from gdn_verify.kernels.triton.config import Sizes
+
+    g = geometry or Geometry(1, 1, 128, 128)
+    return Sizes(g.H, g.HV, g.K, g.V, itemsize)
 
 
 def packing(launch: Launch) -> str:
