@@ -17,6 +17,7 @@ HEALTHY = {
     "a-weak-decay-stagnates": ("fla-recurrent", "interpreter"),
     "equal-keys-sum-in-order": ("fla-recurrent", "interpreter"),
     "drafts-beside-a-prompt": ("dispatch", "interpreter"),
+    "plain-padding-beside-a-draft": ("fused-spec", "interpreter"),
     "denormal-keys-tie": ("conv-chunk-delta", "interpreter"),
 }
 SMALL = 3.2

@@ -164,10 +164,12 @@ class FusedSpec(FusedDecode):
     def run(self, launch: Launch) -> Outputs:
         from gdn_verify.kernels.triton.spec import fused_spec_decode
 
+        # Plain rows here are padding, and no other launch clears it.
+        drafts = launch["spec_rows"] if all(row.spec for row in launch.batch.rows) else None
         out = fused_spec_decode(
             launch["qkvz"], launch["ba"], layer(launch), launch["conv_pool"], launch["ssm_pool"],
             launch["state_indices"], launch["query_start_loc"], launch["num_accepted_tokens"],
-            spec_rows=launch["spec_rows"], packing=packing(launch),
+            spec_rows=drafts, packing=packing(launch),
             state_order=launch.presentation.state_order.value, output=launch["out"], z_output=launch["z_out"],
             config=self._pinned(launch),
         )  # fmt: skip
