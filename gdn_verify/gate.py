@@ -14,7 +14,7 @@ from gdn_verify.cases.topics import Series, Topic
 from gdn_verify.checks.laws import NAMES as LAWS
 from gdn_verify.hosts import HOSTS
 from gdn_verify.hosts.worker import Worker, WorkerDiedError
-from gdn_verify.paths import Path
+from gdn_verify.paths import Builder, Subject
 from gdn_verify.paths.relay import relays, topics
 from gdn_verify.profiles import Profile
 from gdn_verify.report.tally import Report
@@ -29,7 +29,7 @@ Progress = Callable[[Job | None, Report], None]
 
 
 def plan(
-    paths: Iterable[Path],
+    paths: Iterable[Subject],
     hosts: Iterable[str],
     kinds: Iterable[Topic],
     profile: Profile,
@@ -38,7 +38,7 @@ def plan(
 ) -> list[Job]:
     """The jobs of a run, split into shards so that workers stay busy to the end; those of `laws` come last.
 
-    Relays of the paths are among them.
+    Relays of the paths are among them. Table builders obey no laws.
     """
     hosts, kinds, laws, paths = tuple(hosts), frozenset(kinds), tuple(laws), tuple(paths)
     targets = [
@@ -50,14 +50,14 @@ def plan(
         if kind in kinds
     ]
     judged = [job for target in targets for job in _shards(*target, profile, plant)]
-    kinded = [target for target in targets if isinstance(target[2], Kind)]
+    kinded = [target for target in targets if isinstance(target[2], Kind) and not isinstance(target[0], Builder)]
     last = {(path.name, host): kind for path, host, kind in kinded}
     held = [t for t in kinded if profile.laws_by_kind or last[t[0].name, t[1]] is t[2]]
     return judged + [job for target in held for job in _law_jobs(*target, profile, plant, laws)]
 
 
 def _law_jobs(
-    path: Path, host: str, kind: Topic, profile: Profile, plant: str | None, laws: tuple[str, ...]
+    path: Subject, host: str, kind: Topic, profile: Profile, plant: str | None, laws: tuple[str, ...]
 ) -> Iterator[Job]:
     """One job, of few cases and small ones, as each is launched again and again."""
     count = profile.law_cases(host)
@@ -66,17 +66,18 @@ def _law_jobs(
         yield Job(path.name, host, kind, "brief", count, profile.seed, shapes=shapes, plant=plant, laws=laws)
 
 
-def _shards(path: Path, host: str, kind: Topic, profile: Profile, plant: str | None) -> Iterator[Job]:
+def _shards(path: Subject, host: str, kind: Topic, profile: Profile, plant: str | None) -> Iterator[Job]:
     total = profile.cases(host, kind)
-    on_gpu = host in GPUS
+    on_gpu, tables = host in GPUS, isinstance(path, Builder)
     brief = kind in (Kind.DECODE, Kind.SPEC, Series.TRAJECTORY)
-    size = "wide" if on_gpu else "small" if brief else "prefill"
+    size = "wide" if on_gpu or tables else "small" if brief else "prefill"
     shapes = profile.shapes if on_gpu and path.kernels else None
     for number, start in enumerate(range(0, total, profile.shard)):
         count = min(profile.shard, total - start)
         seed = profile.seed + number
-        job = Job(path.name, host, kind, size, count, seed, shapes=shapes, plant=plant, watch=profile.watch)
-        yield job if number else replace(job, replays=profile.replayed(host, kind))
+        job = Job(path.name, host, kind, size, count, seed, shapes=shapes, plant=plant, tables=tables)
+        job = job if tables else replace(job, watch=profile.watch)
+        yield job if number or tables else replace(job, replays=profile.replayed(host, kind))
 
 
 @dataclass

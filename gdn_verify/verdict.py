@@ -16,6 +16,7 @@ class Check(StrEnum):
     REACH = "reach"
     LAUNCHES = "launches"
     LAWS = "laws"
+    TABLES = "tables"
 
 
 class Outcome(StrEnum):
