@@ -74,8 +74,9 @@ def prototypes(c: Capabilities, group: Group, room: Room) -> Rows:
 
 def _prompts(c: Capabilities, tokens: int) -> Iterator[Row]:
     if c.fresh_rows:
-        yield Row(tokens, (0,), fresh=True)
-    if tokens > 1:  # one resumed token is a decode row
+        # One resumed token is a decode row: here requests that begin with one have their share, or they would be rare.
+        yield from [Row(tokens, (0,), fresh=True)] * (1 if tokens > 1 else 4)
+    if tokens > 1:
         yield from _resumed(c, tokens)
     if c.separate_slots and c.pool:
         yield Row(tokens, (0,), read=1)
