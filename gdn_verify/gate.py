@@ -76,8 +76,11 @@ def _shards(path: Subject, host: str, kind: Topic, profile: Profile, plant: str 
         count = min(profile.shard, total - start)
         seed = profile.seed + number
         job = Job(path.name, host, kind, size, count, seed, shapes=shapes, plant=plant, tables=tables)
-        job = job if tables else replace(job, watch=profile.watch)
-        yield job if number or tables else replace(job, replays=profile.replayed(host, kind))
+        if not tables:
+            job = replace(job, watch=profile.watch)
+            replays, repeats = profile.replayed(host, kind), profile.repeated(host, kind)
+            job = job if number else replace(job, replays=replays, repeats=repeats)
+        yield job
 
 
 @dataclass

@@ -13,13 +13,14 @@ class Profile:
     """Cases per path, host and kind: `short` for decode and spec launches, `long` for prefill and mixed ones.
 
     `courses` are trajectories, each of a dozen launches at most. The interpreter runs a program at a time on the
-    processor, so it has numbers of its own. `shapes` bounds the geometries of a Triton path on a GPU, each of which is
-    compiled. The launches of `replays` cases of each kind are captured and replayed on other rows, a quarter of so many
-    where they are interpreted. `deadline` is the longest silence, in seconds, before a worker counts as hung; the first
-    case of a worker may take `patience`, for imports and compilers, as may the suite's own work after a launch. After
-    `deaths` cases that ended their worker, the rest of a path's cases of that kind is given up. With `watch`, every
-    access of a kernel is checked on a host that can do that. `laws` cases of each kind, `interpreted_laws` in the
-    interpreter, are held to all laws: some fifty launches each. That is the last kind of each path alone, but for
+    processor, so it has numbers of its own. `shapes` bounds the geometries of a Triton path on a GPU, each of which
+    is compiled. The launches of `replays` cases of each kind are captured and replayed on other rows, a quarter of
+    so many where they are interpreted; those of `repeats` cases are made again, of one where they are interpreted.
+    `deadline` is the longest silence, in seconds, before a worker counts as hung; the first case of a worker may
+    take `patience`, for imports and compilers, as may the suite's own work after a launch. After `deaths` cases
+    that ended their worker, the rest of a path's cases of that kind is given up. With `watch`, every access of a
+    kernel is checked on a host that can do that. `laws` cases of each kind, `interpreted_laws` in the interpreter,
+    are held to all laws: some fifty launches each. That is the last kind of each path alone, but for
     `laws_by_kind`: mixed launches have all rows.
     """
 
@@ -38,6 +39,7 @@ class Profile:
     deaths: int = 5
     watch: bool = True
     replays: int = 8
+    repeats: int = 2
     laws: int = 0
     interpreted_laws: int = 0
     laws_by_kind: bool = False
@@ -47,6 +49,12 @@ class Profile:
         if kind is Series.TRAJECTORY:
             return 0
         return self.replays // 4 if host == "interpreter" else self.replays
+
+    def repeated(self, host: str, kind: Topic) -> int:
+        """How many cases of one kind are launched again."""
+        if kind is Series.TRAJECTORY:
+            return 0
+        return min(self.repeats, 1) if host == "interpreter" else self.repeats
 
     def cases(self, host: str, kind: Topic) -> int:
         """How many cases of one kind run on one host."""
@@ -75,6 +83,7 @@ PROFILES = {
             interpreted_courses=1,
             watch=False,
             replays=0,
+            repeats=0,
             laws=2,
             interpreted_laws=1,
         ),
@@ -99,6 +108,7 @@ PROFILES = {
             interpreted_courses=500,
             shard=250,
             replays=80,
+            repeats=20,
             laws=200,
             laws_by_kind=True,
             interpreted_laws=60,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
@@ -12,11 +13,12 @@ from gdn_verify.cases.case import Case
 from gdn_verify.cases.contract import Stage
 from gdn_verify.cases.narrow import refuses
 from gdn_verify.cases.presentation import Poison, Presentation
-from gdn_verify.checks import accesses, bias, launches, memory, power, tables, values
+from gdn_verify.checks import accesses, bias, launches, memory, power, repetition, tables, values
 from gdn_verify.checks.launches import Replays
 from gdn_verify.checks.laws.judge import LawResult
 from gdn_verify.checks.laws.judge import judge as judge_laws
 from gdn_verify.checks.question import ask, malformed, observed, written
+from gdn_verify.checks.repetition import Repetition
 from gdn_verify.feed import Feed, Pools, feed, initial_pools, pools_after
 from gdn_verify.hosts import Host
 from gdn_verify.moves import moved
@@ -44,7 +46,8 @@ class CaseResult:
 
     `judged` counts the launches whose values were compared: none of a launch without live rows. `raised` tells that
     the path's own code raised, so that memory was not looked at. `powers` and `projections` are pooled over a run.
-    `laws` holds what each law came to. `replays` are those of captured launches, where the case was asked for them.
+    `laws` holds what each law came to. `replays` are those of captured launches, and `repetition` is what the launch
+    made again came to, where the case was asked for them.
     `drift` is the largest relative distance of a head's state, at the end of several launches, from the truth about its
     request: a number, no finding.
     """
@@ -59,6 +62,7 @@ class CaseResult:
     powers: list[dict[str, float]] = field(default_factory=list)
     projections: list[Projections] = field(default_factory=list)
     replays: Replays | None = None
+    repetition: Repetition | None = None
     seconds: float = 0.0
 
     def outcome(self, check: Check) -> Outcome:
@@ -67,10 +71,11 @@ class CaseResult:
             return Outcome.REFUSED
         if any(finding.check is check for finding in self.findings):
             return Outcome.DISAGREES
-        if check is Check.LAUNCHES and self.replays and self.replays.refused:
+        again = {Check.LAUNCHES: self.replays, Check.REPETITION: self.repetition}.get(check)
+        if again is not None and again.refused:
             return Outcome.REFUSED
-        nothing = not (self.replays and self.replays.compared) if check is Check.LAUNCHES else not self.judged
-        if self.raised or (check in (Check.VALUES, Check.LAUNCHES) and nothing):
+        nothing = not (self.judged if again is None else again.compared)
+        if self.raised or (check is not Check.MEMORY and nothing):
             return Outcome.VACUOUS
         return Outcome.AGREES
 
@@ -86,18 +91,19 @@ def run_case(
     watch: bool = False,
     effort: Effort = Effort.FULL,
     replay: bool = False,
+    repeat: bool = False,
 ) -> CaseResult:
     """Run all batches of `case` on `path`, and judge each; after several, the states that they leave too.
 
     `plant` turns the path into a defective copy, for tests of the suite itself. `launching` is told when the path's
     own code is entered and left. With `watch`, every access of a kernel is checked, where the host can do that. With
-    `replay` the first launch is captured too, and replayed on other rows. What the path raises on a case that it
-    declares to take is a finding.
+    `replay` the first launch is captured too, and replayed on other rows; with `repeat` it is made again in all of the
+    host's circumstances. What the path raises on a case that it declares to take is a finding.
     """
     result, started = CaseResult(), time.perf_counter()
     try:
         reason = refuses(path.capabilities, path.conventions, case, presentation) or path.refuses(case, presentation)
-        roundings = [_rounding(case, number, path, host) for number in range(len(case.batches))]
+        roundings = [_rounding(case, number, path, presentation, host) for number in range(len(case.batches))]
     except Exception as error:
         return CaseResult(findings=[_raised(error)], raised=True)
     if reason:
@@ -117,24 +123,38 @@ def run_case(
         trial.close(ledger, pools)
         if replay:
             _replay(case, presentation, path, host, bare, result)
+        if repeat:
+            _repeat(case, presentation, path, host, bare, result)
     result.seconds = time.perf_counter() - started
     return result
 
 
 def _replay(case: Case, presentation: Presentation, path: Path, host: Host, run: Run, result: CaseResult) -> None:
-    try:
+    with _raising(result, Check.LAUNCHES):
         result.replays = launches.judge(case, presentation, path, host, run)
-    except Exception as error:
-        result.findings.append(replace(_raised(error), check=Check.LAUNCHES))
-        result.raised = True
-    else:
         result.findings += result.replays.findings
 
 
-def _rounding(case: Case, number: int, path: Path, host: Host) -> Rounding:
+def _repeat(case: Case, presentation: Presentation, path: Path, host: Host, run: Run, result: CaseResult) -> None:
+    with _raising(result, Check.REPETITION):
+        result.repetition = repetition.judge(case, presentation, path, host, run)
+        result.findings += result.repetition.findings
+
+
+@contextmanager
+def _raising(result: CaseResult, check: Check) -> Iterator[None]:
+    """What the path raises within the block is a finding of `check`."""
+    try:
+        yield
+    except Exception as error:
+        result.findings.append(replace(_raised(error), check=check))
+        result.raised = True
+
+
+def _rounding(case: Case, number: int, path: Path, presentation: Presentation, host: Host) -> Rounding:
     """What one launch of the case rounds: its rows' and nobody else's."""
     alone = case if len(case.batches) == 1 else replace(case, batches=(case.batches[number],))
-    return path.serving(case.batches[number], number).rounding(alone, host.name)
+    return path.serving(case.batches[number], number).rounding(alone, presentation, host.name)
 
 
 def _ledger(case: Case, path: Path, presentation: Presentation, pools: Pools) -> Ledger | None:

@@ -5,6 +5,7 @@ The parent learns of a case before it is launched, so a worker that dies or hang
 
 from __future__ import annotations
 
+import sys
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -47,8 +48,9 @@ class Job:
     `skip` cases are left out at the start: those that ran before a worker died. `shapes` bounds the number of
     geometries (compile keys); None leaves them free. `plant` names "module:function", which makes a defective copy of
     the path, for tests of the suite itself. With `watch`, every access of a kernel is checked where the host can. The
-    launches of the first `replays` cases are captured and replayed on other rows. With `laws`
-    the cases are held to laws of these names, and to no oracle. `tables` says that the path is a table builder.
+    launches of the first `replays` cases are captured and replayed on other rows, those of the first `repeats` made
+    again. With `laws` the cases are held to laws of these names, and to no oracle. `tables` says that the path is a
+    table builder.
     """
 
     path: str
@@ -63,6 +65,7 @@ class Job:
     plant: str | None = None
     watch: bool = False
     replays: int = 0
+    repeats: int = 0
     laws: tuple[str, ...] = ()
     tables: bool = False
 
@@ -176,7 +179,7 @@ def _answer(job: Job, host: Host, loaded: _Loaded, tell: Callable[[object], None
         if index < job.skip:
             continue
         yield Begun(index, trial.file(fed))
-        yield trial.smallest(choices, Ended(index, trial.run(fed, replay=index < job.replays)))
+        yield trial.smallest(choices, Ended(index, trial.run(fed, index)))
     yield Done(len(drawn))
 
 
@@ -190,8 +193,8 @@ class _Trial:
     tell: Callable[[object], None]
     sought: bool = False
 
-    def run(self, fed: Fed, effort: Effort | None = None, *, replay: bool = False) -> CaseResult:
-        """Run one case, the parent knowing when the path's own code is entered."""
+    def run(self, fed: Fed, index: int = sys.maxsize, effort: Effort | None = None) -> CaseResult:
+        """Run the case of this number, the parent knowing when the path's own code is entered."""
         effort = effort or (Effort.LONE if self.job.kind is Series.TRAJECTORY else Effort.FULL)
         plant = planter(self.job.plant)
         if isinstance(self.path, Builder):
@@ -213,7 +216,8 @@ class _Trial:
             effort=effort,
             launching=lambda on: self.tell(Launching(on)),
             watch=self.job.watch,
-            replay=replay,
+            replay=index < self.job.replays,
+            repeat=index < self.job.repeats,
         )
 
     def file(self, fed: Fed) -> str:
@@ -227,7 +231,7 @@ class _Trial:
             return ended
         self.sought = True
         strategy = _strategy(self.path, self.job.kind, self.job.size, self.job.shapes)
-        least = smallest(strategy, choices, lambda fed: bool(self.run(fed, Effort.HASTY).findings))
+        least = smallest(strategy, choices, lambda fed: bool(self.run(fed, effort=Effort.HASTY).findings))
         findings = self.run(least).findings
         return replace(ended, result=replace(result, findings=findings), file=self.file(least)) if findings else ended
 

@@ -15,6 +15,7 @@ class Check(StrEnum):
     POWER = "power"
     REACH = "reach"
     LAUNCHES = "launches"
+    REPETITION = "repetition"
     LAWS = "laws"
     TABLES = "tables"
 

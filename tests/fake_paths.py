@@ -20,6 +20,7 @@ import gdn_verify
 from gdn_verify.cases.case import Batch, Case, Row
 from gdn_verify.cases.codec import CaseFile, dumps
 from gdn_verify.cases.contract import Capabilities, DType, DTypes, Geometry, Group, Span, Stage, StateOrder
+from gdn_verify.cases.presentation import Presentation
 from gdn_verify.oracles.noise import Rounding
 from gdn_verify.oracles.rounding import sequential_float32
 from gdn_verify.paths import Builder, Built, Launch, Maker, Missing, Outputs, Path, Roster, Setup
@@ -69,7 +70,7 @@ class Fake(Path):
         self._at.get(g.K, _nothing)(launch)
         return Outputs(o=launch["out"], final_state=state)
 
-    def rounding(self, case: Case, host: str) -> Rounding:
+    def rounding(self, case: Case, presentation: Presentation, host: str) -> Rounding:
         return sequential_float32(case.dtypes, store=DType.F32)
 
 

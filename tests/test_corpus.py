@@ -17,6 +17,7 @@ HEALTHY = {
     "a-weak-decay-stagnates": ("fla-recurrent", "interpreter"),
     "equal-keys-sum-in-order": ("fla-recurrent", "interpreter"),
     "drafts-beside-a-prompt": ("dispatch", "interpreter"),
+    "denormal-keys-tie": ("conv-chunk-delta", "interpreter"),
 }
 SMALL = 3.2
 """Healthy ratios stay near 3 and below: accusations start at about 7."""

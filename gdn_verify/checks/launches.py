@@ -13,15 +13,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
-import torch
-from torch import Tensor
-
-from gdn_verify._arena_layout import CARRIERS
 from gdn_verify.cases.case import Batch, Case, Row
 from gdn_verify.cases.contract import Padding
 from gdn_verify.cases.narrow import refuses
 from gdn_verify.cases.presentation import Presentation
-from gdn_verify.checks import memory
+from gdn_verify.checks import bits, memory
 from gdn_verify.emulator.tape import CaptureError
 from gdn_verify.feed import PARAMETERS, Feed, feed, initial_pools, pools_after
 from gdn_verify.hosts import Host
@@ -138,7 +134,7 @@ def _replayed(
 ) -> Iterator[Finding]:
     """Findings of one variant: fed to an eager launch, and written over what was captured."""
     for tensor, value in eager.launch.tensors.items():
-        theirs, ours = _bits(captured.launch[tensor]), _bits(value)
+        theirs, ours = bits.bits(captured.launch[tensor]), bits.bits(value)
         if tensor in PARAMETERS:  # of a layer: what a path made of them once is right for all its launches
             ours.copy_(theirs)
         else:
@@ -148,41 +144,12 @@ def _replayed(
     again()
     stage.host.synchronize()
     shown = replace(eager, arena=captured.arena, launch=replace(eager.launch, tensors=captured.launch.tensors))
-    yield from _differences(name, eager, outputs, shown, left)
+    words = ("after a replay", "after an eager launch")
+    for sentence in bits.differences(bits.left(eager, outputs), bits.left(shown, left), words):
+        yield Finding(Check.LAUNCHES, "replay", f"{name}: {sentence}")
     yield from _touched(name, shown, stage.path, left)
-
-
-def _differences(name: str, eager: Feed, outputs: Outputs, replayed: Feed, left: Outputs) -> Iterator[Finding]:
-    tokens = torch.from_numpy(eager.live_tokens)
-    rows = torch.tensor([number for number, _ in eager.batch.live_rows()], dtype=torch.int64)
-    pairs = [("o", outputs.o, left.o, tokens)]
-    if "z_out" in eager.launch.tensors:
-        pairs.append(("z_out", eager.launch["z_out"], replayed.launch["z_out"], tokens))
-    if outputs.final_state is not None and left.final_state is not None:
-        pairs.append(("final_state", outputs.final_state, left.final_state, rows))
-    for pool in ("ssm_pool", "conv_pool"):
-        if pool in eager.launch.tensors:
-            every = torch.arange(len(eager.launch[pool]))
-            pairs.append((pool, eager.launch[pool], replayed.launch[pool], every))
-    for tensor, expected, got, where in pairs:
-        yield from _difference(f"{name}: {tensor}", expected.cpu()[where], got.cpu()[where], where)
-
-
-def _difference(what: str, expected: Tensor, got: Tensor, where: Tensor) -> Iterator[Finding]:
-    """The first element whose bits differ; `where` says which token, row or slot a leading index stands for."""
-    differs = _bits(expected.contiguous()) != _bits(got.contiguous())
-    if not differs.any():
-        return
-    first = tuple(differs.nonzero()[0].tolist())
-    place = [int(where[first[0]]), *first[1:]]
-    words = f"{what}{place} is {got[first].item()} after a replay, {expected[first].item()} after an eager launch"
-    yield Finding(Check.LAUNCHES, "replay", f"{words} ({int(differs.sum())} elements differ)")
 
 
 def _touched(name: str, fed: Feed, path: Path, outputs: Outputs) -> Iterator[Finding]:
     for found in memory.judge(fed, path.conventions, pools_after(fed), outputs.final_state):
         yield Finding(Check.LAUNCHES, found.kind, f"{name}: {found.message}")
-
-
-def _bits(x: Tensor) -> Tensor:
-    return x.view(CARRIERS[x.element_size()])

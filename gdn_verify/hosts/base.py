@@ -7,6 +7,8 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from gdn_verify.hosts.circumstances import PROCESSOR, Circumstance
+
 if TYPE_CHECKING:
     from gdn_verify.emulator.access import Known
     from gdn_verify.emulator.memory_check import Checker
@@ -56,6 +58,10 @@ class Host:
         with recording() as tape:
             run()
         return tape.replay
+
+    def circumstances(self) -> tuple[Circumstance, ...]:
+        """What is around a launch that is made again, and must not change its bits."""
+        return PROCESSOR
 
     def memory_checker(self) -> MemoryChecker | None:
         """What checks every access of the Triton kernels that run within its block; None on a host that cannot."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from gdn_verify.hosts.autotune import pin_autotuning
 from gdn_verify.hosts.base import SINGLE_THREAD, Host
+from gdn_verify.hosts.circumstances import CARD, Circumstance
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,9 @@ class Gpu(Host):
         except RuntimeError as error:
             raise CaptureError(str(error).strip().splitlines()[0]) from error
         return graph.replay
+
+    def circumstances(self) -> tuple[Circumstance, ...]:
+        return CARD
 
     @contextmanager
     def launches(self) -> Iterator[list[str]]:

@@ -106,8 +106,8 @@ class Path(ABC):
         """Launch once on the tensors given."""
 
     @abstractmethod
-    def rounding(self, case: Case, host: str) -> Rounding:
-        """Which intermediates are rounded to which type for this case on this host."""
+    def rounding(self, case: Case, presentation: Presentation, host: str) -> Rounding:
+        """Which intermediates are rounded to which type for this case, so fed, on this host."""
 
     def serving(self, batch: Batch, number: int) -> Path:
         """Whose rounding, conventions and kernels a launch is held to: the path's own, or those of a part of it."""

@@ -18,6 +18,7 @@ from gdn_verify.cases.contract import (
     Conventions,
     Dims,
     DType,
+    Geometry,
     Group,
     IdRule,
     IllegalIds,
@@ -25,6 +26,7 @@ from gdn_verify.cases.contract import (
     Span,
     Stage,
 )
+from gdn_verify.cases.presentation import Presentation
 from gdn_verify.oracles.noise import Rounding
 from gdn_verify.oracles.rounding import CONV, GATES, folded_chunks
 from gdn_verify.oracles.sites import Site
@@ -108,9 +110,9 @@ class ChunkDelta(Fused):
             shape=self._shape(launch.geometry.K, exact, in_words=moves_in_words(q, k)) if self.settings else None,
         )  # fmt: skip
 
-    def rounding(self, case: Case, host: str) -> Rounding:
+    def rounding(self, case: Case, presentation: Presentation, host: str) -> Rounding:
         exact = self._is_exact(case.dtypes.activation)
-        shape = self._shape(case.geometry.K, exact, host)
+        shape = self._shape(case.geometry.K, exact, host, self._in_words(case, presentation))
         # float32 operands meet neither tensor cores nor trees: loops of a thread, and the interpreter's BLAS, add up K
         # terms one after the other.
         serial = case.geometry.K
@@ -118,6 +120,13 @@ class ChunkDelta(Fused):
             case.dtypes, chunk=shape.chunk, exact=exact, serial=serial, truncates=host != "interpreter",
             segment=_segment(case, shape),
         )  # fmt: skip
+
+    def _in_words(self, case: Case, presentation: Presentation) -> bool:
+        """What `moves_in_words` will find of q and k."""
+        from gdn_verify.kernels.triton.shape import lie_in_words
+
+        token = case.geometry.H * case.geometry.K + presentation.row_pad
+        return lie_in_words(token, case.geometry.K, presentation.misalign * case.dtypes.activation.itemsize)
 
     def _is_exact(self, activation: DType) -> bool:
         return self.exact or activation is DType.F32
@@ -163,11 +172,16 @@ class ConvChunkDelta(ChunkDelta):
         g, beta = fallback.gates(a, b, parameters.A_log, parameters.dt_bias, parameters.beta_scale)
         return Outputs(o=self._delta(launch, q, k, v, g, beta), stages={"conv": conv, "g": g, "beta": beta})
 
-    def rounding(self, case: Case, host: str) -> Rounding:
-        delta = super().rounding(case, host)
+    def rounding(self, case: Case, presentation: Presentation, host: str) -> Rounding:
+        delta = super().rounding(case, presentation, host)
         before = {**CONV, **GATES, Site.CONV_OUT: (case.dtypes.activation, 1)}
         rows = tuple((site, dtype, float(factor)) for site, (dtype, factor) in before.items())
         return replace(delta, sites=(*rows, *delta.sites))
+
+    def _in_words(self, case: Case, presentation: Presentation) -> bool:
+        from gdn_verify.kernels.triton.shape import lie_in_words
+
+        return lie_in_words(case.geometry.D, case.geometry.K)  # views of the conv's output, which is dense
 
 
 def _segment(case: Case, shape: Shape) -> int:
@@ -180,12 +194,13 @@ def _segment(case: Case, shape: Shape) -> int:
     return min((Cut.of(1, T, shape.chunk, shape.segments).tokens for T in launched if T), default=0)
 
 
-def chunk_length(K: int, exact: bool, host: str) -> int:
-    """Tokens of a chunk as `chunk_delta` chooses on `host`'s chip."""
-    from gdn_verify.kernels.triton.shape import choose_shape, padded
+def chunk_length(geometry: Geometry, exact: bool, host: str) -> int:
+    """Tokens of a chunk as `chunk_delta` chooses on `host`'s chip for views of the conv's output."""
+    from gdn_verify.kernels.triton.shape import choose_shape, lie_in_words, padded
     from gdn_verify.kernels.triton.target import Target
 
-    return choose_shape(Target(*CHIPS[host]), padded(K), exact).chunk
+    in_words = lie_in_words(geometry.D, geometry.K)
+    return choose_shape(Target(*CHIPS[host]), padded(geometry.K), exact, in_words).chunk
 
 
 def paths() -> Iterable[ChunkDelta]:

@@ -131,8 +131,8 @@ def _missing(path: Subject, host: str) -> None:
 def _roundings(path: Path, host: str) -> None:
     """One case of each kind: what the budget's floor is taken from must be declared for every result."""
     for kind in path.capabilities.kinds:
-        case, _ = draw_cases(cases(path.capabilities, path.conventions, kind), 1, 0)[0]
-        _rounding(path.rounding(case, host), path.capabilities.span, case)
+        case, shown = draw_cases(cases(path.capabilities, path.conventions, kind), 1, 0)[0]
+        _rounding(path.rounding(case, shown, host), path.capabilities.span, case)
 
 
 def _rounding(rounding: Rounding, span: Span, case: Case) -> None:

@@ -7,7 +7,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from gdn_verify.cases.case import Batch, Case
-from gdn_verify.cases.contract import Capabilities, DType, DTypes, Group, Span, Stage
+from gdn_verify.cases.contract import Capabilities, DType, DTypes, Geometry, Group, Span, Stage
+from gdn_verify.cases.presentation import Presentation
 from gdn_verify.oracles.noise import Rounding
 from gdn_verify.oracles.rounding import (
     CONV,
@@ -20,7 +21,7 @@ from gdn_verify.oracles.rounding import (
 )
 from gdn_verify.oracles.sites import Site
 from gdn_verify.paths.base import Launch, Missing, Outputs, Path
-from gdn_verify.paths.chunk import chunk_length
+from gdn_verify.paths.chunk import ConvChunkDelta, chunk_length
 from gdn_verify.paths.fallback import Fallback, layer, tables
 from gdn_verify.paths.fused import FusedDecode, packing
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 KERNELS = {
     Group.DECODE: ("gdn_decode_kernel",),
-    Group.PREFILL: ("gdn_conv_prefill_kernel", "gdn_intra_kernel", "gdn_scan_kernel", "gdn_gated_norm_kernel"),
+    Group.PREFILL: (*ConvChunkDelta.kernels, "gdn_gated_norm_kernel"),
     Group.SPEC: ("gdn_spec_kernel",),
 }
 """The kernels that serve a live row of this group, on every host but the cpu."""
@@ -73,16 +74,16 @@ class Dispatch(Path):
         )  # fmt: skip
         return Outputs(o=out)
 
-    def rounding(self, case: Case, host: str) -> Rounding:
+    def rounding(self, case: Case, presentation: Presentation, host: str) -> Rounding:
         groups = {row.group for batch in case.batches for _, row in batch.live_rows()}
         if host == "cpu":
             return sequential_float32(case.dtypes)
         if Group.PREFILL in groups:
-            return prefill_rounding(case.dtypes, case.geometry.K, host, every_token=Group.SPEC in groups)
+            return prefill_rounding(case.dtypes, case.geometry, host, every_token=Group.SPEC in groups)
         return sequential_float32(case.dtypes, conv_out=DType.F32, o=DType.F32)
 
 
-def prefill_rounding(dtypes: DTypes, K: int, host: str, *, every_token: bool) -> Rounding:
+def prefill_rounding(dtypes: DTypes, geometry: Geometry, host: str, *, every_token: bool) -> Rounding:
     """What the chunk kernels round, and all the more what decode kernels do not, in a case with prefill rows.
 
     But for the elements of q̂ and k̂, which decode kernels alone form, and with `every_token` (spec rows) for states
@@ -90,7 +91,11 @@ def prefill_rounding(dtypes: DTypes, K: int, host: str, *, every_token: bool) ->
     """
     wide = dtypes.activation is DType.F32
     delta = folded_chunks(
-        dtypes, chunk=chunk_length(K, wide, host), exact=wide, serial=K, truncates=host != "interpreter"
+        dtypes,
+        chunk=chunk_length(geometry, wide, host),
+        exact=wide,
+        serial=geometry.K,
+        truncates=host != "interpreter",
     )
     around = {**CONV, **GATES, Site.QK_NORM: QK_NORM[Site.QK_NORM], **NORM, **(SEQUENTIAL if every_token else {})}
     around |= dict.fromkeys((Site.CONV_OUT, Site.NORM_OUT), (dtypes.activation, 1))

@@ -17,6 +17,7 @@ from gdn_verify.cases.contract import (
     Span,
     Stage,
 )
+from gdn_verify.cases.presentation import Presentation
 from gdn_verify.oracles.noise import Rounding
 from gdn_verify.oracles.rounding import sequential_float32
 from gdn_verify.paths.base import Launch, Missing, Outputs, Path
@@ -66,7 +67,7 @@ class Fallback(Path):
         )  # fmt: skip
         return Outputs(o=out, stages=stages)
 
-    def rounding(self, case: Case, host: str) -> Rounding:
+    def rounding(self, case: Case, presentation: Presentation, host: str) -> Rounding:
         return sequential_float32(case.dtypes)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from gdn_verify.cases.case import Case
 from gdn_verify.cases.contract import Capabilities, DType, Group, Padding, Span, Stage, StateOrder
+from gdn_verify.cases.presentation import Presentation
 from gdn_verify.oracles.noise import Rounding
 from gdn_verify.oracles.rounding import chunked_tensor_core, sequential_float32
 from gdn_verify.paths.base import Launch, Missing, Outputs, Path
@@ -74,7 +75,7 @@ class FlaRecurrent(Fla):
         beta_scales=frozenset({1.0, 2.0}),
     )
 
-    def rounding(self, case: Case, host: str) -> Rounding:
+    def rounding(self, case: Case, presentation: Presentation, host: str) -> Rounding:
         # numpy, and so the interpreter, sums the leading axis of a block term by term; a warp sums it as a tree.
         serial = case.geometry.K if host == "interpreter" else 1
         return sequential_float32(case.dtypes, store=DType.F32, serial=serial)
@@ -104,7 +105,7 @@ class FlaChunk(Fla):
         beta_scales=frozenset({1.0, 2.0}),
     )
 
-    def rounding(self, case: Case, host: str) -> Rounding:
+    def rounding(self, case: Case, presentation: Presentation, host: str) -> Rounding:
         return chunked_tensor_core(case.dtypes, store=DType.F32, tf32_inverse=host == "cuda")
 
 

@@ -20,6 +20,7 @@ from gdn_verify.cases.contract import (
     Span,
     Stage,
 )
+from gdn_verify.cases.presentation import Presentation
 from gdn_verify.oracles.noise import Rounding
 from gdn_verify.oracles.rounding import sequential_float32
 from gdn_verify.paths.base import Launch, Missing, Outputs, Path
@@ -72,7 +73,7 @@ class FusedDecode(Fused):
         )  # fmt: skip
         return Outputs(o=out)
 
-    def rounding(self, case: Case, host: str) -> Rounding:
+    def rounding(self, case: Case, presentation: Presentation, host: str) -> Rounding:
         o = DType.F32 if Stage.NORM in self.capabilities.span else None
         return sequential_float32(case.dtypes, conv_out=DType.F32, o=o)
 
@@ -121,7 +122,7 @@ class TwoLaunchDecode(FusedDecodeRaw):
         )  # fmt: skip
         return Outputs(o=out, stages={"conv": mixed_qkv})
 
-    def rounding(self, case: Case, host: str) -> Rounding:
+    def rounding(self, case: Case, presentation: Presentation, host: str) -> Rounding:
         return sequential_float32(case.dtypes)
 
 

@@ -55,8 +55,8 @@ class Relay(Path):
     def run(self, launch: Launch) -> Outputs:
         return self.serving(launch.batch, launch.number).run(launch)
 
-    def rounding(self, case: Case, host: str) -> Rounding:
-        return self.members[0].rounding(case, host)
+    def rounding(self, case: Case, presentation: Presentation, host: str) -> Rounding:
+        return self.members[0].rounding(case, presentation, host)
 
     def refuses(self, case: Case, presentation: Presentation) -> str | None:
         return next((why for member in self.members if (why := member.refuses(case, presentation))), None)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from gdn_verify.cases.case import Case
 from gdn_verify.cases.contract import Capabilities, DType, Group, Padding, Span, Stage, StateOrder
+from gdn_verify.cases.presentation import Presentation
 from gdn_verify.oracles.compose import Algorithm
 from gdn_verify.oracles.noise import Rounding
 from gdn_verify.oracles.rounding import chunked_float32, sequential_float32
@@ -88,7 +89,7 @@ class Transformers(Path):
         )
         return out, state
 
-    def rounding(self, case: Case, host: str) -> Rounding:
+    def rounding(self, case: Case, presentation: Presentation, host: str) -> Rounding:
         if self._algorithm is Algorithm.CHUNKED:
             # torch.linalg.solve_triangular, and products of a BLAS
             return chunked_float32(case.dtypes, store=DType.F32, solves=True, serial=case.geometry.K)

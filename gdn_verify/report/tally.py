@@ -120,9 +120,9 @@ class Report:
         if job.laws:
             self._add_laws(job, file, result)
             return
-        asked = (Check.VALUES, Check.MEMORY, *((Check.LAUNCHES,) if result.replays else ()))
-        asked = (Check.TABLES,) if job.tables else asked
-        for check in asked:
+        again = {Check.LAUNCHES: result.replays, Check.REPETITION: result.repetition}
+        layers = (Check.VALUES, Check.MEMORY, *(check for check, done in again.items() if done))
+        for check in (Check.TABLES,) if job.tables else layers:
             row = self._row(job, check)
             row.cases += 1
             outcome = result.outcome(check)
@@ -131,7 +131,7 @@ class Report:
         values.worst_noise_ratio = max(values.worst_noise_ratio, result.worst_ratio)
         values.worst_drift = max(values.worst_drift, result.drift)
         values.seconds += result.seconds
-        if refused := result.refused or (result.replays.refused if result.replays else ""):
+        if refused := result.refused or next((done.refused for done in again.values() if done and done.refused), ""):
             self.refusals.setdefault((job.path, job.host, job.kind), refused)
         group = self._group(job)
         group.worst = max(group.worst, (result.worst_ratio, file), key=lambda found: found[0])

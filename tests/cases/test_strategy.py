@@ -292,6 +292,14 @@ def test_a_small_pool_of_shapes_is_diverse_and_repeatable() -> None:
     assert any(g.K & (g.K - 1) for g in geometries)
 
 
+def test_most_shapes_of_a_pool_tell_head_maps_apart() -> None:
+    """One key head, or one a value head, hides a wrong map, and the gate asks that most cases would show it."""
+    pool = shape_pool(ANY, 12, size=WIDE)
+    assert sum(1 < shape.geometry.H < shape.geometry.HV for shape in pool) >= 8
+    alike = shape_pool(replace(ANY, ratios=frozenset({1})), 6, size=WIDE)
+    assert len(alike) == 6
+
+
 @pytest.mark.parametrize("lacks", [{}, {"activations": frozenset({DType.BF16, DType.F16})}, {"max_spec": 0}])
 def test_a_wide_pool_of_shapes_begins_with_production(lacks: dict[str, Any]) -> None:
     """A layer of 16 key and 32 value heads of 128, and a quarter of it, with bf16 activations and a float32 state."""

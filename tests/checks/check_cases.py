@@ -44,7 +44,7 @@ class Idle(Path):
     def run(self, launch: Launch) -> Outputs:
         return Outputs(launch["out"])
 
-    def rounding(self, case: Case, host: str) -> Rounding:
+    def rounding(self, case: Case, presentation: Presentation, host: str) -> Rounding:
         return sequential_float32(case.dtypes)
 
 

@@ -237,6 +237,19 @@ def test_a_row_of_equal_tokens_gathers_its_errors():
     assert total.std() == pytest.approx(T * 1.2345 * 1e-3 / 3**0.5, rel=0.1)
 
 
+def test_halves_of_denormals_tie_one_way():
+    """silu(x) = x/2 + x²/4 of odd multiples of float16's spacing: each rounds up by half a spacing, and so all do."""
+    x = 2.0**-24 * np.arange(1, 1025, 2)
+    sites = quiet_sites()
+    sites[Site.CONV_OUT] = 2.0**-11, 2.0**-25
+    weight, nothing = np.ones((512, 1)), np.zeros((1, 512, 0))
+    clean, *noisy = stages.causal_conv(x[None, None], weight, None, nothing, np.array([0, 1]), True, sites, 1, 33)
+    errors = np.float16(clean).astype(float) - clean
+    assert errors.sum() > 500 * 2.0**-25
+    spread = np.sqrt(np.mean([np.square((run - clean).sum()) for run in noisy]))
+    assert 0.5 < errors.sum() / spread < 2
+
+
 @pytest.mark.parametrize("V", [3, 70])
 def test_an_accumulation_is_a_random_walk(V):
     """With β = 0 and g = 0, o = S₀ q̂ has the amplitude u √(Σ product² + Σ partial sum²), on either tile."""

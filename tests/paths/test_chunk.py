@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import pytest
+import torch
+from torch import Tensor
 
 from gdn_verify.cases.case import Batch, Case, Row
-from gdn_verify.cases.contract import DType, DTypes, Geometry
+from gdn_verify.cases.contract import DType, DTypes, Geometry, Kind
+from gdn_verify.cases.presentation import Presentation
+from gdn_verify.cases.strategies import cases, draw_cases
+from gdn_verify.feed import feed, initial_pools
+from gdn_verify.kernels.fallback import Layer
 from gdn_verify.oracles.compose import Algorithm
 from gdn_verify.oracles.noise import Rounding
 from gdn_verify.oracles.sites import Site
@@ -13,10 +19,13 @@ from gdn_verify.paths import find
 
 pytest.importorskip("triton")
 
+from gdn_verify.kernels.triton.shape import choose_shape, moves_in_words, padded
+from gdn_verify.kernels.triton.target import Target
+
 
 def rounding(name: str, host: str = "interpreter", activation: DType = DType.BF16, K: int = 128) -> Rounding:
     case = Case(Geometry(2, 4, K, 64), DTypes(activation=activation), 1, (Batch((Row(70, (0,)),)),))
-    return find(name).rounding(case, host)
+    return find(name).rounding(case, Presentation(), host)
 
 
 def chosen(host: str, K: int, exact: bool) -> int:
@@ -37,6 +46,49 @@ def test_the_chunk_is_the_kernels_choice(host: str, activation: DType, K: int) -
     assert declared.algorithm is Algorithm.FOLDED
     assert declared.chunk == chosen(host, K, activation is DType.F32)
     assert rounding("chunk-delta-exact", host, activation, K).chunk == chosen(host, K, True)
+
+
+@pytest.mark.parametrize(
+    ("K", "shown", "chunk"),
+    [
+        (64, Presentation(), 64),
+        (64, Presentation(row_pad=16), 64),
+        (64, Presentation(row_pad=3), 32),
+        (64, Presentation(misalign=1), 32),
+        (60, Presentation(), 32),
+    ],
+)
+def test_the_chunk_depends_on_how_keys_are_fed(K: int, shown: Presentation, chunk: int) -> None:
+    """Rows that are not aligned are cut shorter on Hopper: judged by longer chunks, a right launch was accused."""
+    case = Case(Geometry(4, 12, K, 40), DTypes(activation=DType.BF16), 1, (Batch((Row(33, (0,)),)),))
+    assert find("chunk-delta").rounding(case, shown, "cuda").chunk == chunk
+
+
+@pytest.mark.parametrize("name", ["chunk-delta", "conv-chunk-delta"])
+def test_the_declared_chunk_is_the_launched_one(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By what Hopper's kernels would find in the tensors of any case."""
+    launched: list[int] = []
+
+    def note(q: Tensor, k: Tensor, v: Tensor, *rest: Tensor, exact: bool, **_: object) -> Tensor:
+        exact = exact or q.dtype == torch.float32
+        launched.append(choose_shape(Target("cuda", "90"), padded(q.shape[2]), exact, moves_in_words(q, k)).chunk)
+        return v
+
+    def convolved(x: Tensor, layer: Layer, *_: object, **__: object) -> Tensor:
+        return x.new_empty(x.shape[0], layer.channels)
+
+    monkeypatch.setattr("gdn_verify.kernels.triton.chunk.chunk_delta", note)
+    monkeypatch.setattr("gdn_verify.kernels.triton.conv_prefill.conv_prefill", convolved)
+    path = find(name)
+    drawn = [
+        pair
+        for pair in draw_cases(cases(path.capabilities, path.conventions, Kind.PREFILL), 60, seed=5)
+        if pair[0].batches[0].tokens > 1  # of one, chunks of all lengths are the same
+    ]
+    for case, shown in drawn:
+        path.run(feed(case, 0, path, shown, initial_pools(case, path, shown), "cpu").launch)
+    assert [path.rounding(case, shown, "cuda").chunk for case, shown in drawn] == launched
+    assert {32, 64} <= set(launched)
 
 
 @pytest.mark.parametrize("chunk", [16, 32, 64])

@@ -10,6 +10,7 @@ import pytest
 
 from gdn_verify.cases.case import Case
 from gdn_verify.cases.contract import Capabilities, ContractError, Conventions, Group, IdRule, PadPolicy, Span, Stage
+from gdn_verify.cases.presentation import Presentation
 from gdn_verify.oracles.noise import Rounding
 from gdn_verify.oracles.rounding import sequential_float32
 from gdn_verify.paths import Launch, Missing, Outputs, Path, registered
@@ -37,12 +38,12 @@ class Good(Path):
     def run(self, launch: Launch) -> Outputs:
         return Outputs(o=launch["out"])
 
-    def rounding(self, case: Case, host: str) -> Rounding:
+    def rounding(self, case: Case, presentation: Presentation, host: str) -> Rounding:
         return sequential_float32(case.dtypes)
 
 
-def _without(result: str) -> Callable[[Case, str], Rounding]:
-    def rounding(case: Case, host: str) -> Rounding:
+def _without(result: str) -> Callable[[Case, Presentation, str], Rounding]:
+    def rounding(case: Case, presentation: Presentation, host: str) -> Rounding:
         right = sequential_float32(case.dtypes)
         return replace(right, outputs=tuple(pair for pair in right.outputs if pair[0] != result))
 
@@ -101,10 +102,10 @@ def test_right_declarations_are_taken() -> None:
         (_pads((Stage.CONV, IdRule.NEGATIVE)), "conventions.pads"),
         (_pads((Stage.DELTA, IdRule.MINUS_ONE), (Stage.DELTA, IdRule.ZERO)), "conventions.pads"),
         ({"missing": lambda host: "not here"}, "path.missing"),
-        ({"rounding": lambda case, host: None}, "path.rounding"),
+        ({"rounding": lambda case, shown, host: None}, "path.rounding"),
         ({"rounding": _without("o")}, "rounding.outputs"),
         ({"rounding": _without("h")}, "rounding.outputs"),
-        ({"rounding": lambda case, host: replace(sequential_float32(case.dtypes), sites=())}, "rounding.sites"),
+        ({"rounding": lambda case, shown, host: replace(sequential_float32(case.dtypes), sites=())}, "rounding.sites"),
     ],
 )
 def test_a_wrong_declaration_is_refused_by_name(declared: dict[str, Any], field: str) -> None:

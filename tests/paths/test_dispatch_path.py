@@ -80,7 +80,7 @@ def test_live_rows_decide_what_is_attested(rows, needed):
 def test_prefill_rows_are_said_to_round_in_chunks(host, rows, algorithm, dtypes):
     """Where kernels serve them; and conv, gates and norm round whatever the algorithm is."""
     case = Case(Geometry(H=1, HV=2, K=4, V=4, num_spec=1), dtypes, 7, (Batch(rows),), NORMAL)
-    rounding = Dispatch().rounding(case, host)
+    rounding = Dispatch().rounding(case, Presentation(), host)
     assert rounding.algorithm is algorithm
     sites = [site for site, _, _ in rounding.sites]
     assert len(sites) == len(set(sites))

@@ -6,6 +6,7 @@ import pytest
 
 from gdn_verify.cases.case import Batch, Case, Row
 from gdn_verify.cases.contract import ContractError, Dims, DType, DTypes, Geometry, Group, IdRule, Kind, Stage
+from gdn_verify.cases.presentation import Presentation
 from gdn_verify.cases.topics import Series
 from gdn_verify.paths import UnknownPathError, find, registered
 from gdn_verify.paths.relay import RELAYS, relays, topics
@@ -57,7 +58,8 @@ def test_each_launch_is_held_to_its_own_kernels_rounding() -> None:
     case = Case(Geometry(1, 1, 8, 8), DTypes(activation=DType.BF16), 3, (DECODE,))
     fused = TEAM.serving(DECODE, 1)
     assert fused.kernels == ("gdn_decode_kernel",)
-    assert fused.rounding(case, "interpreter") != TEAM.serving(DECODE, 0).rounding(case, "interpreter")
+    shown = Presentation()
+    assert fused.rounding(case, shown, "interpreter") != TEAM.serving(DECODE, 0).rounding(case, shown, "interpreter")
 
 
 def test_relays_run_where_their_kernels_do() -> None:

@@ -150,7 +150,8 @@ def _collect(
 ) -> None:
     problem = ask(fed, path.capabilities.span)
     stored = written(fed, problem.every_token)
-    seen.questions.append(Question(problem, path.rounding(shot.case, host), tuple(stored), states.arrives(fed)))
+    rounding = path.rounding(shot.case, fed.presentation, host)
+    seen.questions.append(Question(problem, rounding, tuple(stored), states.arrives(fed)))
     states.store(stored)
     got = observed(fed, outputs, pools.ssm, problem.every_token)
     live = shot.tokens[fed.live_tokens]

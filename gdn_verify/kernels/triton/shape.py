@@ -93,8 +93,13 @@ def choose_groups(programs: int, V: int, processors: int) -> int:
 
 
 def moves_in_words(*operands: Tensor) -> bool:
-    """Whether Triton knows that tokens and heads begin at multiples of 16 bytes: it asks for strides of 16 elements."""
-    return all(x.stride(0) % 16 == 0 and x.shape[2] % 8 == 0 and x.data_ptr() % 16 == 0 for x in operands)
+    """Whether Triton knows of operands [T, H, K] that tokens and heads begin at multiples of 16 bytes."""
+    return all(lie_in_words(x.stride(0), x.shape[2], x.data_ptr()) for x in operands)
+
+
+def lie_in_words(token_stride: int, K: int, address: int = 0) -> bool:
+    """The same of 16-bit operands by numbers: strides in elements, of which it asks for multiples of 16."""
+    return token_stride % 16 == 0 and K % 8 == 0 and address % 16 == 0
 
 
 def padded(K: int) -> int:
