@@ -22,7 +22,7 @@ class Row:
 
     `slots` holds one logical slot, or S of them for a spec row; None stands for the sentinel of whoever
     is fed. `accepted` (1…S) makes the row a spec row. `fresh` means no initial state. `read` is a slot to
-    read from where it differs from the slot written.
+    read from where it differs from the slot written; the row's own slot may be named too, and says nothing new.
     """
 
     tokens: int
@@ -88,11 +88,16 @@ class Row:
         return tuple(slot for slot in columns if slot is not None)
 
     @property
+    def in_place(self) -> bool:
+        """Whether no other slot is named to read from than the one that is written."""
+        return self.read is None or self.read == self.slots[0]
+
+    @property
     def group(self) -> Group:
         """What kind of row this is."""
         if self.spec:
             return Group.SPEC
-        return Group.DECODE if self.tokens == 1 and not self.fresh and self.read is None else Group.PREFILL
+        return Group.DECODE if self.tokens == 1 and not self.fresh and self.in_place else Group.PREFILL
 
 
 @dataclass(frozen=True)

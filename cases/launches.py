@@ -66,7 +66,7 @@ def prototypes(c: Capabilities, group: Group, room: Room) -> Rows:
     """
     taken = lengths(c, room.row_tokens)
     if group is Group.DECODE:
-        return (Row(1, (0,)),) if 1 in taken else ()
+        return tuple(_steps(c)) if 1 in taken else ()
     if group is Group.SPEC:
         return tuple(_drafts([n for n in range(1, room.S + 1) if n in taken], room))
     return tuple(row for n in taken for row in _prompts(c, n))
@@ -74,13 +74,21 @@ def prototypes(c: Capabilities, group: Group, room: Room) -> Rows:
 
 def _prompts(c: Capabilities, tokens: int) -> Iterator[Row]:
     if c.fresh_rows:
-        yield Row(tokens, (0,), fresh=True)
-    if tokens > 1:  # one resumed token is a decode row
+        # One resumed token is a decode row: here requests that begin with one have their share, or they would be rare.
+        yield from [Row(tokens, (0,), fresh=True)] * (1 if tokens > 1 else 4)
+    if tokens > 1:
         yield from [Row(tokens, (0,))] * 3
     if c.separate_slots and c.pool:
         yield Row(tokens, (0,), read=1)
         if c.fresh_rows:  # nothing is read then
             yield Row(tokens, (0,), fresh=True, read=1)
+
+
+def _steps(c: Capabilities) -> Iterator[Row]:
+    """One resumed token. Where a path has a table of slots to read from, some rows name their own there too."""
+    yield Row(1, (0,))
+    if c.separate_slots and c.pool:
+        yield from (Row(1, (0,)), Row(1, (0,)), Row(1, (0,), read=0))
 
 
 def _drafts(taken: Sequence[int], room: Room) -> Iterator[Row]:

@@ -119,7 +119,7 @@ def _pool(c: Capabilities, case: Case) -> Iterator[str]:
     if len(case.batches) > 1:
         yield "case.batches: dense states last for one launch"
     for number, row in enumerate(case.batches[0].rows):
-        if row.spec or row.padded or row.read is not None:
+        if row.spec or row.padded or not row.in_place:
             yield f"batch 0 row {number}.slots={row.slots}: dense states, one a row"
     if case.batches[0].moves:
         yield f"batch 0.moves={case.batches[0].moves}: dense states have no slots"
@@ -150,7 +150,7 @@ def _row(c: Capabilities, where: str, row: Row) -> Iterator[str]:
         yield f"{where}.tokens={row.tokens}: at most {c.max_tokens}"
     if row.fresh and not c.fresh_rows:
         yield f"{where}.fresh=True: every row has an initial state"
-    if row.read is not None and not c.separate_slots:
+    if not row.in_place and not c.separate_slots:
         yield f"{where}.read={row.read}: reads and writes one slot"
 
 

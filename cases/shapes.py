@@ -360,3 +360,15 @@ def _features(shape: Shape) -> set[Any]:
     fields = {**asdict(g), **asdict(shape.dtypes), **asdict(shape.options), **asdict(shape.layout)}
     pairs = {("ratio", g.ratio), ("K:V", (g.K > g.V) - (g.K < g.V)), ("HV>1 and K!=V", g.HV > 1 and g.K != g.V)}
     return pairs | set(fields.items())
+
+
+def table_shapes(capabilities: Capabilities) -> tuple[Shape, ...]:
+    """Shapes for who makes tables and computes nothing: S, W, types and strides of indices; the least of all else."""
+    c = capabilities
+    specs = [n for n in (0, 2, 1, 3, 7) if n <= c.max_spec]
+    types = tuple(IndexType) if c.int64_indices else (IndexType.I32,)
+    pads = (0, 5) if c.strided else (0,)
+    return tuple(
+        Shape(Geometry(1, 1, 8, 8, W, n), DTypes(), Options(), Presentation(index_type=kind, table_pad=pad))
+        for n, W, kind, pad in product(specs, (4, 2), types, pads)
+    )

@@ -53,7 +53,7 @@ TRIGGERS: dict[str, str] = {
 _HOST = "decided by an engine's scheduler or cache manager before any launch"
 _DEVICE = "a race or a miscompilation of one device: any case may show it there, by repetition"
 _LARGE = "needs offsets beyond 2³¹ or a grid beyond 65535: a check of address arithmetic, not of values"
-_BUFFERS = "needs index buffers that outlive a launch: each launch of a case gets tables of its own"
+_BUFFERS = "needs index buffers that outlive a launch, as a table builder has; each launch of a path gets new tables"
 _REPLAY = "needs a captured graph, replayed with other ids or rows: a case is launched eagerly"
 _PROCESS = "needs two shapes compiled in one process: the order of cases shows it, not a case"
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import signal
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path as File
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 from rich.console import Console
@@ -27,8 +27,18 @@ from gdn_verify.configurations import configurations
 from gdn_verify.emulator.crosscompile.targets import CHIPS
 from gdn_verify.facts import Answer, Question, measure
 from gdn_verify.hosts import HOSTS
-from gdn_verify.mutants import HANDOVER, PLANTED, planter_of
-from gdn_verify.paths import BrokenPluginError, Path, UnknownPathError, find, registered
+from gdn_verify.mutants import HANDOVER, METADATA, PLANTED, planter_of
+from gdn_verify.paths import (
+    BrokenPluginError,
+    Builder,
+    Path,
+    Subject,
+    UnknownPathError,
+    find,
+    find_subject,
+    registered,
+    subjects,
+)
 from gdn_verify.probe import probe
 from gdn_verify.profiles import PROFILES
 from gdn_verify.report import drift as report_drift
@@ -48,6 +58,7 @@ app = typer.Typer(
 
 app.add_typer(bench, name="bench")
 
+T = TypeVar("T")
 RED, USAGE, BROKEN = 1, 2, 3
 """Exit statuses: 0 the gate is green, 1 it is red, 2 the command could not be understood, 3 the suite itself failed."""
 
@@ -62,8 +73,18 @@ def _refuse(message: str) -> typer.Exit:
 
 
 def _paths(names: str) -> list[Path]:
+    """Paths of a layer."""
+    return _found(names, find, registered)
+
+
+def _subjects(names: str) -> list[Subject]:
+    """Those, and table builders."""
+    return _found(names, find_subject, subjects)
+
+
+def _found(names: str, by_name: Callable[[str], T], known: Callable[[], Mapping[str, T]]) -> list[T]:
     try:
-        return [find(name.strip()) for name in names.split(",")] if names else [*registered().values()]
+        return [by_name(name.strip()) for name in names.split(",")] if names else [*known().values()]
     except (UnknownPathError, BrokenPluginError) as error:
         raise _refuse(str(error)) from None
 
@@ -102,17 +123,21 @@ def gate(
     chosen = PROFILES[_words(profile, PROFILES, "profile")[0]]
     chosen = replace(chosen, seed=seed or chosen.seed)
     wanted = _words(hosts, HOSTS, "host")
-    defect = planter_of(_words(plant, (*PLANTED, *HANDOVER), "defect")[0]) if plant else None
+    defect = planter_of(_words(plant, (*PLANTED, *HANDOVER, *METADATA), "defect")[0]) if plant else None
     held = () if laws == "none" else _words(laws, LAWS, "law")
-    topics = [topic(kind) for kind in _words(kinds, TOPICS, "kind")]
+    chosen_paths = [path for path in _subjects(paths) if not plant or isinstance(path, Builder) == (plant in METADATA)]
+    about = [topic(kind) for kind in _words(kinds, TOPICS, "kind")]
+    absent: dict[tuple[str, str], str] = {}
     if chosen.sweep:
-        every, absent = configurations(_paths(paths), wanted, workers=workers or None)
-        jobs = gates.plan_for(every, topics, chosen, defect, held)
+        layers = [path for path in chosen_paths if not isinstance(path, Builder)]
+        every, absent = configurations(layers, wanted, workers=workers or None)
+        jobs = gates.plan_for(every, about, chosen, defect, held)
     else:
-        jobs, absent = gates.plan(_paths(paths), wanted, topics, chosen, defect, held), {}
+        jobs = gates.plan(chosen_paths, wanted, about, chosen, defect, held)
     jobs = [job for job in jobs if job.laws] if only_laws else jobs
     if not jobs:
-        raise _refuse("no path runs any of these kinds on these hosts; see `gdn-verify paths`")
+        place = f" where {plant} can be planted" if plant else ""
+        raise _refuse(f"no path{place} runs any of these kinds on these hosts; see `gdn-verify paths`")
     total = sum(job.count for job in jobs)
     with _progress() as bar:
         task, pace = bar.add_task("cases", total=total), Pace(total, _say)
@@ -165,7 +190,7 @@ def _finish(report: Report, json_file: File | None, verbose: bool, require: Iter
 def _unmet(report: Report, host: str) -> list[str]:
     """What a required host owes: every path that names it must have run there."""
     missing = [f"required: {path} on {host}: {why}" for (path, there), why in report.absent.items() if there == host]
-    ran = any(row.host == host and row.check == "values" and row.agrees for row in report.rows)
+    ran = any(row.host == host and row.check in ("values", "tables") and row.agrees for row in report.rows)
     return missing if missing or ran else [f"required: nothing ran on {host}"]
 
 
@@ -183,12 +208,22 @@ def check(
         case_file = load(file)
     except CaseFileError as error:
         raise _refuse(str(error)) from None
-    chosen = _paths(path)[0]
+    chosen = _subjects(path)[0]
+    if held and isinstance(chosen, Builder):
+        raise _refuse(f"{chosen.name} builds tables, and laws bind launches; leave --laws out")
     hosts = [host] if host else list(chosen.hosts)
     for name in hosts:
         _words(name, chosen.hosts, f"host of {path}")
     jobs = [
-        Job(chosen.name, name, case_file.case.kind, files=(dumps(case_file),), watch=not held, laws=held)
+        Job(
+            chosen.name,
+            name,
+            case_file.case.kind,
+            files=(dumps(case_file),),
+            watch=not held,
+            laws=held,
+            tables=isinstance(chosen, Builder),
+        )
         for name in hosts
     ]
     report = Report()
@@ -283,9 +318,10 @@ def _facts(wanted: Sequence[Question[Answer]], workers: int) -> tuple[list[Answe
 def paths() -> None:
     """List every path, what it takes, and where it can run on this machine."""
     console = _plain_console()
-    for path in _paths(""):
+    for path in _subjects(""):
         kinds = ", ".join(path.capabilities.kinds)
-        console.print(Text.assemble((path.name, "bold"), f"  {path.capabilities.span}  ({kinds})"))
+        span = "tables" if isinstance(path, Builder) else path.capabilities.span
+        console.print(Text.assemble((path.name, "bold"), f"  {span}  ({kinds})"))
         for host in path.hosts:
             console.print(f"    {host:<12} {probe(host, path.name)}")
 
@@ -295,7 +331,7 @@ def doctor() -> None:
     """Say what this machine can run, why not the rest, and what to install."""
     console = _plain_console()
     console.print(f"Python {sys.version.split()[0]} at {sys.executable}")
-    runnable, known = 0, _paths("")
+    runnable, known = 0, _subjects("")
     for host in HOSTS:
         console.print(Text.assemble((host, "bold"), f": {probe(host)}"))
         for path in known:

@@ -11,7 +11,7 @@ it by name.
 from __future__ import annotations
 
 from gdn_verify import gate
-from gdn_verify.paths import Path
+from gdn_verify.paths import Subject
 from gdn_verify.paths.conformance import declarations
 from gdn_verify.paths.relay import topics
 from gdn_verify.profiles import Profile
@@ -23,11 +23,11 @@ class MissingPathError(RuntimeError):
     """The path cannot run on this host here; the message says why, and what to install."""
 
 
-def conformance(path: Path, host: str, *, cases: int = 20) -> None:
+def conformance(path: Subject, host: str, *, cases: int = 20) -> None:
     """Check what `path` declares, then that it agrees with the oracle on `cases` cases of each launch kind.
 
-    Prefill and mixed launches get half as many, and a quarter in the interpreter; trajectories get a quarter, and a
-    sixteenth there. Raises ContractError for a bad
+    It may be a table builder. Prefill and mixed launches get half as many, and a quarter in the interpreter;
+    trajectories get a quarter, and a sixteenth there. Raises ContractError for a bad
     declaration, MissingPathError where the path cannot run on `host`, and AssertionError with the smallest failing
     case of each kind of finding.
     """
@@ -40,7 +40,7 @@ def conformance(path: Path, host: str, *, cases: int = 20) -> None:
     _hold(gate.run(jobs, profile, workers=1), path, host)
 
 
-def _hold(report: Report, path: Path, host: str) -> None:
+def _hold(report: Report, path: Subject, host: str) -> None:
     report.finish()
     for reason in report.absent.values():
         raise MissingPathError(f"{path.name} on {host}: {reason}")

@@ -20,7 +20,7 @@ from torch import Tensor
 from gdn_verify.arena import Arena, Poison, Role
 from gdn_verify.cases import problem
 from gdn_verify.cases.case import Batch, Case
-from gdn_verify.cases.contract import DType, DTypes, Packing, Span, Stage, StateOrder
+from gdn_verify.cases.contract import Capabilities, DType, DTypes, Packing, Span, Stage, StateOrder
 from gdn_verify.cases.presentation import ConvLayout, IndexType, Presentation
 from gdn_verify.oracles.stages import pack
 from gdn_verify.paths.base import Launch, Path
@@ -173,7 +173,7 @@ def feed(
     arena = Arena(device, poison=Poison(presentation.poison.value))
     placed = _place_activations(arena, case, number, path, presentation, rounded)
     placed |= _place_parameters(arena, rounded)
-    placed |= _place_tables(arena, case, number, presentation, dense=not path.capabilities.pool)
+    placed |= place_tables(arena, case.batches[number], case.geometry.S, presentation, path.capabilities)
     placed |= _place_states(arena, case, number, path, presentation, pools)
     placed |= _place_outputs(arena, case, number, path, presentation)
     arena.seal()
@@ -233,15 +233,17 @@ def _place_rows(arena: Arena, name: str, value: Tensor, shown: Presentation) -> 
     return arena.place(name, value, role=Role.INPUT, slot_stride=stride, misalign_bytes=misalign)
 
 
-def _place_tables(arena: Arena, case: Case, number: int, shown: Presentation, dense: bool) -> dict[str, Tensor]:
-    batch = case.batches[number]
+def place_tables(arena: Arena, batch: Batch, width: int, shown: Presentation, taken: Capabilities) -> dict[str, Tensor]:
+    """The index tables of a launch, drafts having `width` slots: those that a path takes, by name."""
     dtype = torch.int64 if shown.index_type is IndexType.I64 else torch.int32
     tables = {
         "query_start_loc": torch.tensor(batch.query_start_loc, dtype=dtype),
         "has_initial_state": torch.tensor([not row.fresh for row in batch.rows], dtype=torch.bool),
     }
-    if not dense:
-        tables |= _slot_tables(case, batch, shown, dtype)
+    if taken.pool:
+        tables |= _slot_tables(batch, width, shown, dtype)
+    if not taken.separate_slots:  # its rows read where they write, whether or not they say so
+        tables.pop("read_indices", None)
     return {name: _place_table(arena, name, value, shown) for name, value in tables.items()}
 
 
@@ -264,9 +266,9 @@ def _place_table(arena: Arena, name: str, table: Tensor, shown: Presentation) ->
     return wide[:, 0] if table.ndim == 1 else wide[:, : table.shape[1]]
 
 
-def _slot_tables(case: Case, batch: Batch, shown: Presentation, dtype: torch.dtype) -> dict[str, Tensor]:
+def _slot_tables(batch: Batch, width: int, shown: Presentation, dtype: torch.dtype) -> dict[str, Tensor]:
     spec = any(row.spec for row in batch.rows)
-    width = case.geometry.S if spec else 1
+    width = width if spec else 1
     slots = [[shown.physical(s) for s in row.slots] + [shown.sentinel] * (width - len(row.slots)) for row in batch.rows]
     table = torch.tensor(slots, dtype=dtype).reshape(len(batch.rows), width)
     tables = {"state_indices": table if spec else table[:, 0].contiguous()}

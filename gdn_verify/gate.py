@@ -14,7 +14,7 @@ from gdn_verify.cases.topics import Series, Topic
 from gdn_verify.checks.laws import NAMES as LAWS
 from gdn_verify.hosts import HOSTS
 from gdn_verify.hosts.worker import Worker, WorkerDiedError
-from gdn_verify.paths import Path
+from gdn_verify.paths import Builder, Subject
 from gdn_verify.paths.relay import relays, topics
 from gdn_verify.profiles import Profile
 from gdn_verify.report.tally import Report
@@ -29,7 +29,7 @@ Progress = Callable[[Job | None, Report], None]
 
 
 def plan(
-    paths: Iterable[Path],
+    paths: Iterable[Subject],
     hosts: Iterable[str],
     kinds: Iterable[Topic],
     profile: Profile,
@@ -38,7 +38,7 @@ def plan(
 ) -> list[Job]:
     """The jobs of a run, split into shards so that workers stay busy to the end; those of `laws` come last.
 
-    Relays of the paths are among them.
+    Relays of the paths are among them. Table builders obey no laws.
     """
     hosts, paths = tuple(hosts), tuple(paths)
     placed = [(path, host) for path in (*paths, *relays(paths)) for host in path.hosts if host in hosts]
@@ -46,7 +46,7 @@ def plan(
 
 
 def plan_for(
-    placed: Iterable[tuple[Path, str]],
+    placed: Iterable[tuple[Subject, str]],
     kinds: Iterable[Topic],
     profile: Profile,
     plant: str | None = None,
@@ -56,14 +56,14 @@ def plan_for(
     kinds, laws = frozenset(kinds), tuple(laws)
     targets = [(path, host, kind) for path, host in placed for kind in topics(path) if kind in kinds]
     judged = [job for target in targets for job in _shards(*target, profile, plant)]
-    kinded = [target for target in targets if isinstance(target[2], Kind)]
+    kinded = [target for target in targets if isinstance(target[2], Kind) and not isinstance(target[0], Builder)]
     last = {(path.name, host): kind for path, host, kind in kinded}
     held = [t for t in kinded if profile.laws_by_kind or last[t[0].name, t[1]] is t[2]]
     return judged + [job for target in held for job in _law_jobs(*target, profile, plant, laws)]
 
 
 def _law_jobs(
-    path: Path, host: str, kind: Topic, profile: Profile, plant: str | None, laws: tuple[str, ...]
+    path: Subject, host: str, kind: Topic, profile: Profile, plant: str | None, laws: tuple[str, ...]
 ) -> Iterator[Job]:
     """One job, of few cases and small ones, as each is launched again and again."""
     count = profile.law_cases(host)
@@ -72,18 +72,21 @@ def _law_jobs(
         yield Job(path.name, host, kind, "brief", count, profile.seed, shapes=shapes, plant=plant, laws=laws)
 
 
-def _shards(path: Path, host: str, kind: Topic, profile: Profile, plant: str | None) -> Iterator[Job]:
+def _shards(path: Subject, host: str, kind: Topic, profile: Profile, plant: str | None) -> Iterator[Job]:
     total = profile.cases(host, kind)
-    on_gpu = host in GPUS
+    on_gpu, tables = host in GPUS, isinstance(path, Builder)
     brief = kind in (Kind.DECODE, Kind.SPEC, Series.TRAJECTORY)
-    size = "wide" if on_gpu else "small" if brief else "prefill"
+    size = "wide" if on_gpu or tables else "small" if brief else "prefill"
     shapes = profile.shapes if on_gpu and path.kernels else None
     for number, start in enumerate(range(0, total, profile.shard)):
         count = min(profile.shard, total - start)
         seed = profile.seed + number
-        job = Job(path.name, host, kind, size, count, seed, shapes=shapes, plant=plant, watch=profile.watch)
-        replays, repeats = profile.replayed(host, kind), profile.repeated(host, kind)
-        yield job if number else replace(job, replays=replays, repeats=repeats)
+        job = Job(path.name, host, kind, size, count, seed, shapes=shapes, plant=plant, tables=tables)
+        if not tables:
+            job = replace(job, watch=profile.watch)
+            replays, repeats = profile.replayed(host, kind), profile.repeated(host, kind)
+            job = job if number else replace(job, replays=replays, repeats=repeats)
+        yield job
 
 
 @dataclass

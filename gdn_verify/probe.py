@@ -8,7 +8,7 @@ from multiprocessing.connection import Connection
 
 from gdn_verify.hosts import HOSTS, Host
 from gdn_verify.hosts.worker import Worker, WorkerDiedError
-from gdn_verify.paths import find, registered
+from gdn_verify.paths import find_subject, subjects
 from gdn_verify.service import absence
 
 TARGET = "gdn_verify.probe:answer"
@@ -42,7 +42,7 @@ def _probe_host(host: Host) -> Probe:
 
 
 def _probe_path(name: str, host: Host) -> Probe:
-    path = find(name)
+    path = find_subject(name)
     if reason := absence(path, host):
         return Probe(False, reason)
     try:
@@ -53,7 +53,7 @@ def _probe_path(name: str, host: Host) -> Probe:
 
 @cache
 def _answers(host: str) -> dict[str, Probe]:
-    names = ["", *(path.name for path in registered().values() if host in path.hosts)]
+    names = ["", *(path.name for path in subjects().values() if host in path.hosts)]
     found: dict[str, Probe] = {}
     while waiting := [name for name in names if name not in found]:
         found |= _ask(host, waiting)

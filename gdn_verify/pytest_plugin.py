@@ -3,9 +3,9 @@
     def test_kernel(gdn_target, gdn_gate):
         gdn_gate(gdn_target)
 
-`gdn_target` runs over every registered path (those of other packages too) on every host and for every kind. A target
-that cannot run here is skipped with the reason; `--gdn-require cuda` makes that an error, so that a runner which lost
-its card does not stay green. Nothing heavy is imported before a gate test is collected.
+`gdn_target` runs over every registered path and table builder (those of other packages too) on every host and for every
+kind. A target that cannot run here is skipped with the reason; `--gdn-require cuda` makes that an error, so that a
+runner which lost its card does not stay green. Nothing heavy is imported before a gate test is collected.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def _targets(config: pytest.Config) -> list[tuple[str, str, str]]:
     from gdn_verify import hosts as host_registry
-    from gdn_verify.paths import UnknownPathError, find, registered
+    from gdn_verify.paths import UnknownPathError, find_subject, subjects
     from gdn_verify.paths.relay import relays, topics
     from gdn_verify.profiles import PROFILES
 
@@ -61,7 +61,7 @@ def _targets(config: pytest.Config) -> list[tuple[str, str, str]]:
     if unseen := set(_words(config, REQUIRE)) - set(hosts):
         raise pytest.UsageError(f"{REQUIRE} names {', '.join(sorted(unseen))}, which {HOSTS} leaves out")
     try:
-        paths = [find(name) for name in _words(config, PATHS) or registered()]
+        paths = [find_subject(name) for name in _words(config, PATHS) or subjects()]
         paths += [] if _words(config, PATHS) else relays(paths)
     except UnknownPathError as error:
         raise pytest.UsageError(str(error)) from None
@@ -107,8 +107,8 @@ def gdn_gate(request: pytest.FixtureRequest) -> Callable[[tuple[str, str, str]],
 def _jobs(target: tuple[str, str, str], profile: str) -> list[Job]:
     from gdn_verify import gate
     from gdn_verify.cases.topics import topic
-    from gdn_verify.paths import find
+    from gdn_verify.paths import find_subject
     from gdn_verify.profiles import PROFILES
 
     path, host, kind = target
-    return gate.plan([find(path)], [host], [topic(kind)], PROFILES[profile])
+    return gate.plan([find_subject(path)], [host], [topic(kind)], PROFILES[profile])

@@ -13,7 +13,7 @@ from gdn_verify.cases.case import Case
 from gdn_verify.cases.contract import Stage
 from gdn_verify.cases.narrow import refuses
 from gdn_verify.cases.presentation import Poison, Presentation
-from gdn_verify.checks import accesses, bias, launches, memory, power, repetition, values
+from gdn_verify.checks import accesses, bias, launches, memory, power, repetition, tables, values
 from gdn_verify.checks.launches import Replays
 from gdn_verify.checks.laws.judge import LawResult
 from gdn_verify.checks.laws.judge import judge as judge_laws
@@ -24,6 +24,7 @@ from gdn_verify.hosts import Host
 from gdn_verify.moves import moved
 from gdn_verify.oracles.noise import Rounding
 from gdn_verify.paths.base import Launch, Outputs, Path
+from gdn_verify.paths.builder import Begin, Builder
 from gdn_verify.truth import Ledger
 from gdn_verify.verdict import Check, Finding, Outcome
 
@@ -188,6 +189,30 @@ def run_laws(
     if not result.refused:
         result.laws = judge_laws(case, presentation, path, host, runs, names)
         result.findings = [finding for law in result.laws.values() for finding in law.findings]
+    result.seconds = time.perf_counter() - started
+    return result
+
+
+def run_tables(
+    case: Case,
+    presentation: Presentation,
+    builder: Builder,
+    *,
+    plant: Callable[[Builder], Begin] | None = None,
+    launching: Callable[[bool], None] = lambda entered: None,
+) -> CaseResult:
+    """Hold the tables that `builder` makes of the launches of `case` to their oracle. Arguments as in `run_case`."""
+    result, started = CaseResult(), time.perf_counter()
+    try:
+        reason = refuses(builder.capabilities, builder.conventions, case, presentation)
+        result.refused = reason or builder.refuses(case, presentation) or ""
+        if not result.refused:
+            begin = builder.begin if plant is None else plant(builder)
+            found = tables.judge(case, presentation, begin, persistent=builder.persistent, launching=launching)
+            result.findings = [*found]
+            result.judged = len(case.batches)
+    except Exception as error:
+        result.findings, result.raised = [replace(_raised(error), check=Check.TABLES)], True
     result.seconds = time.perf_counter() - started
     return result
 

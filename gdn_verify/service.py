@@ -12,18 +12,29 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import islice
 from multiprocessing.connection import Connection
+from typing import Any
 
 from hypothesis.strategies import SearchStrategy
 
 from gdn_verify.cases.codec import CaseFile, dumps, loads
 from gdn_verify.cases.reach import reach
-from gdn_verify.cases.shapes import BRIEF, LONG, PREFILL_SMALL, SMALL, TINY, WIDE, drawn_cases, shape_pool
+from gdn_verify.cases.shapes import (
+    BRIEF,
+    LONG,
+    PREFILL_SMALL,
+    SMALL,
+    TINY,
+    WIDE,
+    drawn_cases,
+    shape_pool,
+    table_shapes,
+)
 from gdn_verify.cases.strategies import Fed, cases
 from gdn_verify.cases.topics import Series, Topic
 from gdn_verify.cases.trajectories import trajectories
 from gdn_verify.hosts import Host
-from gdn_verify.paths import Path, find
-from gdn_verify.runner import CaseResult, Effort, Run, run_case, run_laws
+from gdn_verify.paths import Builder, Subject, find_subject
+from gdn_verify.runner import CaseResult, Effort, run_case, run_laws, run_tables
 from gdn_verify.smallest import smallest
 from gdn_verify.verdict import Check
 
@@ -38,7 +49,8 @@ class Job:
     geometries (compile keys); None leaves them free. `plant` names "module:function", which makes a defective copy of
     the path, for tests of the suite itself. With `watch`, every access of a kernel is checked where the host can. The
     launches of the first `replays` cases are captured and replayed on other rows, those of the first `repeats` made
-    again. With `laws` the cases are held to laws of these names, and to no oracle.
+    again. With `laws` the cases are held to laws of these names, and to no oracle. `tables` says that the path is a
+    table builder.
     """
 
     path: str
@@ -55,11 +67,12 @@ class Job:
     replays: int = 0
     repeats: int = 0
     laws: tuple[str, ...] = ()
+    tables: bool = False
 
     @property
     def check(self) -> Check:
         """The check that stands for the job in a report."""
-        return Check.LAWS if self.laws else Check.VALUES
+        return Check.LAWS if self.laws else Check.TABLES if self.tables else Check.VALUES
 
 
 @dataclass(frozen=True)
@@ -148,7 +161,7 @@ def serve(host: Host, pipe: Connection) -> None:
 
 
 def _answer(job: Job, host: Host, loaded: _Loaded, tell: Callable[[object], None]) -> Iterator[object]:
-    path = find(job.path)
+    path = find_subject(job.path)
     if reason := absence(path, host):
         yield Absent(reason)
         return
@@ -158,7 +171,7 @@ def _answer(job: Job, host: Host, loaded: _Loaded, tell: Callable[[object], None
         except Exception:
             yield Unloadable(traceback.format_exc(limit=-4).strip())
             return
-    host.pin(path.configuration or 0)
+    host.pin(path.configuration or 0 if isinstance(path, Path) else 0)
     share = reach(path.capabilities, path.conventions, path.refuses)
     yield Ready(loaded.versions[path.name], host.describe(), share, path.least_reach)
     trial = _Trial(job, path, host, tell)
@@ -176,7 +189,7 @@ class _Trial:
     """A job's cases, one by one. Of trajectories that fail, the first is made smaller: its launches are many."""
 
     job: Job
-    path: Path
+    path: Subject
     host: Host
     tell: Callable[[object], None]
     sought: bool = False
@@ -185,6 +198,8 @@ class _Trial:
         """Run the case of this number, the parent knowing when the path's own code is entered."""
         effort = effort or (Effort.LONE if self.job.kind is Series.TRAJECTORY else Effort.FULL)
         plant = planter(self.job.plant)
+        if isinstance(self.path, Builder):
+            return run_tables(*fed, self.path, plant=plant, launching=lambda on: self.tell(Launching(on)))
         if self.job.laws:
             return run_laws(
                 *fed,
@@ -222,7 +237,7 @@ class _Trial:
         return replace(ended, result=replace(result, findings=findings), file=self.file(least)) if findings else ended
 
 
-def absence(path: Path, host: Host) -> str | None:
+def absence(path: Subject, host: Host) -> str | None:
     """Why `path` cannot run on `host` here, or None."""
     if reason := host.missing():
         return reason
@@ -230,18 +245,18 @@ def absence(path: Path, host: Host) -> str | None:
     return None if missing is None else str(missing)
 
 
-def planter(name: str | None) -> Callable[[Path], Run] | None:
-    """The function that "module:function" names."""
+def planter(name: str | None) -> Callable[[Any], Any] | None:
+    """The function that "module:function" names: of a path it makes a defective `Run`, of a builder a `Begin`."""
     if name is None:
         return None
     from importlib import import_module
 
     module, function = name.split(":")
-    found: Callable[[Path], Run] = getattr(import_module(module), function)
+    found: Callable[[Any], Any] = getattr(import_module(module), function)
     return found
 
 
-def draw(job: Job, path: Path) -> list[tuple[Fed, bytes]]:
+def draw(job: Job, path: Subject) -> list[tuple[Fed, bytes]]:
     """A job's cases, those that it skips included, each with the bytes that it was drawn from, if it was."""
     if job.files:
         files = [loads(text) for text in job.files]
@@ -250,9 +265,10 @@ def draw(job: Job, path: Path) -> list[tuple[Fed, bytes]]:
 
 
 @lru_cache(maxsize=64)
-def _strategy(path: Path, kind: Topic, size: str, count: int | None) -> SearchStrategy[Fed]:
+def _strategy(path: Subject, kind: Topic, size: str, count: int | None) -> SearchStrategy[Fed]:
     bounds = SIZES[size]
     pool = None if count is None else shape_pool(path.capabilities, count, size=bounds)
+    pool = table_shapes(path.capabilities) if isinstance(path, Builder) else pool
     if isinstance(kind, Series):
         return trajectories(path.capabilities, path.conventions, shapes=pool)
     return cases(path.capabilities, path.conventions, kind, size=bounds, shapes=pool)

@@ -17,6 +17,7 @@ class Check(StrEnum):
     LAUNCHES = "launches"
     REPETITION = "repetition"
     LAWS = "laws"
+    TABLES = "tables"
 
 
 class Outcome(StrEnum):

@@ -6,7 +6,8 @@ which are held to it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from gdn_verify.cases.case import Batch, Row
 from gdn_verify.cases.contract import Group
@@ -30,6 +31,11 @@ class Tables:
     read_indices: tuple[int, ...] | None
     padding: tuple[int, ...]
     groups: dict[Group, tuple[int, ...]]
+
+
+def padded(batch: Batch, rows: int) -> Batch:
+    """The batch filled up to a captured number of rows: by rows of nobody, without tokens."""
+    return replace(batch, rows=(*batch.rows, *[Row(0, (None,))] * (rows - len(batch.rows))))
 
 
 def tables(batch: Batch, width: int, presentation: Presentation) -> Tables:
@@ -66,3 +72,25 @@ def _read(row: Row, presentation: Presentation) -> int:
 
 def _members(batch: Batch, group: Group) -> tuple[int, ...]:
     return tuple(number for number, row in enumerate(batch.rows) if row.live and row.group is group)
+
+
+@dataclass(frozen=True)
+class Copies:
+    """What a commit does to pools, as "to: from": slots of recurrent states, and (slot, column) of conv states."""
+
+    states: dict[int, int]
+    columns: dict[tuple[int, int], tuple[int, int]]
+
+
+def committed(batch: Batch, counts: Sequence[int], past: int) -> Copies:
+    """The commit of a launch's drafts, of which counts[n] tokens were accepted; conv histories have `past` columns.
+
+    Slots are logical. Rows that are no draft, or that name no slot to go from or to, keep what they have.
+    """
+    copies = Copies({}, {})
+    for row, accepted in zip(batch.rows, counts, strict=True):
+        home, source = row.slots[0], row.slots[accepted - 1] if row.spec else None
+        if home is not None and source is not None:
+            copies.states[home] = source
+            copies.columns.update({(home, at): (home, accepted - 1 + at) for at in range(past)})
+    return copies

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from importlib.metadata import entry_points
+from itertools import accumulate
 from pathlib import Path as File
 from typing import NoReturn
 
@@ -22,7 +23,8 @@ from gdn_verify.cases.contract import Capabilities, DType, DTypes, Geometry, Gro
 from gdn_verify.cases.presentation import Presentation
 from gdn_verify.oracles.noise import Rounding
 from gdn_verify.oracles.rounding import sequential_float32
-from gdn_verify.paths import Launch, Missing, Outputs, Path
+from gdn_verify.paths import Builder, Built, Launch, Maker, Missing, Outputs, Path, Roster, Setup
+from gdn_verify.paths.builder import EVERYTHING
 from gdn_verify.paths.fallback import Fallback
 
 F32, BF16 = frozenset({DType.F32}), frozenset({DType.BF16})
@@ -105,6 +107,60 @@ class Opaque(Fallback):
         return Outputs(o=super().run(launch).o)
 
 
+class FakeTables(Builder):
+    """Plain decode rows, one table anew for each launch, with trouble at the end."""
+
+    capabilities = replace(EVERYTHING, groups=frozenset({Group.DECODE}), separate_slots=False, int64_indices=False)
+
+    def __init__(self, name: str, trouble: Callable[[Built], object]) -> None:
+        self.name = name
+        self._trouble = trouble
+
+    def missing(self, host: str) -> Missing | None:
+        return None
+
+    def load(self, host: str) -> str:
+        return "1.0"
+
+    def begin(self, setup: Setup) -> Maker:
+        return Maker(lambda roster: self._built(setup, roster))
+
+    def _built(self, setup: Setup, roster: Roster) -> Built:
+        import torch
+
+        missing = (roster.pad_to or len(roster.rows)) - len(roster.rows)
+        ids = [setup.presentation.physical(row.slots[0]) for row in roster.rows]
+        starts = [0, *accumulate([*(row.tokens for row in roster.rows), *[0] * missing])]
+        built = Built(
+            {
+                "query_start_loc": torch.tensor(starts, dtype=torch.int32),
+                "state_indices": torch.tensor([*ids, *[setup.presentation.sentinel] * missing], dtype=torch.int32),
+                "has_initial_state": torch.ones(len(ids) + missing, dtype=torch.bool),
+            }
+        )
+        self._trouble(built)
+        return built
+
+
+def _shift(built: Built) -> None:
+    built.tensors["state_indices"].add_(1)
+
+
+def builder(name: str) -> FakeTables:
+    """The fake builder of this name."""
+    return next(each for each in builders() if each.name == name)
+
+
+def builders() -> tuple[FakeTables, ...]:
+    """Table builders that the entry point gives too."""
+    return (
+        FakeTables("fake-tables", lambda built: None),
+        FakeTables("fake-tables-wrong", _shift),
+        FakeTables("fake-tables-dead", lambda built: os._exit(3)),
+        FakeTables("fake-tables-raise", lambda built: built.tensors["block_table"]),
+    )
+
+
 def _unit(x):  # type: ignore[no-untyped-def]  # Tensor in, Tensor out; torch is not imported here
     return x / (x.square().sum(-1, keepdim=True) + 1e-6).sqrt()
 
@@ -145,8 +201,12 @@ DIMS = (8, 16, 24, 32, 40, 48)
 """Head dimensions K of `case_files`, in order."""
 
 
-def paths() -> Iterable[Path]:
+def paths() -> Iterable[Path | Builder]:
     """What the entry point gives: all fakes."""
+    return (*_layers(), *builders())
+
+
+def _layers() -> tuple[Path, ...]:
     return (
         Fake("fake-healthy"),
         Fake("fake-segfault-16", at={16: _segfault}),
@@ -166,7 +226,7 @@ def paths() -> Iterable[Path]:
 
 def fake(name: str) -> Path:
     """The fake of this name."""
-    return next(path for path in paths() if path.name == name)
+    return next(path for path in _layers() if path.name == name)
 
 
 def case_files() -> tuple[str, ...]:

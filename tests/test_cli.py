@@ -234,3 +234,24 @@ def test_an_unknown_law_is_refused(command: RunsCommand) -> None:
     found = command("gate", "--laws", "splitting")
     assert found.exit_code == USAGE
     assert "no law is called 'splitting'" in " ".join(found.output.split())
+
+
+def test_tables_are_judged_and_a_defect_of_theirs_is_planted_in_them_alone(
+    command: RunsCommand, tmp_path: File
+) -> None:
+    """Green, then red with a case that runs again; a path of a layer has no such defect, and a builder no laws."""
+    alone = ("gate", *QUICK, "--kinds", "trajectory")
+    assert command(*alone, "--paths", "tables-buffers").exit_code == GREEN
+    report = tmp_path / "report.json"
+    found = command(*alone, "--paths", "tables-buffers,fallback", "--plant", "stale_tail", "--json", report)
+    assert found.exit_code == RED
+    assert {row["path"] for row in json.loads(report.read_text())["rows"]} == {"tables-buffers"}
+    case = tmp_path / "case.json"
+    case.write_text(json.loads(report.read_text())["failures"][0]["case"], encoding="utf-8")
+    assert command("check", case, "--path", "tables-buffers").exit_code == GREEN
+    refused = command(*alone, "--paths", "fallback", "--plant", "stale_tail")
+    assert refused.exit_code == USAGE
+    assert "no path where stale_tail can be planted" in refused.output
+    refused = command("check", case, "--path", "tables", "--laws", "split")
+    assert refused.exit_code == USAGE
+    assert "tables builds tables" in refused.output

@@ -31,6 +31,7 @@ from gdn_verify.feed import Feed, feed, initial_pools, pools_after
 from gdn_verify.kernels.stages import unpack
 from gdn_verify.paths.fallback import Fallback
 from gdn_verify.paths.fla import FlaRecurrent
+from gdn_verify.paths.fused import FusedDecode
 
 LAYER, DENSE = Fallback(), FlaRecurrent()
 GEOMETRY = Geometry(H=2, HV=4, K=4, V=3, W=4, num_spec=2)
@@ -271,3 +272,10 @@ def test_columns_that_a_later_launch_may_read_are_not_poisoned():
     assert pools.conv is not None
     held = poisoned(pools.conv)[:, 0]
     assert held[:, :].tolist() == [[False] * 3 + [True] * 2, [True] * 5, [False] * 5, [True] * 5, [True] * 5]
+
+
+def test_a_path_that_reads_where_it_writes_gets_no_table_of_slots_to_read_from():
+    """A row that names its own slot says nothing new; whoever takes such a table gets it all the same."""
+    case = replace(CASE, batches=(Batch((Row(1, (3,), read=3), Row(1, (5,)))),))
+    assert fed(case).launch["read_indices"].tolist() == [3, 5]
+    assert fed(case, FusedDecode()).launch.get("read_indices") is None

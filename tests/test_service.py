@@ -21,7 +21,7 @@ Asks = Callable[..., list[object]]
 @pytest.fixture
 def ask(monkeypatch: pytest.MonkeyPatch) -> Asks:
     """All answers to a job in the order in which they leave, without a process."""
-    monkeypatch.setattr(service, "find", fake_paths.fake)
+    monkeypatch.setattr(service, "find_subject", fake_paths.fake)
 
     def asked(job: Job, host: Host = HOSTS["cpu"]) -> list[object]:
         said: list[object] = []

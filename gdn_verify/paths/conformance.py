@@ -32,7 +32,7 @@ from gdn_verify.hosts import HOSTS, Host
 from gdn_verify.hosts.worker import Worker
 from gdn_verify.oracles.noise import Rounding
 from gdn_verify.paths.base import Missing, Path
-from gdn_verify.paths.registry import GROUP, UnknownPathError, find
+from gdn_verify.paths.registry import GROUP, Subject, UnknownPathError, find_subject
 
 HEAVY = ("torch", "triton")
 """What a path must not import before `load`: listing paths, and a user's own tests, would pay for it."""
@@ -49,7 +49,7 @@ _SETS: dict[str, Iterable[object]] = {
 """Sets of which a path takes at least one member, and what may stand in them."""
 
 
-def declarations(path: Path) -> None:
+def declarations(path: Subject) -> None:
     """Check every declaration of `path`; raises ContractError naming the first field that is wrong."""
     _name(path)
     _hosts(path)
@@ -58,18 +58,19 @@ def declarations(path: Path) -> None:
     require(0.0 <= path.least_reach <= 1.0, "path.least_reach", path.least_reach, "is a share, 0 to 1")
     for host in path.hosts:
         _missing(path, host)
-        _roundings(path, host)
+        if isinstance(path, Path):
+            _roundings(path, host)
     early = early_imports(path)
     require(not early, "path.load", early, "imports the implementation; here it was imported before")
 
 
-def _name(path: Path) -> None:
+def _name(path: Subject) -> None:
     name = getattr(path, "name", None)
     plain = isinstance(name, str) and name != "" and not set(name) & set(", \t\n")
     require(plain, "path.name", name, "is a word without spaces or commas")
 
 
-def _hosts(path: Path) -> None:
+def _hosts(path: Subject) -> None:
     hosts, kernels = getattr(path, "hosts", None), path.kernels
     known = f"is a tuple of some of {', '.join(HOSTS)}"
     require(isinstance(hosts, tuple) and len(hosts) > 0, "path.hosts", hosts, known)
@@ -122,7 +123,7 @@ def _conventions(conventions: Conventions, c: Capabilities) -> None:
     require(slot is None or slot >= 0, "conventions.scratch_slot", slot, "is None or a slot number")
 
 
-def _missing(path: Path, host: str) -> None:
+def _missing(path: Subject, host: str) -> None:
     missing = path.missing(host)
     require(missing is None or isinstance(missing, Missing), "path.missing", missing, "returns a Missing or None")
 
@@ -149,7 +150,7 @@ def results(span: Span) -> tuple[str, ...]:
     return (last, "h") if Stage.DELTA in span else (last,)
 
 
-def early_imports(path: Path) -> tuple[str, ...]:
+def early_imports(path: Subject) -> tuple[str, ...]:
     """The heavy packages that defining `path` and asking what is missing import, seen in a process of its own.
 
     Raises ContractError where that process does not find the path by name.
@@ -177,9 +178,9 @@ def answer(host: Host, pipe: Connection) -> None:
     pipe.send((*alone, *(package for package in _heavy_modules() if package not in together)))
 
 
-def _by_name(name: str) -> Path | None:
+def _by_name(name: str) -> Subject | None:
     try:
-        return find(name)
+        return find_subject(name)
     except UnknownPathError:
         return None
 

@@ -1,4 +1,4 @@
-"""All paths that this installation knows: its own, and those of other packages."""
+"""All paths and table builders that this installation knows: its own, and those of other packages."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from functools import cache
 from importlib.metadata import entry_points
 
 from gdn_verify.paths.base import Path
+from gdn_verify.paths.builder import Builder
 
+Subject = Path | Builder
+"""What a gate judges: an implementation of stages, or of tables."""
 GROUP = "gdn_verify.paths"
 CONFIGURED = re.compile(r"([^:]+):(\w+=\d+(?:/\w+=\d+)*)")
 
@@ -21,16 +24,22 @@ class BrokenPluginError(ImportError):
     """Another package's entry point raises; the message names it."""
 
 
-def _own() -> Iterable[Path]:
-    from gdn_verify.paths import chunk, dispatch, fallback, fla, fused, transformers
+def _own() -> Iterable[Subject]:
+    from gdn_verify.paths import chunk, dispatch, fallback, fla, fused, tables, transformers
 
-    return (*fallback.paths(), *fused.paths(), *chunk.paths(), *dispatch.paths(), *transformers.paths(), *fla.paths())
+    ours = (*fallback.paths(), *fused.paths(), *chunk.paths(), *dispatch.paths())
+    return (*ours, *transformers.paths(), *fla.paths(), *tables.builders())
+
+
+def registered() -> dict[str, Path]:
+    """Every path of a layer by name, this project's own first. Raises as `subjects`."""
+    return {name: subject for name, subject in subjects().items() if not isinstance(subject, Builder)}
 
 
 @cache
-def registered() -> dict[str, Path]:
-    """Every path by name, this project's own first. Raises BrokenPluginError, and ValueError for a name used twice."""
-    found: dict[str, Path] = {}
+def subjects() -> dict[str, Subject]:
+    """Every path and table builder by name. Raises BrokenPluginError, and ValueError for a name used twice."""
+    found: dict[str, Subject] = {}
     for path in (*_own(), *_theirs()):
         if path.name in found:
             raise ValueError(f"two paths are called {path.name!r}: {found[path.name]!r} and {path!r}")
@@ -38,7 +47,7 @@ def registered() -> dict[str, Path]:
     return found
 
 
-def _theirs() -> Iterator[Path]:
+def _theirs() -> Iterator[Subject]:
     for entry in entry_points(group=GROUP):
         try:
             yield from entry.load()()
@@ -54,11 +63,20 @@ def find(name: str) -> Path:
 
     Raises UnknownPathError.
     """
-    known = registered()
-    path = known.get(name) or _relay(name) or _configured(name)
+    known = subjects().get(name)
+    if isinstance(known, Builder):
+        layers = ", ".join(registered())
+        raise UnknownPathError(f"{name!r} builds tables and computes no layer; paths that do are {layers}")
+    path = known or _relay(name) or _configured(name)
     if path is None:
-        raise UnknownPathError(f"no path is called {name!r}; known are {', '.join(known)}")
+        raise UnknownPathError(f"no path is called {name!r}; known are {', '.join(subjects())}")
     return path
+
+
+def find_subject(name: str) -> Subject:
+    """The table builder called `name`, or the path that `find` finds. Raises UnknownPathError."""
+    builder = subjects().get(name)
+    return builder if isinstance(builder, Builder) else find(name)
 
 
 @cache

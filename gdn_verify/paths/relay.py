@@ -19,6 +19,7 @@ from gdn_verify.cases.topics import Series, Topic
 from gdn_verify.cases.trajectories import served
 from gdn_verify.oracles.noise import Rounding
 from gdn_verify.paths.base import Launch, Missing, Outputs, Path
+from gdn_verify.paths.builder import Builder
 
 RELAYS = ("fallback+dispatch", "fallback+fused-decode+fused-spec", "conv-chunk-delta+two-launch-decode")
 """The relays of this project's own paths, by name; others are found by theirs, members joined by "+"."""
@@ -108,14 +109,14 @@ def _agreed(first: Conventions, other: Conventions) -> Conventions:
     )
 
 
-def relays(paths: Iterable[Path]) -> tuple[Path, ...]:
+def relays(paths: Iterable[Path | Builder]) -> tuple[Path, ...]:
     """The relays whose members are all among `paths`."""
-    known = {path.name: path for path in paths}
+    known = {path.name: path for path in paths if isinstance(path, Path)}
     teams = (name.split("+") for name in RELAYS)
     return tuple(Relay([known[name] for name in team]) for team in teams if known.keys() >= set(team))
 
 
-def topics(path: Path) -> tuple[Topic, ...]:
-    """What a path is judged on: launches of each kind, and trajectories; of a relay trajectories alone."""
+def topics(path: Path | Builder) -> tuple[Topic, ...]:
+    """What a path or a builder is judged on: launches of each kind, and trajectories; of a relay trajectories alone."""
     course = (Series.TRAJECTORY,) if served(path.capabilities) else ()
     return course if isinstance(path, Relay) else (*path.capabilities.kinds, *course)

@@ -58,12 +58,12 @@ def _table(rows: Iterable[Row]) -> Table:
 
 def _cells(row: Row, drifts: bool) -> tuple[str, ...]:
     counts = (str(getattr(row, name) or "·") for name in _COUNTS)
-    values, timed = row.check == "values", row.check in ("values", "laws")
-    ratio = f"{row.worst_noise_ratio:.2f}" if timed and row.agrees else ""
+    values, timed = row.check == "values", row.check in ("values", "laws", "tables")
+    ratio = f"{row.worst_noise_ratio:.2f}" if timed and row.agrees and row.check != "tables" else ""
     drift = f"{row.worst_drift:.1e}" if values and row.worst_drift else ""
     seconds = f"{row.seconds:.1f}" if timed else ""
     words = (row.path, row.host, row.version, row.kind, row.check, str(row.cases))
-    share = f"{row.reach:.0%}" if values else ""
+    share = f"{row.reach:.0%}" if row.check in ("values", "tables") else ""
     return (*words, *counts, share, ratio, *([drift] if drifts else []), seconds)
 
 

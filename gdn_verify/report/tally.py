@@ -121,12 +121,13 @@ class Report:
             self._add_laws(job, file, result)
             return
         again = {Check.LAUNCHES: result.replays, Check.REPETITION: result.repetition}
-        for check in (Check.VALUES, Check.MEMORY, *(check for check, done in again.items() if done)):
+        layers = (Check.VALUES, Check.MEMORY, *(check for check, done in again.items() if done))
+        for check in (Check.TABLES,) if job.tables else layers:
             row = self._row(job, check)
             row.cases += 1
             outcome = result.outcome(check)
             setattr(row, outcome.value, getattr(row, outcome.value) + 1)
-        values = self._row(job, Check.VALUES)
+        values = self._row(job, job.check)
         values.worst_noise_ratio = max(values.worst_noise_ratio, result.worst_ratio)
         values.worst_drift = max(values.worst_drift, result.drift)
         values.seconds += result.seconds
@@ -228,18 +229,20 @@ class Report:
     @property
     def cases(self) -> int:
         """Cases that ran, crashed or are missing so far."""
-        rows = (group.rows.get(Check.VALUES) for group in self._groups.values())
+        rows = (group.rows.get(Check.VALUES) or group.rows.get(Check.TABLES) for group in self._groups.values())
         return sum(row.cases for row in rows if row)
 
     @property
     def ok(self) -> bool:
-        """Whether all ran, nothing disagreed or crashed, and every path that could run agreed on values, by kind.
+        """Whether all ran, nothing disagreed or crashed, and every path that could run agreed on values, by kind, as
+        every table builder did on tables.
 
         A run of laws alone is one in which each path and kind has obeyed some.
         """
         ran = [row for row in self.rows if not row.missing]
-        values = [row for row in ran if row.check == Check.VALUES] or [row for row in ran if row.check == Check.LAWS]
-        proved = bool(values) and all(row.agrees for row in values)
+        judged = [row for row in ran if row.check in (Check.VALUES, Check.TABLES)]
+        judged = judged or [row for row in ran if row.check == Check.LAWS]
+        proved = bool(judged) and all(row.agrees for row in judged)
         return self.whole and proved and not self.broken and not any(row.failed for row in self.rows)
 
     @property

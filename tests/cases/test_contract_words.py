@@ -129,6 +129,7 @@ def test_legal_chains_are_taken(then: tuple[Row, ...]) -> None:
         ((Row(1, (0,)), Row(1, (1,))), Kind.DECODE),
         ((Row(1, (0,), fresh=True),), Kind.PREFILL),
         ((Row(1, (0,), read=1),), Kind.PREFILL),
+        ((Row(1, (0,), read=0),), Kind.DECODE),  # in place, though it names a slot to read from
         ((Row(7, (0,)), Row(1, (None,)), Row(0, (3,))), Kind.PREFILL),
         ((Row(1, (0, 1), accepted=1),), Kind.SPEC),
         ((Row(1, (0,)), Row(2, (1,))), Kind.MIXED),

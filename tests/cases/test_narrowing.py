@@ -82,7 +82,7 @@ REFUSALS: dict[str, list[tuple[Any, Case, Case, str]]] = {
         (frozenset(), case(PLAIN, EMPTY_PAD), case(PLAIN, EMPTY), "with a sentinel id"),
         (frozenset(), case(pad_tokens=2), case(), "batch 0.pad_tokens=2"),
     ],
-    "separate_slots": [(False, case(Row(3, (0,), read=1)), case(PROMPT), "row 0.read=1")],
+    "separate_slots": [(False, case(Row(3, (0,), read=1)), case(Row(3, (0,), read=0)), "row 0.read=1")],
     "fresh_rows": [(False, case(Row(3, (0,), fresh=True)), case(PROMPT), "row 0.fresh=True")],
     "beta_scales": [(frozenset({1.0}), case(options=Options(beta_scale=2.0)), case(), "options.beta_scale=2.0")],
     "scales": [(False, case(options=Options(scale=1.0)), case(), "options.scale=1.0")],

@@ -74,7 +74,7 @@ def test_any_column_of_a_draft_may_be_a_sentinel(kind: Kind) -> None:
     """Column 0, the read column, and each of the others, written or not."""
     dropped: set[int] = set()
     padded: set[int] = set()
-    for case, _ in draw_cases(cases(FULL, ANY_CONVENTIONS, kind, size=WIDE), 600, 3):
+    for case, _ in draw_cases(cases(FULL, ANY_CONVENTIONS, kind, size=WIDE), 1200, 3):
         for row in (row for batch in case.batches for row in batch.rows if row.spec and set(row.slots) != {None}):
             columns = {column for column, slot in enumerate(row.slots) if slot is None}
             (padded if row.padded else dropped).update(columns)

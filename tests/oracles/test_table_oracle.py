@@ -12,7 +12,7 @@ from gdn_verify.cases.presentation import Presentation
 from gdn_verify.cases.strategies import SMALL, cases
 from gdn_verify.feed import feed, initial_pools
 from gdn_verify.kernels import tables as kernels
-from gdn_verify.oracles.tables import Tables, tables
+from gdn_verify.oracles.tables import Tables, committed, padded, tables
 from gdn_verify.paths.fallback import Fallback
 
 PATH = Fallback()
@@ -37,6 +37,30 @@ def test_a_mixed_launch_by_hand() -> None:
         padding=(3,),
         groups={Group.DECODE: (1,), Group.PREFILL: (2,), Group.SPEC: (0,)},
     )
+
+
+def test_a_launch_is_filled_up_by_rows_of_nobody() -> None:
+    """They begin where the last row ends, name the sentinel in every column, and are in no group."""
+    draft = Row(2, (4, 1, 2), accepted=2)
+    made = tables(padded(Batch((draft,), pad_tokens=3), 3), 3, Presentation(sentinel=-7))
+    assert made.query_start_loc == (0, 2, 2, 2)
+    assert made.state_indices == ((4, 1, 2), (-7, -7, -7), (-7, -7, -7))
+    assert made.num_accepted_tokens == (2, 0, 0)
+    assert made.padding == (1, 2)
+    assert made.groups == {Group.DECODE: (), Group.PREFILL: (), Group.SPEC: (0,)}
+
+
+def test_a_commit_by_hand() -> None:
+    """State a-1 to column 0, and its window of the conv state to the front; nothing of plain rows and padding."""
+    rows = (
+        Row(3, (4, 1, 2), accepted=1),
+        Row(3, (5, 6, None), accepted=1),
+        Row(1, (7,)),
+        Row(2, (None, 3, None), accepted=1),
+    )
+    made = committed(Batch(rows), (2, 3, 1, 2), past=2)
+    assert made.states == {4: 1}
+    assert made.columns == {(4, 0): (4, 1), (4, 1): (4, 2)}
 
 
 def _wide(table: object) -> list[list[int]]:

@@ -25,6 +25,7 @@ NORMAL = Values(
 )
 DECODE, PROMPT, SPEC = Row(1, (0,)), Row(3, (1,), fresh=True), Row(2, (2, 3), accepted=1)
 EMPTY, PADDED, ELSEWHERE = Row(0, (4,)), Row(1, (None,)), Row(1, (5,), read=6)
+IN_PLACE = Row(1, (0,), read=0)
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ PREFILL = {"gdn_conv_prefill_kernel", "gdn_intra_kernel", "gdn_scan_kernel", "gd
         ((SPEC, PADDED), {"gdn_spec_kernel"}),
         ((SPEC, PROMPT, DECODE), {"gdn_decode_kernel", "gdn_spec_kernel", *PREFILL}),
         ((PROMPT, ELSEWHERE), PREFILL),
+        ((PROMPT, IN_PLACE, ELSEWHERE), {"gdn_decode_kernel", *PREFILL}),
         ((EMPTY, PADDED), set()),
     ],
 )
@@ -86,8 +88,13 @@ def test_prefill_rows_are_said_to_round_in_chunks(host, rows, algorithm, dtypes)
 
 
 @pytest.mark.parametrize(
-    "rows", [(DECODE,), (DECODE, EMPTY), (PADDED,), (SPEC, PADDED), (PROMPT,), (ELSEWHERE, DECODE), ()], ids=str
-)
+    "rows",
+    [
+        (DECODE,), (DECODE, EMPTY), (PADDED,), (SPEC, PADDED), (PROMPT,), (ELSEWHERE, DECODE), (IN_PLACE,),
+        (ELSEWHERE, IN_PLACE), (),
+    ],
+    ids=str,
+)  # fmt: skip
 def test_its_plan_is_the_kernels_own(rows):
     """The path tells the dispatcher of a batch what `plan_rows` tells of the same rows."""
     same = [

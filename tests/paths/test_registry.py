@@ -16,9 +16,9 @@ def points(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[object]]:
     """The entry points that are installed; the registry is read afresh, before and after."""
     installed: list[object] = []
     monkeypatch.setattr(registry, "entry_points", lambda group: installed)
-    registered.cache_clear()
+    registry.subjects.cache_clear()
     yield installed
-    registered.cache_clear()
+    registry.subjects.cache_clear()
 
 
 def test_an_unknown_name_comes_with_the_known_ones() -> None:

@@ -1,0 +1,174 @@
+"""This project's table builders: the kernels' own, eager and in memory for graphs, and the suite's feed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import fields
+from functools import partial
+from typing import TYPE_CHECKING
+
+from gdn_verify.cases.case import Batch
+from gdn_verify.cases.case import Row as Nobody
+from gdn_verify.cases.contract import Conventions, Group, IdRule, Stage
+from gdn_verify.cases.presentation import IndexType, Presentation
+from gdn_verify.paths.base import Missing
+from gdn_verify.paths.builder import Build, Builder, Built, Maker, Roster, Setup, Split
+
+if TYPE_CHECKING:
+    import torch
+
+    from gdn_verify.kernels.plan import LaunchPlan
+    from gdn_verify.kernels.rows import Tables
+    from gdn_verify.kernels.tables import Row
+
+NULL = Conventions(pads=((Stage.DELTA, IdRule.ZERO),))
+"""Slot 0 is nobody's, and marks padding."""
+
+
+class _Own(Builder):
+    """A builder of this project: it runs wherever torch does."""
+
+    least_reach = 0.99
+
+    def __init__(self, name: str = "", conventions: Conventions | None = None) -> None:
+        self.name = name or self.name
+        self.conventions = conventions or self.conventions
+
+    def missing(self, host: str) -> Missing | None:
+        return None
+
+    def load(self, host: str) -> str:
+        import gdn_verify.kernels.buffers
+
+        return gdn_verify.__version__
+
+
+class KernelTables(_Own):
+    """`gdn_verify.kernels.tables`, anew for each launch: one-dimensional where there is no draft."""
+
+    name = "tables"
+
+    def begin(self, setup: Setup) -> Maker:
+        from gdn_verify.kernels.tables import build_tables
+
+        shown = setup.presentation
+
+        def build(roster: Roster) -> Built:
+            rows = kernel_rows(roster, shown)
+            made = build_tables(
+                rows, width=setup.width if roster.drafts else None, pad_to=roster.pad_to,
+                pad_slot_id=shown.sentinel, dtype=_dtype(shown),
+            )  # fmt: skip
+            return _built(made, rows, roster)
+
+        return _maker(build, setup)
+
+
+class BufferedTables(_Own):
+    """`gdn_verify.kernels.buffers`, as an engine with captured graphs uses them."""
+
+    name = "tables-buffers"
+    persistent = True
+
+    def begin(self, setup: Setup) -> Maker:
+        from gdn_verify.kernels.buffers import TableBuffers
+
+        shown = setup.presentation
+        buffers = TableBuffers(
+            setup.max_rows, width=setup.width, reads=setup.reads, pad_slot_id=shown.sentinel, dtype=_dtype(shown)
+        )
+
+        def build(roster: Roster) -> Built:
+            rows = kernel_rows(roster, shown)
+            return _built(buffers.fill(rows, pad_to=roster.pad_to), rows, roster)
+
+        return _maker(build, setup)
+
+
+class FedTables(_Own):
+    """`gdn_verify.feed`: what every other path of the suite is given, in guarded memory and with strides."""
+
+    name = "tables-feed"
+
+    def begin(self, setup: Setup) -> Maker:
+        from gdn_verify.arena import Arena
+        from gdn_verify.feed import place_tables
+
+        def build(roster: Roster) -> Built:
+            batch = _filled(roster)
+            arena = Arena("cpu")
+            return Built(place_tables(arena, batch, setup.width or 1, setup.presentation, self.capabilities))
+
+        return Maker(build)
+
+
+def _filled(roster: Roster) -> Batch:
+    """The rows as a case has them, those of nobody among them."""
+    blank = Nobody(0, (None,))
+    return Batch((*roster.rows, *[blank] * ((roster.pad_to or len(roster.rows)) - len(roster.rows))))
+
+
+def kernel_rows(roster: Roster, shown: Presentation) -> list[Row]:
+    """The rows as the kernels' helpers take them."""
+    from gdn_verify.kernels.tables import Row
+
+    return [
+        Row(
+            row.tokens,
+            tuple(shown.physical(slot) for slot in row.slots),
+            accepted=row.accepted,
+            fresh=row.fresh,
+            read_slot=None if row.read is None else shown.physical(row.read),
+        )
+        for row in roster.rows
+    ]
+
+
+def _dtype(shown: Presentation) -> torch.dtype:
+    import torch
+
+    return torch.int64 if shown.index_type is IndexType.I64 else torch.int32
+
+
+def _maker(build: Build, setup: Setup) -> Maker:
+    from gdn_verify.kernels.tables import commit
+
+    return Maker(build, partial(commit, width=setup.conv_width, pad_slot_id=setup.presentation.sentinel))
+
+
+def _built(made: Tables, rows: Sequence[Row], roster: Roster) -> Built:
+    from gdn_verify.kernels.plan import plan_rows, read_plan
+
+    named = {field.name: getattr(made, field.name) for field in fields(made)}
+    splits = {
+        "device": _by_row(made),
+        "host": _planned(plan_rows(rows, pad_to=roster.pad_to)),
+        "read back": _planned(read_plan(made)),
+    }
+    return Built({name: table for name, table in named.items() if table is not None}, splits)
+
+
+def _by_row(made: Tables) -> Split:
+    """What the dispatcher sees on the device. A draft without initial state is in no group: no case has one."""
+    from gdn_verify.kernels.plan import classify
+
+    classes = classify(made)
+    masks = {Group.DECODE: classes.decode, Group.PREFILL: classes.prefill, Group.SPEC: classes.spec}
+    rows = {group: tuple(mask.nonzero()[:, 0].tolist()) for group, mask in masks.items()}
+    return Split(frozenset(group for group, members in rows.items() if members), rows)
+
+
+def _planned(plan: LaunchPlan) -> Split:
+    claimed = {Group.DECODE: plan.decode, Group.PREFILL: plan.prefill, Group.SPEC: plan.spec}
+    return Split(frozenset(group for group, is_there in claimed.items() if is_there), None, plan.one_token_each)
+
+
+def builders() -> Iterable[Builder]:
+    """The builders of this project, both conventions of a padding id among them."""
+    return (
+        KernelTables(),
+        KernelTables("tables-null", NULL),
+        BufferedTables(),
+        BufferedTables("tables-buffers-null", NULL),
+        FedTables(),
+    )
