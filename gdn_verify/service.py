@@ -171,7 +171,7 @@ def _answer(job: Job, host: Host, loaded: _Loaded, tell: Callable[[object], None
         except Exception:
             yield Unloadable(traceback.format_exc(limit=-4).strip())
             return
-    host.pin(path.configuration or 0 if isinstance(path, Path) else 0)
+    host.pin(0 if isinstance(path, Builder) else path.configuration or 0)
     share = reach(path.capabilities, path.conventions, path.refuses)
     yield Ready(loaded.versions[path.name], host.describe(), share, path.least_reach)
     trial = _Trial(job, path, host, tell)
