@@ -16,12 +16,14 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from gdn_verify.cases.case import Batch, Row
-from gdn_verify.cases.contract import Capabilities, ContractError, Group, Kind, Padding
+from gdn_verify.cases.contract import Capabilities, ContractError, Group, Kind, Padding, Stage
 from gdn_verify.cases.narrow import taken_groups
 from gdn_verify.cases.shapes import Draw, pick
 
 LENGTHS = (*range(1, 9), 15, 16, 17, 31, 32, 33, 63, 64, 65, 100, 127, 128, 129, 130, 192, 200, 257, 300)
 LONGER = (511, 512, 513, 1000, 1024, 2049, 4096)
+SHORT, SHORT_SHARE = 4, 6
+"""Rows of fewer tokens are shorter than the commonest conv is wide; how much oftener they read elsewhere."""
 Rows = tuple[Row, ...]
 
 
@@ -79,7 +81,8 @@ def _prompts(c: Capabilities, tokens: int) -> Iterator[Row]:
     if tokens > 1:
         yield from [Row(tokens, (0,))] * 3
     if c.separate_slots and c.pool:
-        yield Row(tokens, (0,), read=1)
+        # Of a row shorter than the conv's window the new history is partly the old one, from another slot.
+        yield from [Row(tokens, (0,), read=1)] * (SHORT_SHARE if tokens < SHORT and Stage.CONV in c.span else 1)
         if c.fresh_rows:  # nothing is read then
             yield Row(tokens, (0,), fresh=True, read=1)
 
