@@ -3,15 +3,18 @@
 A serving engine captures a launch once and replays it for batches that are smaller, in other slots, with padded rows
 behind. What the host looked at while capturing is frozen: a length, a branch, a pointer. So a launch is captured with
 all rows live, and replayed on tables and activations written over it: other slots, all rows but one, one, none. What a
-replay leaves must have the bits that an eager launch of the same rows leaves, and touch nothing else.
+replay leaves must have the bits that an eager launch of the same rows leaves, and touch nothing else. Nor may a launch
+have more programs than a card starts, when it has the rows of a busy server: its grids are looked at, not run.
 
-In the catalogue of bugs: graph-capture-freezes-branch, dummy-run-writes-through-stale-row.
+In the catalogue of bugs: graph-capture-freezes-branch, dummy-run-writes-through-stale-row, grid-dim-65535.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+
+import torch
 
 from gdn_verify.cases.case import Batch, Case, Row
 from gdn_verify.cases.contract import Padding
@@ -25,6 +28,12 @@ from gdn_verify.paths.base import Launch, Outputs, Path
 from gdn_verify.verdict import Check, Finding
 
 Run = Callable[[Launch], Outputs]
+MOST_PROGRAMS = (2**31 - 1, 65535, 65535)
+"""Along each axis of a grid, on CUDA; HIP takes more."""
+TABLES = (
+    "query_start_loc", "state_indices", "has_initial_state", "num_accepted_tokens", "spec_rows", "read_indices",
+)  # fmt: skip
+"""Tensors that have an entry a row."""
 
 
 @dataclass
@@ -74,6 +83,7 @@ def judge(case: Case, presentation: Presentation, path: Path, host: Host, run: R
         if stage.takes(variant):
             fed = stage.fed(variant)
             replays.findings += _touched(name, fed, path, stage.launched(fed))
+    replays.findings += _too_large(stage, first)
     if not path.conventions.deterministic:
         replays.refused = "the path does not promise the same bits for the same launch"
         return replays
@@ -100,6 +110,35 @@ def _idle(case: Case) -> Iterator[tuple[str, Case]]:
     if not any(row.spec for row in rows):  # the tables of no rows are those of plain ones
         yield "no rows", replace(case, batches=(Batch(()),))
     yield "rows without tokens", replace(case, batches=(Batch(tuple(replace(row, tokens=0) for row in rows)),))
+
+
+def _too_large(stage: _Stage, case: Case) -> Iterator[Finding]:
+    """Kernels that no card takes at a server's size: of more programs on an axis than it has, for more rows than that.
+
+    Nothing is run, so that it is known on a host that lists launches; a card says so itself.
+    """
+    first, *_ = (*(row for row in case.batches[0].rows if row.live), None)
+    if first is None or (listing := stage.host.listing()) is None:
+        return
+    pair = _with_rows(case, (first, replace(_padded(first), tokens=0, fresh=False)))
+    if not stage.takes(pair):
+        return
+    rows = MOST_PROGRAMS[1] // case.geometry.HV + 2
+    with listing as grids:
+        stage.run(_crowded(stage.fed(pair).launch, rows))
+    for kernel, grid in dict.fromkeys(grids):
+        if any(programs > most for programs, most in zip(grid, MOST_PROGRAMS, strict=True)):
+            message = f"{rows} rows: {kernel} has a grid of {grid}; a card starts {MOST_PROGRAMS} at most"
+            yield Finding(Check.LAUNCHES, "grid", message)
+
+
+def _crowded(launch: Launch, rows: int) -> Launch:
+    """The launch with its last row, which has no token, so often that there are `rows`."""
+    repeats, last = rows - len(launch.batch.rows), launch.batch.rows[-1]
+    tables = {name: table for name in TABLES if (table := launch.get(name)) is not None}
+    tables = {name: torch.cat([x, x[-1:].expand(repeats, *x.shape[1:])]) for name, x in tables.items()}
+    batch = replace(launch.batch, rows=(*launch.batch.rows, *[last] * repeats))
+    return replace(launch, batch=batch, tensors={**launch.tensors, **tables})
 
 
 def _variants(case: Case, path: Path) -> Iterator[tuple[str, Case]]:

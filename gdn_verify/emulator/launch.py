@@ -1,6 +1,8 @@
 """Launching a kernel: bind the arguments, run every program, and keep a record of it."""
 
 import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from random import Random
@@ -23,6 +25,20 @@ class Launch:
 
 recorders: list[list[Launch]] = []
 """Every launch is appended to each of these lists."""
+
+
+_listings: list[list[Launch]] = []
+"""While there is one, launches are appended to it, and no program is run."""
+
+
+@contextmanager
+def listed() -> Iterator[list[Launch]]:
+    """Launches made in the block, with their grids; none of their programs is run, and what they would write is not."""
+    _listings.append([])
+    try:
+        yield _listings[-1]
+    finally:
+        _listings.pop()
 
 
 class Watcher(Protocol):
@@ -77,6 +93,9 @@ def _run(self: Any, *args: Any, **kwargs: Any) -> None:
     values = {n: x if n in self.constexprs else convert(n, x) for n, x in bound.items()}
     grid = _grid(self.grid, values)
     launch = Launch(self.fn.__name__, grid)
+    if _listings:
+        _listings[-1].append(launch)
+        return
     for recorder in recorders:
         recorder.append(launch)
     run_programs(self.fn, launch, values)

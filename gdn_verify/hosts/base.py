@@ -24,6 +24,10 @@ SINGLE_THREAD = {
 }
 
 
+Grids = list[tuple[str, tuple[int, int, int]]]
+"""Names of kernels, and how many programs each has along three axes."""
+
+
 @dataclass(frozen=True)
 class Host:
     """A place to run paths. Subclasses say what differs; this one is plain Python on the processor."""
@@ -68,6 +72,10 @@ class Host:
 
     def memory_checker(self) -> MemoryChecker | None:
         """What checks every access of the Triton kernels that run within its block; None on a host that cannot."""
+        return None
+
+    def listing(self) -> AbstractContextManager[Grids] | None:
+        """Lists the kernels launched within its block, and runs none of their programs; None on a host that cannot."""
         return None
 
     @contextmanager

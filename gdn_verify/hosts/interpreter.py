@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from gdn_verify.hosts.autotune import choose, place_of
-from gdn_verify.hosts.base import SINGLE_THREAD, Host
+from gdn_verify.hosts.base import SINGLE_THREAD, Grids, Host
 
 if TYPE_CHECKING:
     from gdn_verify.hosts.base import MemoryChecker
@@ -39,6 +39,15 @@ class Interpreter(Host):
         from gdn_verify.emulator.memory_check import checked
 
         return checked
+
+    @contextmanager
+    def listing(self) -> Iterator[Grids]:
+        from gdn_verify.emulator.launch import listed
+
+        grids: Grids = []
+        with listed() as made:
+            yield grids
+        grids += [(launch.kernel, launch.grid) for launch in made]
 
     @contextmanager
     def launches(self) -> Iterator[list[str]]:
