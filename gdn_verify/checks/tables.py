@@ -11,9 +11,9 @@ as padding; of a row that is no draft the count, which must be that of no draft 
 In the catalogue of bugs: graph-pad-rows-keep-old-slot, dummy-run-writes-through-stale-row,
 per-request-metadata-padded-by-token-count, one-token-first-chunk-run-as-decode,
 decode-graph-replayed-for-a-prefill-row, state-indices-all-zero-after-metadata-rebuild, unstable-argsort-of-spec-mask,
-accepted-state-never-committed, padded-dummy-rows-advance-state, returned-buffer-is-cached; and the likes in a builder
-of graph-capture-freezes-branch, neg-index-clamped-to-live-slot, unbounded-accepted-count,
-accepted-count-read-from-another-row.
+accepted-state-never-committed, padded-dummy-rows-advance-state, returned-buffer-is-cached,
+state-column-from-wrong-block-size; and the likes in a builder of graph-capture-freezes-branch,
+neg-index-clamped-to-live-slot, unbounded-accepted-count, accepted-count-read-from-another-row.
 """
 
 from __future__ import annotations

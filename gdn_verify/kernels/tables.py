@@ -9,7 +9,7 @@ from itertools import accumulate
 import torch
 from torch import Tensor
 
-from gdn_verify.kernels.rows import Tables, expect_shape, legal_slots
+from gdn_verify.kernels.rows import DROPPED, Tables, expect_shape, legal_slots
 
 
 @dataclass(frozen=True)
@@ -84,6 +84,25 @@ def _padded(rows: Sequence[Row], pad_to: int | None, pad_slot_id: int) -> list[R
     if missing < 0:
         raise ValueError(f"pad_to={pad_to} is less than the {len(rows)} rows; capture a larger launch")
     return [*rows, *[Row(length=0, slots=(pad_slot_id,))] * missing]
+
+
+def state_slots(blocks: Tensor, tokens: Tensor, block: int) -> Tensor:
+    """Slots [N] of the states after the first `tokens` [N] of each row's request, where one is kept every `block`.
+
+    Column c of `blocks` [N, M] has the slot of the state after (c + 1) · `block` tokens, or after the last token where
+    that comes before. `block` is the state cache's own, which need not be that of other caches. `DROPPED` where
+    there are no tokens. Raises ValueError for tokens that end behind the last column.
+    """
+    expect_shape("tokens", tokens, (blocks.shape[0],))
+    column = (tokens.long() - 1).div(block, rounding_mode="floor")
+    if (column >= blocks.shape[1]).any():
+        row = int(column.argmax())
+        raise ValueError(
+            f"tokens[{row}]={int(tokens[row])} end in column {int(column[row])} of blocks of {block} tokens, and "
+            f"blocks has {blocks.shape[1]} columns; give the block size of the state cache"
+        )
+    slots = blocks.long().gather(1, column.clamp_min(0)[:, None])[:, 0]
+    return torch.where(column < 0, DROPPED, slots)
 
 
 def commit(

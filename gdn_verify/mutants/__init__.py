@@ -46,6 +46,7 @@ METADATA = {
     "padding_id_of_the_other_convention": "neg-index-clamped-to-live-slot",
     "counts_of_another_row": "accepted-count-read-from-another-row",
     "counts_of_drafts_alone": "unbounded-accepted-count",
+    "column_of_another_block_size": "state-column-from-wrong-block-size",
     "counts_not_reset": "",
     "offsets_without_the_first": "",
     "narrow_ids": "",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from unittest.mock import patch
 
 import torch
 from torch import Tensor
@@ -346,3 +347,21 @@ def conv_state_not_committed(builder: Builder) -> Begin:
     return _committing(
         builder, lambda right: lambda pool, conv_pool, table, counts: right(pool, conv_pool.clone(), table, counts)
     )
+
+
+def column_of_another_block_size(builder: Builder) -> Begin:
+    """States are looked up in tables of blocks with the block size of another cache, a quarter of their own."""
+    from gdn_verify.kernels import tables
+
+    right = tables.state_slots
+
+    def begin(setup: Setup) -> Maker:
+        maker = builder.begin(setup)
+
+        def build(roster: Roster) -> Built:
+            with patch.object(tables, "state_slots", lambda blocks, tokens, block: right(blocks, tokens, block // 4)):
+                return maker.build(roster)
+
+        return replace(maker, build=build)
+
+    return begin

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 NULL = Conventions(pads=((Stage.DELTA, IdRule.ZERO),))
 """Slot 0 is nobody's, and marks padding."""
+BLOCK = 64
+"""Tokens between two states that an engine keeps of a request."""
 
 
 class _Own(Builder):
@@ -83,6 +85,54 @@ class BufferedTables(_Own):
             return _built(buffers.fill(rows, pad_to=roster.pad_to), rows, roster)
 
         return _maker(build, setup)
+
+
+class BlockedTables(_Own):
+    """`tables` of an engine that keeps a state every so many tokens, and finds by their number where it goes on."""
+
+    name = "tables-blocks"
+
+    def begin(self, setup: Setup) -> Maker:
+        from gdn_verify.kernels.tables import build_tables
+
+        shown = setup.presentation
+
+        def build(roster: Roster) -> Built:
+            rows = _looked_up(kernel_rows(roster, shown), shown)
+            made = build_tables(
+                rows, width=setup.width if roster.drafts else None, pad_to=roster.pad_to,
+                pad_slot_id=shown.sentinel, dtype=_dtype(shown),
+            )  # fmt: skip
+            return _built(made, rows, roster)
+
+        return _maker(build, setup)
+
+
+def _looked_up(rows: list[Row], shown: Presentation) -> list[Row]:
+    """The rows as such an engine knows them: the slots of plain ones are found in tables of blocks.
+
+    Before a resumed row there are one block of tokens, or two or three; its states lie in the columns of that token and
+    of its last, in one slot where it is updated in place. All else is nobody's.
+    """
+    import torch
+
+    from gdn_verify.kernels import tables
+
+    before = [0 if row.fresh else BLOCK * (1 + number % 3) for number, row in enumerate(rows)]
+    after = [tokens + row.length for tokens, row in zip(before, rows, strict=True)]
+    blocks = torch.full((len(rows), max(after, default=0) // BLOCK + 1), shown.sentinel)
+    for table, first, last, row in zip(blocks, before, after, rows, strict=True):
+        if first:
+            table[(first - 1) // BLOCK] = row.slots[0] if row.read_slot is None else row.read_slot
+        table[max(last - 1, 0) // BLOCK] = row.slots[0]
+    read = tables.state_slots(blocks, torch.tensor(before), BLOCK).tolist()
+    own = tables.state_slots(blocks, torch.tensor(after), BLOCK).tolist()
+    return [
+        replace(row, slots=(to,), read_slot=row.read_slot if row.fresh else None if source == to else source)
+        if row.accepted is None and row.length
+        else row
+        for row, source, to in zip(rows, read, own, strict=True)
+    ]
 
 
 class FedTables(_Own):
@@ -168,6 +218,7 @@ def builders() -> Iterable[Builder]:
     return (
         KernelTables(),
         KernelTables("tables-null", NULL),
+        BlockedTables(),
         BufferedTables(),
         BufferedTables("tables-buffers-null", NULL),
         FedTables(),

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from gdn_verify.kernels.rows import Tables
-from gdn_verify.kernels.tables import Row, build_tables
+from gdn_verify.kernels.tables import Row, build_tables, state_slots
 
 
 def lists(tables: Tables) -> dict[str, list | None]:
@@ -92,3 +92,16 @@ def test_tables_of_wrong_shapes_and_dtypes_are_refused(change, message):
     good = {"query_start_loc": torch.tensor([0, 1]), "state_indices": torch.tensor([0])}
     with pytest.raises(ValueError, match=message):
         Tables(**{**good, **change})
+
+
+def test_a_state_is_found_by_the_number_of_tokens():
+    """The first token after a block is in the next column; a request without tokens has no state."""
+    blocks = torch.tensor([[5, 6, -1]]).expand(6, 3)
+    tokens = torch.tensor([0, 1, 63, 64, 65, 128])
+    assert state_slots(blocks, tokens, 64).tolist() == [-1, 5, 5, 5, 6, 6]
+
+
+def test_another_caches_block_size_ends_behind_the_columns():
+    """An error, and no read past the table."""
+    with pytest.raises(ValueError, match=r"tokens\[1\]=128 end in column 7 of blocks of 16 tokens"):
+        state_slots(torch.tensor([[5, 6], [7, 8]]), torch.tensor([1, 128]), 16)
