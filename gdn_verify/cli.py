@@ -27,7 +27,7 @@ from gdn_verify.configurations import configurations
 from gdn_verify.emulator.crosscompile.targets import CHIPS
 from gdn_verify.facts import Answer, Question, measure
 from gdn_verify.hosts import HOSTS
-from gdn_verify.mutants import HANDOVER, METADATA, PLANTED, planter_of
+from gdn_verify.mutants import METADATA, NAMES, planter_of
 from gdn_verify.paths import (
     BrokenPluginError,
     Builder,
@@ -123,7 +123,7 @@ def gate(
     chosen = PROFILES[_words(profile, PROFILES, "profile")[0]]
     chosen = replace(chosen, seed=seed or chosen.seed)
     wanted = _words(hosts, HOSTS, "host")
-    defect = planter_of(_words(plant, (*PLANTED, *HANDOVER, *METADATA), "defect")[0]) if plant else None
+    defect = planter_of(_words(plant, NAMES, "defect")[0]) if plant else None
     held = () if laws == "none" else _words(laws, LAWS, "law")
     chosen_paths = [path for path in _subjects(paths) if not plant or isinstance(path, Builder) == (plant in METADATA)]
     about = [topic(kind) for kind in _words(kinds, TOPICS, "kind")]

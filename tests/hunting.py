@@ -9,7 +9,7 @@ from gdn_verify import gate
 from gdn_verify.cases.contract import Kind
 from gdn_verify.hosts import HOSTS
 from gdn_verify.hosts.worker import Worker
-from gdn_verify.mutants import PLANTED_IN
+from gdn_verify.mutants import planter_of
 from gdn_verify.paths import Path
 from gdn_verify.profiles import PROFILES, Profile
 from gdn_verify.report.tally import Report
@@ -34,15 +34,16 @@ class Catch:
 class Hunter:
     """A gate for one defect at a time: workers stay alive between hunts, one a host."""
 
+    shard: int = SHARD
     workers: dict[str, Worker] = field(default_factory=dict)
 
     def hunt(
         self, path: Path, host: str, kind: Kind, defect: str, expected: frozenset[Check], profile: Profile | None = None
     ) -> Catch:
         """Run the profile's cases on a defective copy of `path`, shard by shard, and stop at an expected finding."""
-        small = replace(profile or PROFILES["gate"], shard=SHARD)
+        small = replace(profile or PROFILES["gate"], shard=self.shard)
         report, ran = Report(), 0
-        for job in gate.plan([path], [host], [kind], small, f"{PLANTED_IN}:{defect}"):
+        for job in gate.plan([path], [host], [kind], small, planter_of(defect)):
             ran += self._shard(job, report, expected)
             if found := _first(report, expected):
                 return Catch(ran, found)

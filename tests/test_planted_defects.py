@@ -11,6 +11,7 @@ from hunting import Hunter
 
 from gdn_verify.cases.contract import Kind
 from gdn_verify.mutants import PLANTED
+from gdn_verify.mutants.evidence import PLANTED_BUGS
 from gdn_verify.paths import Path, find
 from gdn_verify.verdict import Check
 
@@ -93,6 +94,15 @@ def test_all_planted_defects_are_known_by_name() -> None:
 def test_a_planted_defect_is_caught(hunter: Hunter, path: str, defect: str) -> None:
     """Each defect in one path; the whole matrix is marked slow."""
     _is_caught(hunter, path, defect)
+
+
+@pytest.mark.parametrize("defect", PLANTED_BUGS)
+def test_a_bug_of_the_catalogue_is_caught_early(hunter: Hunter, defect: str) -> None:
+    """In as many cases as `docs/bugs.md` says, or fewer."""
+    _, check, within = PLANTED_BUGS[defect]
+    caught = hunter.hunt(find("fallback"), "cpu", _kind(defect), defect, frozenset({Check(check)}))
+    assert caught.finding
+    assert caught.cases <= within
 
 
 def test_a_pooled_path_is_caught_writing_to_its_neighbour(hunter: Hunter) -> None:

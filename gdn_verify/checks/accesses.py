@@ -7,6 +7,11 @@ see.
 
 Strided pools are presented with slots so far apart that the last one's offset takes more than 32 bits, which costs no
 memory here (`gdn_verify.emulator.stretch`).
+
+In the catalogue of bugs: null-block-zero-guard, neg-index-oob, neg-index-clamped-to-live-slot, state-pool-offset-int32,
+cast-after-multiply, conv-offsets-int32, gate-load-unmasked-past-K, recompute-w-u-leaves-elements,
+kkt-upper-blocks-unwritten, chunk-count-underestimated, substitution-reads-past-T, conv-state-overwritten-while-read,
+short-chunk-state-into-shared-prefix-block.
 """
 
 from __future__ import annotations

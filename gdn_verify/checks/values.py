@@ -1,4 +1,14 @@
-"""Are the numbers right? Finiteness first, then the noise ratio of every row, worst place named."""
+"""Are the numbers right? Finiteness first, then the noise ratio of every row, worst place named.
+
+In the catalogue of bugs: oversized-conv-state-reads-head-not-tail, spec-pool-column-slice-missing,
+state-len-from-stride, shortconv-batch1-and-history-loss, conv-state-sliced-as-one-block,
+decay-or-state-update-forgotten, decay-or-state-kept-in-low-precision, delta-correction-inside-wrong-branch,
+l2norm-max-vs-rsqrt, eps-on-mean-instead-of-sum, gva-head-map, verify-state-buffer-transposed,
+fused-kernel-swap-drops-spec-flags, exp-before-mask-in-wy-and-o, block-end-decay-from-thread-local-coord,
+log-cumsum-not-carried, decay-factored-into-two-exps, tail-not-masked-in-fixed-length-mode,
+chunk-index-helper-wrong-argument, chunk-count-underestimated, autotune-trials-mutate-state,
+qkvzba-fast-path-only-pow2-ratio, dtype-reinterpreted-and-cache-key-too-small.
+"""
 
 from __future__ import annotations
 

@@ -59,7 +59,61 @@ METADATA = {
 of; "" where the catalogue has none."""
 
 
+CATALOGUE = {
+    "conv_states": {
+        "head_of_a_wide_state": "oversized-conv-state-reads-head-not-tail",
+        "whole_slot_as_window": "spec-pool-column-slice-missing",
+        "window_read_from_the_end": "spec-pool-column-slice-missing",
+        "window_per_token": "token-indexed-vs-sliding-window-conv-state",
+        "length_from_the_stride": "state-len-from-stride",
+        "history_replaced_by_zeros": "shortconv-batch1-and-history-loss",
+        "squeezed_launch_of_one_token": "shortconv-batch1-and-history-loss",
+        "short_prompt_stored_where_it_was_read": "short-chunk-state-into-shared-prefix-block",
+        "state_sliced_as_one_block": "conv-state-sliced-as-one-block",
+    },
+    "recurrence": {
+        "decay_forgotten": "decay-or-state-update-forgotten",
+        "new_state_forgotten": "decay-or-state-update-forgotten",
+        "state_in_low_precision": "decay-or-state-kept-in-low-precision",
+        "decay_in_low_precision": "decay-or-state-kept-in-low-precision",
+        "correction_with_the_decay": "delta-correction-inside-wrong-branch",
+        "norm_of_the_larger": "l2norm-max-vs-rsqrt",
+        "eps_on_the_mean": "eps-on-mean-instead-of-sum",
+        "norm_of_the_mean": "eps-on-mean-instead-of-sum",
+        "tiled_heads": "gva-head-map",
+        "tiled_heads_of_q": "gva-head-map",
+        "tiled_heads_of_k": "gva-head-map",
+        "draft_states_transposed": "verify-state-buffer-transposed",
+        "draft_taken_for_a_step": "fused-kernel-swap-drops-spec-flags",
+    },
+    "chunks": {
+        "mask_after_the_exponent": "exp-before-mask-in-wy-and-o",
+        "decay_of_an_earlier_row": "block-end-decay-from-thread-local-coord",
+        "sum_not_carried": "log-cumsum-not-carried",
+        "decay_as_two_exponentials": "decay-factored-into-two-exps",
+        "one_row_is_never_short": "tail-not-masked-in-fixed-length-mode",
+        "chunk_numbers_for_starts": "chunk-index-helper-wrong-argument",
+        "chunks_of_all_tokens": "chunk-count-underestimated",
+    },
+    "wrappers": {
+        "trials_on_the_callers_state": "autotune-trials-mutate-state",
+        "z_of_a_power_of_two": "z-tail-dropped-for-ratio-3",
+        "split_into_views_at_odd_ratios": "qkvzba-fast-path-only-pow2-ratio",
+        "rows_on_the_second_axis": "grid-dim-65535",
+    },
+}
+"""Modules here, names of the functions in each, and the bug of the catalogue that each defect is."""
+
+NAMES = (*PLANTED, *HANDOVER, *METADATA, *(name for names in CATALOGUE.values() for name in names))
+"""All defects that can be planted by name."""
+
+_HOMES = (
+    *((HANDOVER_IN, HANDOVER), (METADATA_IN, METADATA)),
+    *((f"gdn_verify.mutants.{module}", names) for module, names in CATALOGUE.items()),
+)
+
+
 def planter_of(defect: str) -> str:
     """Where a defect is planted, as "module:function"."""
-    module = HANDOVER_IN if defect in HANDOVER else METADATA_IN if defect in METADATA else PLANTED_IN
-    return f"{module}:{defect}"
+    home = next((module for module, names in _HOMES if defect in names), PLANTED_IN)
+    return f"{home}:{defect}"

@@ -77,7 +77,7 @@ class _Copy(ExecutionLoader, MetaPathFinder):
 
 
 def copied(*changes: Change) -> str:
-    """The name of a package that is the kernels' but for these changes. Raises LookupError for one that has no place."""
+    """The name of a package that is the kernels' but for these changes; one that has no place raises LookupError."""
     copy = _Copy(f"planted_{next(_COPIES)}", changes)
     sys.meta_path.insert(0, copy)
     return copy.name

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from gdn_verify.cases.contract import StateOrder
+from gdn_verify.mutants.conv_states import state_sliced_as_one_block
 from gdn_verify.mutants.planted import wrong_head_map
 from gdn_verify.paths.base import Launch, Outputs, Path
 
@@ -243,6 +244,7 @@ DEFECTS: dict[str, Callable[[Path], Run]] = {
     "v is offset": _after(lambda launch, out: out + 0.01),
     "states are clamped": _clamped_states,
     "scale-zero-sentinel": _options(lambda launch: {"scale": launch.options.scale or None}),
+    "conv-state-sliced-as-one-block": state_sliced_as_one_block,
     "zero-gate-difference-dropped": _gates(lambda g, beta: (torch.where(g > -1e-30, -200.0, g), beta)),
     "β is never 0": _gates(lambda g, beta: (g, beta.clamp(min=2.0**-10))),
     "decays are bounded": _gates(lambda g, beta: (g.clamp(min=-5.0), beta)),

@@ -11,6 +11,7 @@ import launched
 import pytest
 
 from gdn_verify.emulator import interpreter
+from gdn_verify.mutants.evidence import LAUNCHES
 
 pytest.importorskip("triton")
 Judge = Callable[..., tuple[Counter[str], list[str]]]
@@ -37,7 +38,7 @@ def test_healthy_kernels_are_captured_and_never_accused(judge: Judge, path: str,
 
 def test_a_branch_frozen_at_capture_is_found(judge: Judge) -> None:
     """graph-capture-freezes-branch, neg-index-clamped-to-live-slot: eager launches of the same rows are right."""
-    tally, messages = judge("frozen_branch", "fused-decode", "decode", 6)
+    tally, messages = judge("frozen_branch", "fused-decode", "decode", LAUNCHES["graph-capture-freezes-branch"])
     assert tally["red"] >= 3
     assert any("after a replay" in message and "rows live: ssm_pool" in message for message in messages)
 
@@ -50,8 +51,9 @@ def test_a_buffer_that_is_not_the_callers_is_found(judge: Judge) -> None:
 
 def test_an_idle_launch_that_writes_is_found(judge: Judge) -> None:
     """dummy-run-writes-through-stale-row: a launch with nothing to do leaves the pool bit for bit."""
-    tally, messages = judge("busy_when_idle", "fused-decode", "decode", 4)
-    assert tally["red"] == 4
+    count = LAUNCHES["dummy-run-writes-through-stale-row"]
+    tally, messages = judge("busy_when_idle", "fused-decode", "decode", count)
+    assert tally["red"] == count
     assert any(message.startswith("launches/changed ssm_pool: no rows") for message in messages)
 
 

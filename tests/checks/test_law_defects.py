@@ -9,8 +9,10 @@ from law_cases import court, drawn
 from law_defects import DEFECTS
 
 from gdn_verify.cases.contract import Kind
+from gdn_verify.cases.triggers import OUT_OF_REACH, TRIGGERS
 from gdn_verify.checks.laws import NAMES
 from gdn_verify.checks.laws.judge import LAWS, LawResult
+from gdn_verify.mutants.evidence import LAWS as LAWS_SEE
 from gdn_verify.paths import Path, find
 from gdn_verify.verdict import Check, Outcome
 
@@ -38,11 +40,14 @@ CATCHES = {
     "relay": "a state's axes are taken for each other",
 }
 """A defect that each law catches."""
-MORE = {
-    "precopy-skipped-on-chunk-continuation": "split",
-    "snapshot-index-grid-mismatch": "split",
-    "prompt-tail-padded-to-k-plus-1": "packing",
-}
+MORE = (
+    ("split", "precopy-skipped-on-chunk-continuation"),
+    ("hand-over", "precopy-skipped-on-chunk-continuation"),
+    ("split", "snapshot-index-grid-mismatch"),
+    ("packing", "prompt-tail-padded-to-k-plus-1"),
+    ("kinds", "prompt-tail-padded-to-k-plus-1"),
+    ("sharding", "conv-state-sliced-as-one-block"),
+)
 """Bugs of the catalogue that a law names beside the one above."""
 
 
@@ -64,10 +69,19 @@ def judged(path: Path, law: str, defect: str) -> Iterator[LawResult]:
 def test_every_law_has_a_defect() -> None:
     """No law goes untested, and no defect is there for nothing."""
     assert set(CATCHES) == set(NAMES)
-    assert {*CATCHES.values(), *MORE} == set(DEFECTS)
+    assert {*CATCHES.values(), *(bug for _, bug in MORE)} == set(DEFECTS)
 
 
-@pytest.mark.parametrize(("law", "defect"), [*CATCHES.items(), *((law, bug) for bug, law in MORE.items())])
+def test_the_bugs_that_laws_are_said_to_see_are_those_planted_here() -> None:
+    """A law's description names them, and the module that is given is the law's own."""
+    planted = [(defect, law) for law, defect in (*CATCHES.items(), *MORE) if defect in {*TRIGGERS, *OUT_OF_REACH}]
+    assert set(planted) == set(LAWS_SEE)
+    for (bug, law), module in LAWS_SEE.items():
+        assert LAWS[law].vary.__module__ == f"gdn_verify.checks.laws.{module}"
+        assert bug in LAWS[law].about
+
+
+@pytest.mark.parametrize(("law", "defect"), [*CATCHES.items(), *MORE])
 def test_a_law_catches_its_defect(path: Path, law: str, defect: str) -> None:
     """By a relation that does not hold, not by an exception."""
     caught = next((r for r in judged(path, law, defect) if r.outcome is Outcome.DISAGREES), None)

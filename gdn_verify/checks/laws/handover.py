@@ -64,7 +64,7 @@ def handover(setting: Setting) -> Varied:
     Every pair of kinds that the path takes, some of them a case; drafts with a rejected tail among them, a commit where
     the contract asks for one.
 
-    Bugs: precopy-skipped-on-chunk-continuation, prompt-tail-padded-to-k-plus-1.
+    Bugs: precopy-skipped-on-chunk-continuation.
     """
     producers, consumers = _steps(setting, setting.path, "producer"), _steps(setting, setting.path, "consumer")
     pairs = list(product(producers.values(), map(_whole, consumers.values())))

@@ -84,8 +84,9 @@ def heads(setting: Setting) -> Varied:
 def sharding(setting: Setting) -> Varied:
     """Shards of the heads, each launched alone, give their parts of the whole.
 
-    Tensor parallelism divides key heads with their value heads. No entry of the catalogue with a kernel at fault is
-    named after this law; those of transfer and loading (conv-state-sliced-as-one-block) are outside a launch.
+    Tensor parallelism divides key heads with their value heads.
+
+    Bugs: conv-state-sliced-as-one-block (a shard reads its part of the whole conv state, not its part of q, k and v).
     """
     g = setting.case.geometry
     middle = g.H // 2

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from gdn_verify.mutants.evidence import LAWS_OF_KERNELS
+
 from .planting import Edit, planted
 
 pytest.importorskip("triton")
@@ -19,6 +21,10 @@ EDITS = [
     ("packing", "chunk-delta", Edit(
         "cu-seqlens-reaches-conv-but-not-recurrence", "scan_kernel.py", "first // C + row",
         "(first + C - 1) // C + row")),
+    ("packing", "chunk-delta", Edit(
+        "substitution-reads-past-T", "intra_kernel.py",
+        "strength = tl.load(beta + first * stride_beta + head + c * stride_beta, mask=here, other=0)",
+        "strength = tl.load(beta + first * stride_beta + head + c * stride_beta)")),
     ("causality", "chunk-delta", Edit(
         "a token sees the next one", "intra_kernel.py", "i[:, None] >= i[None, :], within",
         "i[:, None] + 1 >= i[None, :], within")),
@@ -58,6 +64,11 @@ def accused(law: str, name: str, edit: Edit) -> str:
             if result.findings:
                 return str(result.findings[0])
     return ""
+
+
+def test_the_bugs_that_laws_see_in_kernels_are_planted_here():
+    """Those that no defect of the fallback shows."""
+    assert set(LAWS_OF_KERNELS) <= {(edit.name, law) for law, _, edit in EDITS}
 
 
 @pytest.mark.parametrize(("law", "path", "edit"), EDITS, ids=str)

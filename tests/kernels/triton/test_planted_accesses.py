@@ -13,9 +13,11 @@ import pytest
 from gdn_verify.cases.contract import Kind
 from gdn_verify.cases.shapes import PREFILL_SMALL, SMALL, TINY, Size, draw_cases
 from gdn_verify.cases.strategies import cases
+from gdn_verify.cases.triggers import OUT_OF_REACH, TRIGGERS
 from gdn_verify.checks import accesses
 from gdn_verify.feed import feed, initial_pools
 from gdn_verify.hosts import HOSTS
+from gdn_verify.mutants.evidence import ACCESSES
 from gdn_verify.paths import find
 
 from .planting import DECODE, PREFILL, Edit, planted
@@ -85,7 +87,7 @@ DEFECTS = [
            READ),
     decode("gate-load-unmasked-past-K", "decode_kernel.py",
            "return tl.load(at) if EVEN else tl.load(at, mask=inside, other=0)", "return tl.load(at)", READ),
-    decode("z-tail-dropped", "decode_kernel.py", "tl.store(z_out + unit * stride_z + value, z, mask=inside)",
+    decode("a tail of z is dropped", "decode_kernel.py", "tl.store(z_out + unit * stride_z + value, z, mask=inside)",
            "tl.store(z_out + unit * stride_z + value, z, mask=inside & (column < V - 1))", "never written: z_out"),
     decode("an output row too far", "decode_kernel.py", "tl.store(out + token * stride_out + value, o.to",
            "tl.store(out + (token + 1) * stride_out + value, o.to", f"{WRITE}|race"),
@@ -117,13 +119,19 @@ DEFECTS = [
     prefill("conv-state-overwritten-while-read", "conv_prefill_kernel.py", "own * stride_conv + later",
             "own * stride_conv", "missing barrier: conv_pool", "conv-chunk-delta"),
     prefill("short-chunk-state-into-shared-prefix-block", "conv_prefill_kernel.py",
-            "slot = conv_pool + own * stride_conv", "slot = conv_pool + read * stride_conv", SEALED,
-            "conv-chunk-delta"),
+            "slot = conv_pool + own * stride_conv",
+            "slot = conv_pool + tl.where(length < W - 1, read, own) * stride_conv", SEALED, "conv-chunk-delta"),
     prefill("every block of a row stores its conv state", "conv_prefill_kernel.py", "if begin == 0:", "if begin >= 0:",
             "race, write after write", "conv-chunk-delta"),
     prefill("a segment too few is begun", "join_kernel.py", "range(segment_tokens, length, segment_tokens)",
             "range(segment_tokens, length - segment_tokens, segment_tokens)", NOTHING, "chunk-delta:segments=3"),
 ]  # fmt: skip
+
+
+def test_the_bugs_that_this_check_is_said_to_see_are_those_planted_here():
+    """Within the cases that are said."""
+    assert {each.name for each in DEFECTS} & {*TRIGGERS, *OUT_OF_REACH} == set(ACCESSES)
+    assert set(ACCESSES.values()) == {CASES}
 
 
 @pytest.mark.parametrize("defect", DEFECTS, ids=str)
