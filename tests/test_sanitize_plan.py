@@ -50,12 +50,15 @@ def test_few_shapes_and_small_launches(name: str) -> None:
 
 @pytest.mark.parametrize("name", KERNELS)
 def test_few_cases_have_what_is_served(name: str) -> None:
-    """Heads of 128 by 128, in a prefill rows of more than one chunk of 64 tokens, padding where the path takes it."""
+    """Heads of 128 by 128, in a prefill rows of more than one chunk of 64 tokens, padding where the path takes it.
+
+    Whoever changes what is drawn may have to look for another seed.
+    """
     cases, capabilities = _cases(name, *Kind), find(name).capabilities
     assert any(case.geometry.K == case.geometry.V == 128 for case in cases)
     assert any(row.padded for case in cases for row in case.batches[0].rows) or not capabilities.paddings
-    for kind in set(capabilities.kinds) & {Kind.PREFILL, Kind.MIXED}:
-        served = [case for case in _cases(name, kind) if case.geometry.K == 128]
+    if Kind.PREFILL in capabilities.kinds:
+        served = [case for case in _cases(name, Kind.PREFILL, Kind.MIXED) if case.geometry.K == 128]
         assert max(row.tokens for case in served for row in case.batches[0].rows) > 64
 
 
