@@ -75,6 +75,16 @@ PREFILL_SMALL = Size(
     max_work=2**22,
     rare_row_tokens=513,
 )
+# Under a tool that watches each access of a kernel: the dims that are served, and rows of more than two chunks.
+WATCHED = Size(
+    max_rows=4,
+    max_row_tokens=130,
+    max_tokens=200,
+    max_value_heads=4,
+    max_dim=128,
+    max_slots=16,
+    max_work=2**25,
+)
 # Compiled code, on a CPU or a GPU. The oracle runs 33 times a launch, and bounds the work.
 WIDE = Size(
     max_rows=40,

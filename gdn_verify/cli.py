@@ -1,4 +1,4 @@
-"""The command line: `gdn-verify gate`, `check`, `crosscompile`, `drift`, `invariance`, `paths`, `doctor`."""
+"""The command line: `gdn-verify gate`, `check`, `sanitize`, `crosscompile`, `drift`, `invariance`, `paths`, …"""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from gdn_verify import crosscompile as crosscompiling
 from gdn_verify import drift as drifts
 from gdn_verify import gate as gates
 from gdn_verify import invariance as invariances
+from gdn_verify import sanitize as sanitizers
 from gdn_verify.bench.command import app as bench
 from gdn_verify.cases.codec import CaseFileError, dumps, load
 from gdn_verify.cases.topics import TOPICS, topic
@@ -27,6 +28,8 @@ from gdn_verify.configurations import configurations
 from gdn_verify.emulator.crosscompile.targets import CHIPS
 from gdn_verify.facts import Answer, Question, measure
 from gdn_verify.hosts import HOSTS
+from gdn_verify.hosts.pin import cards
+from gdn_verify.hosts.sanitizer import TOOLS
 from gdn_verify.mutants import METADATA, NAMES, planter_of
 from gdn_verify.paths import (
     BrokenPluginError,
@@ -40,13 +43,13 @@ from gdn_verify.paths import (
     subjects,
 )
 from gdn_verify.probe import probe
-from gdn_verify.profiles import PROFILES
+from gdn_verify.profiles import PROFILES, SANITIZE, Profile
 from gdn_verify.report import drift as report_drift
 from gdn_verify.report import invariance as report_invariance
 from gdn_verify.report.crosscompile import show as show_crosscompilation
 from gdn_verify.report.pace import Pace
 from gdn_verify.report.table import show
-from gdn_verify.report.tally import Report
+from gdn_verify.report.tally import STANDING, Report
 from gdn_verify.service import Job
 
 app = typer.Typer(
@@ -135,8 +138,46 @@ def gate(
     else:
         jobs = gates.plan(chosen_paths, wanted, about, chosen, defect, held)
     jobs = [job for job in jobs if job.laws] if only_laws else jobs
+    report = _judged(jobs, chosen, workers, place=f" where {plant} can be planted" if plant else "")
+    report.absent |= absent
+    _finish(report, json_file, verbose, _words(require, HOSTS, "host") if require else [])
+
+
+@app.command()
+def sanitize(
+    tools: Annotated[str, typer.Option(help=f"Of {', '.join(TOOLS)}.")] = ",".join(TOOLS[:3]),
+    paths: Annotated[str, typer.Option(help="Paths; by default all that declare kernels of their own.")] = "",
+    kinds: Annotated[str, typer.Option(help="Kinds: decode, prefill, spec, mixed; all by default.")] = "",
+    hosts: Annotated[str, typer.Option(help="Hosts; compute-sanitizer watches cuda.")] = "cuda",
+    require: Annotated[str, typer.Option(help="Hosts on which every chosen path must run.")] = "",
+    seed: Annotated[int, typer.Option(help="Another set of cases than the usual; 0 for the usual.", min=0)] = 0,
+    workers: Annotated[int, typer.Option(help="Worker processes; 0 for one a GPU.", min=0)] = 0,
+    json_file: Json = None,
+    verbose: Annotated[bool, typer.Option(help="Show every kind of failure.")] = False,
+) -> None:
+    """Run few cases of each path under compute-sanitizer; exit 1 if a tool tells of an error, or watched nothing."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    chosen = replace(SANITIZE, seed=seed or SANITIZE.seed)
+    named = _paths(paths) if paths else [path for path in _paths("") if path.kernels]
+    wanted = _watchable(_words(hosts, HOSTS, "host"))
+    about, under = map(topic, _words(kinds, TOPICS, "kind")), _words(tools, TOOLS, "tool")
+    jobs = sanitizers.plan(named, wanted, about, under, chosen)
+    report = _judged(jobs, chosen, workers or cards())
+    _finish(report, json_file, verbose, _words(require, HOSTS, "host") if require else [])
+
+
+def _watchable(hosts: Sequence[str]) -> list[str]:
+    for host in hosts:
+        if host not in gates.GPUS:
+            checked = "there `gdn-verify gate` checks each access itself"
+            advice = checked if host == "interpreter" else "use --hosts cuda"
+            raise _refuse(f"compute-sanitizer watches CUDA kernels, and the host {host!r} has none; {advice}")
+    return list(hosts)
+
+
+def _judged(jobs: Sequence[Job], profile: Profile, workers: int, *, place: str = "") -> Report:
+    """Run the jobs, and say how far they are."""
     if not jobs:
-        place = f" where {plant} can be planted" if plant else ""
         raise _refuse(f"no path{place} runs any of these kinds on these hosts; see `gdn-verify paths`")
     total = sum(job.count for job in jobs)
     with _progress() as bar:
@@ -148,9 +189,7 @@ def gate(
             if not bar.console.is_terminal:  # there a bar would show at the end only
                 pace.tell(report)
 
-        report = gates.run(jobs, chosen, workers=workers or None, progress=advance)
-    report.absent |= absent
-    _finish(report, json_file, verbose, _words(require, HOSTS, "host") if require else [])
+        return gates.run(jobs, profile, workers=workers or None, progress=advance)
 
 
 def _say(line: str) -> None:
@@ -190,7 +229,7 @@ def _finish(report: Report, json_file: File | None, verbose: bool, require: Iter
 def _unmet(report: Report, host: str) -> list[str]:
     """What a required host owes: every path that names it must have run there."""
     missing = [f"required: {path} on {host}: {why}" for (path, there), why in report.absent.items() if there == host]
-    ran = any(row.host == host and row.check in ("values", "tables") and row.agrees for row in report.rows)
+    ran = any(row.host == host and row.check in STANDING and row.agrees for row in report.rows)
     return missing if missing or ran else [f"required: nothing ran on {host}"]
 
 
@@ -201,6 +240,7 @@ def check(
     host: Annotated[str, typer.Option(help="The host; by default the path's first that can run here.")] = "",
     json_file: Json = None,
     laws: Annotated[str, typer.Option(help="Hold the case to these laws, and to no oracle.")] = "",
+    tool: Annotated[str, typer.Option("--sanitize", help="Run it under this tool of compute-sanitizer.")] = "",
 ) -> None:
     """Run one saved case on one path, in a worker of its own."""
     held = tuple(_words(laws, LAWS, "law")) if laws else ()
@@ -214,6 +254,10 @@ def check(
     hosts = [host] if host else list(chosen.hosts)
     for name in hosts:
         _words(name, chosen.hosts, f"host of {path}")
+    if tool and held:
+        raise _refuse("--sanitize watches a case as it is launched, and holds it to no laws; leave --laws out")
+    if tool:
+        hosts = _watchable([host] if host else [name for name in hosts if name in gates.GPUS] or hosts)
     jobs = [
         Job(
             chosen.name,
@@ -226,10 +270,12 @@ def check(
         )
         for name in hosts
     ]
+    if tool:
+        jobs = [sanitizers.watched(job, _words(tool, TOOLS, "tool")[0], bool(chosen.kernels)) for job in jobs]
     report = Report()
     reasons: dict[tuple[str, str], str] = {}
     for job in jobs:
-        report = gates.run([job], PROFILES["gate"], workers=1)
+        report = gates.run([job], SANITIZE if tool else PROFILES["gate"], workers=1)
         reasons |= report.absent
         if not report.absent:
             break

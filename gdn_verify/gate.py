@@ -12,13 +12,18 @@ from multiprocessing.connection import wait
 from gdn_verify.cases.contract import Kind
 from gdn_verify.cases.topics import Series, Topic
 from gdn_verify.checks.laws import NAMES as LAWS
+from gdn_verify.checks.sanitizer import Heard
 from gdn_verify.hosts import HOSTS
 from gdn_verify.hosts.worker import Worker, WorkerDiedError
 from gdn_verify.paths import Builder, Subject
 from gdn_verify.paths.relay import relays, topics
+from gdn_verify.probe import absence_of
 from gdn_verify.profiles import Profile
 from gdn_verify.report.tally import Report
+from gdn_verify.runner import CaseResult
 from gdn_verify.service import Absent, Begun, Broken, Ended, Job, Launching, Ready, Unloadable
+from gdn_verify.verdict import Finding
+from gdn_verify.watched import Watched
 
 SERVICE = "gdn_verify.service:serve"
 GPUS = ("cuda", "rocm")
@@ -95,7 +100,9 @@ class _Seat:
 
     worker: Worker
     host: str
+    watched: Watched | None = None
     job: Job | None = None
+    latest: Job | None = None
     begun: Begun | None = None
     heard: float = 0.0
     jobs: int = 0
@@ -106,9 +113,14 @@ class _Seat:
 
     def take(self, job: Job) -> None:
         """Hand the worker a job; raises WorkerDiedError if it is gone."""
-        self.job, self.begun, self.ready, self.launching = job, None, False, False
+        self.job, self.latest, self.begun, self.ready, self.launching = job, job, None, False, False
         self.heard, self.jobs = time.monotonic(), self.jobs + 1
         self.worker.send(job)
+
+    def serves(self, job: Job) -> bool:
+        """Whether it is free, and its worker one for such a job."""
+        under = self.watched.sanitizer if self.watched else None
+        return self.job is None and (self.host, under) == (job.host, job.sanitizer)
 
     def rest(self) -> Job:
         """What has not ended of its job."""
@@ -143,6 +155,8 @@ def run(
                 going.listen(seat)
             if progress:
                 progress(None, going.report)
+        for seat in going.seats:
+            going.part(seat)
     except KeyboardInterrupt:
         going.stop()
     finally:
@@ -156,7 +170,11 @@ def run(
 def _by_host(jobs: Iterable[Job]) -> list[Job]:
     """Long jobs first, so that none is left alone at the end; hosts together, so that workers are reused."""
     order = {"interpreter": 0, "cuda": 1, "rocm": 2, "cpu": 3}
-    return sorted(jobs, key=lambda job: (order.get(job.host, 4), job.kind in (Kind.DECODE, Kind.SPEC), job.path))
+
+    def place(job: Job) -> tuple[object, ...]:
+        return order.get(job.host, 4), str(job.sanitizer), job.kind in (Kind.DECODE, Kind.SPEC), job.path
+
+    return sorted(jobs, key=place)
 
 
 @dataclass
@@ -194,6 +212,10 @@ class _Run:
         if (job.path, job.host) in self.absent:
             self.report.count_absent(job)
             return True
+        if reason := _unwatchable(job):
+            self.absent.add((job.path, job.host))
+            self.report.add_absent(job, reason)
+            return True
         if (job.path, job.host) in self.unloadable:
             self.report.add_lost(job, f"{_left(job)} cases not run: the path does not load")
             return True
@@ -204,14 +226,29 @@ class _Run:
 
     def _seat_for(self, job: Job) -> _Seat:
         for seat in self.seats:
-            if seat.job is None and seat.host == job.host:
+            if seat.serves(job):
                 return seat
         if len(self.seats) >= self.limit:
-            self._dismiss(next(seat for seat in self.seats if seat.job is None))
+            idle = next(seat for seat in self.seats if seat.job is None)
+            self.part(idle)
+            self._dismiss(idle)
         number, self.opened = self.opened, self.opened + 1
-        seat = _Seat(Worker(HOSTS[job.host], SERVICE, number), job.host)
+        host, tool = HOSTS[job.host], job.sanitizer
+        worker = Worker(tool.around(host) if tool else host, SERVICE, number)
+        seat = _Seat(worker, job.host, Watched(worker, tool) if tool else None)
         self.seats.append(seat)
         return seat
+
+    def part(self, seat: _Seat, *, told: bool = False) -> None:
+        """Let a tool that watched cases sum up. Unless it has `told` something, one that does not has proved nothing.
+
+        What it tells so late is the path's that ran last, whichever it was: the kernel's name tells more.
+        """
+        if seat.watched and seat.started and seat.latest:
+            last, lacking = seat.watched.end()
+            self.report.add_told(seat.latest, "", last, stray=True)
+            if lacking and not told:
+                self.report.add_lost(seat.latest, f"{seat.watched.sanitizer.tool}: {lacking}")
 
     def _dismiss(self, seat: _Seat) -> None:
         seat.worker.close()
@@ -262,15 +299,24 @@ class _Run:
     def _count(self, seat: _Seat, job: Job, message: Ended) -> None:
         assert seat.begun is not None
         seat.started = True
+        told = self._hear_tool(seat, job, message.result)
         self.report.add(job, message.file or seat.begun.file, message.result)
         seat.between = True
         if self.progress:
             self.progress(job, self.report)
-        if message.result.raised and seat.host in GPUS:
+        if told or (message.result.raised and seat.host in GPUS):
             self._retire(seat, job, message.index)
+
+    def _hear_tool(self, seat: _Seat, job: Job, result: CaseResult) -> bool:
+        """Add what the tool that watches has told of a case to its findings; whether there was any."""
+        heard = seat.watched.case() if seat.watched else Heard()
+        result.findings += heard.case
+        self.report.add_told(job, "", heard.outside, stray=True)
+        return bool(heard.case)
 
     def _retire(self, seat: _Seat, job: Job, index: int) -> None:
         """After an error a device may be unusable for its process: the rest of the job is run by another."""
+        self.part(seat, told=True)
         self._dismiss(seat)
         if _left(left := replace(job, skip=index + 1)):
             self.queue.appendleft(left)
@@ -294,6 +340,7 @@ class _Run:
         job, begun = seat.job, seat.begun
         assert job is not None
         self._dismiss(seat)
+        self.report.add_told(job, begun.file if begun else "", _last_told(seat))
         if begun is not None:
             after = "after this case had ended: " if seat.between else ""
             self.report.add_crash(job, begun.file, after + death)
@@ -306,6 +353,18 @@ class _Run:
             self.report.add_crash(job, "", f"before its first case: {death}")
         else:
             self._refuse_to_load(job, death)
+
+
+def _unwatchable(job: Job) -> str | None:
+    """Why the job's tool cannot watch it here. The host is asked without the tool, which needs a driver to start."""
+    if job.sanitizer is None:
+        return None
+    return absence_of(job.host) or job.sanitizer.missing(job.host)
+
+
+def _last_told(seat: _Seat) -> tuple[Finding, ...]:
+    last = seat.watched.rest() if seat.watched else Heard()
+    return (*last.outside, *last.case)
 
 
 def _left(job: Job) -> int:

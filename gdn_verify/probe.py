@@ -74,6 +74,13 @@ def _ask(host: str, names: list[str]) -> dict[str, Probe]:
     return found
 
 
+@cache
+def absence_of(host: str) -> str | None:
+    """Why nothing can run on `host`, or None; no path is loaded to find out."""
+    seen = _ask(host, [""])[""]
+    return None if seen.runs else seen.words
+
+
 def probe(host: str, path: str = "") -> Probe:
     """Whether `path` ("" for the host itself) can run on `host`."""
     return _answers(host)[path]

@@ -71,6 +71,21 @@ class Profile:
         return self.interpreted_laws if host == "interpreter" else self.laws
 
 
+SANITIZE = Profile(
+    "sanitize",
+    short=4,
+    long=4,
+    interpreted_short=0,
+    interpreted_long=0,
+    shapes=3,
+    seed=70,  # four cases of each kind, and yet rows of several chunks on served dims, and padding
+    patience=1800.0,
+    watch=False,
+    replays=0,  # torch cannot allocate within a capture where each tensor is an allocation of its own
+    repeats=0,
+)
+"""Under a tool that makes kernels many times slower. Too few cases for bias and power, so none of `PROFILES`."""
+
 PROFILES = {
     profile.name: profile
     for profile in (

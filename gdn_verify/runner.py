@@ -26,7 +26,7 @@ from gdn_verify.oracles.noise import Rounding
 from gdn_verify.paths.base import Launch, Outputs, Path
 from gdn_verify.paths.builder import Begin, Builder
 from gdn_verify.truth import Ledger
-from gdn_verify.verdict import Check, Finding, Outcome
+from gdn_verify.verdict import SANITIZERS, Check, Finding, Outcome
 
 Run = Callable[[Launch], Outputs]
 Projections = dict[tuple[str, str], tuple[float, float]]
@@ -69,7 +69,7 @@ class CaseResult:
         """The verdict of this case under one check."""
         if self.refused:
             return Outcome.REFUSED
-        if any(finding.check is check for finding in self.findings):
+        if any(check in SANITIZERS or finding.check is check for finding in self.findings):
             return Outcome.DISAGREES
         again = {Check.LAUNCHES: self.replays, Check.REPETITION: self.repetition}.get(check)
         if again is not None and again.refused:

@@ -5,7 +5,9 @@ The parent learns of a case before it is launched, so a worker that dies or hang
 
 from __future__ import annotations
 
+import os
 import sys
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -24,6 +26,7 @@ from gdn_verify.cases.shapes import (
     PREFILL_SMALL,
     SMALL,
     TINY,
+    WATCHED,
     WIDE,
     drawn_cases,
     shape_pool,
@@ -32,13 +35,25 @@ from gdn_verify.cases.shapes import (
 from gdn_verify.cases.strategies import Fed, cases
 from gdn_verify.cases.topics import Series, Topic
 from gdn_verify.cases.trajectories import trajectories
+from gdn_verify.checks.sanitizer import Mark
 from gdn_verify.hosts import Host
+from gdn_verify.hosts.sanitizer import Sanitizer
 from gdn_verify.paths import Builder, Subject, find_subject
 from gdn_verify.runner import CaseResult, Effort, run_case, run_laws, run_tables
 from gdn_verify.smallest import smallest
 from gdn_verify.verdict import Check
 
-SIZES = {"tiny": TINY, "brief": BRIEF, "small": SMALL, "prefill": PREFILL_SMALL, "wide": WIDE, "long": LONG}
+SIZES = {
+    "tiny": TINY,
+    "brief": BRIEF,
+    "small": SMALL,
+    "prefill": PREFILL_SMALL,
+    "watched": WATCHED,
+    "wide": WIDE,
+    "long": LONG,
+}
+SETTLING = 0.2
+"""Seconds from a device's last kernel until its tool, another process, has written what it saw."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +65,7 @@ class Job:
     the path, for tests of the suite itself. With `watch`, every access of a kernel is checked where the host can. The
     launches of the first `replays` cases are captured and replayed on other rows, those of the first `repeats` made
     again. With `laws` the cases are held to laws of these names, and to no oracle. `tables` says that the path is a
-    table builder.
+    table builder. With `sanitizer` the worker runs under that tool.
     """
 
     path: str
@@ -68,10 +83,13 @@ class Job:
     repeats: int = 0
     laws: tuple[str, ...] = ()
     tables: bool = False
+    sanitizer: Sanitizer | None = None
 
     @property
     def check(self) -> Check:
         """The check that stands for the job in a report."""
+        if self.sanitizer:
+            return Check(self.sanitizer.tool)
         return Check.LAWS if self.laws else Check.TABLES if self.tables else Check.VALUES
 
 
@@ -152,12 +170,34 @@ def serve(host: Host, pipe: Connection) -> None:
             job = pipe.recv()
         except EOFError:
             return
+        tell = pipe.send if job.sanitizer is None else _marking(pipe.send)
         try:
-            for event in _answer(job, host, loaded, pipe.send):
-                pipe.send(event)
+            for event in _answer(job, host, loaded, tell):
+                tell(event)
         except Exception:
             # Not the path's doing (`run_case` holds what a path raises): the suite itself is wrong, and says so.
             pipe.send(Broken(traceback.format_exc()))
+
+
+def _marking(send: Callable[[object], None]) -> Callable[[object], None]:
+    """`send`, with a mark in the worker's output where what a tool prints is somebody else's from there on."""
+
+    def tell(event: object) -> None:
+        mark = _mark(event)
+        if mark is Mark.LEFT:
+            time.sleep(SETTLING)
+        if mark is not None:
+            # A line of its own, whatever was printed before; past Python's buffer, which may hold earlier lines.
+            os.write(1, f"\n{mark}\n".encode())
+        send(event)
+
+    return tell
+
+
+def _mark(event: object) -> Mark | None:
+    if isinstance(event, Launching):
+        return Mark.ENTERED if event.entered else Mark.LEFT
+    return Mark.BEGUN if isinstance(event, Begun) else Mark.ENDED if isinstance(event, Ended) else None
 
 
 def _answer(job: Job, host: Host, loaded: _Loaded, tell: Callable[[object], None]) -> Iterator[object]:
@@ -196,7 +236,8 @@ class _Trial:
 
     def run(self, fed: Fed, index: int = sys.maxsize, effort: Effort | None = None) -> CaseResult:
         """Run the case of this number, the parent knowing when the path's own code is entered."""
-        effort = effort or (Effort.LONE if self.job.kind is Series.TRAJECTORY else Effort.FULL)
+        few = self.job.kind is Series.TRAJECTORY or self.job.sanitizer is not None
+        effort = effort or (Effort.LONE if few else Effort.FULL)
         plant = planter(self.job.plant)
         if isinstance(self.path, Builder):
             return run_tables(*fed, self.path, plant=plant, launching=lambda on: self.tell(Launching(on)))

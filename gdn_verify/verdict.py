@@ -18,6 +18,14 @@ class Check(StrEnum):
     REPETITION = "repetition"
     LAWS = "laws"
     TABLES = "tables"
+    MEMCHECK = "memcheck"
+    RACECHECK = "racecheck"
+    INITCHECK = "initcheck"
+    SYNCCHECK = "synccheck"
+
+
+SANITIZERS = (Check.MEMCHECK, Check.RACECHECK, Check.INITCHECK, Check.SYNCCHECK)
+"""Each is a tool that watches a whole launch: whatever is wrong with a case, under it the case disagrees."""
 
 
 class Outcome(StrEnum):

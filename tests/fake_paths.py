@@ -235,7 +235,7 @@ def case_files() -> tuple[str, ...]:
     return tuple(dumps(CaseFile(Case(Geometry(2, 2, K, 8), DTypes(), 2, (batch,)))) for K in DIMS)
 
 
-def install(folder: File) -> str:
+def install(folder: File, fakes: str = "fake_paths:paths") -> str:
     """Make `folder` a place from which the fakes are installed; the PYTHONPATH that says so.
 
     The pytest plugin comes along where gdn-verify itself runs from a source tree, and so has no entry points.
@@ -243,7 +243,7 @@ def install(folder: File) -> str:
     info = folder / "gdn_fakes-1.0.dist-info"
     info.mkdir(parents=True)
     info.joinpath("METADATA").write_text("Metadata-Version: 2.1\nName: gdn-fakes\nVersion: 1.0\n", encoding="utf-8")
-    points = "[gdn_verify.paths]\nfakes = fake_paths:paths\n"
+    points = f"[gdn_verify.paths]\nfakes = {fakes}\n"
     if not entry_points(group="pytest11", name="gdn-verify"):
         points += "[pytest11]\ngdn-verify = gdn_verify.pytest_plugin\n"
     info.joinpath("entry_points.txt").write_text(points, encoding="utf-8")

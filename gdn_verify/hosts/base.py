@@ -30,11 +30,15 @@ Grids = list[tuple[str, tuple[int, int, int]]]
 
 @dataclass(frozen=True)
 class Host:
-    """A place to run paths. Subclasses say what differs; this one is plain Python on the processor."""
+    """A place to run paths. Subclasses say what differs; this one is plain Python on the processor.
+
+    Workers are started `under` a command that runs the rest of its line, where there is one.
+    """
 
     name: str
     device: str
     environment: Mapping[str, str] = field(default_factory=lambda: dict(SINGLE_THREAD))
+    under: tuple[str, ...] = ()
 
     def missing(self) -> str | None:
         """Why nothing can run here, or None. Called in the worker."""

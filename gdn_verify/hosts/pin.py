@@ -6,6 +6,13 @@ import os
 from pathlib import Path
 
 
+def cards() -> int:
+    """How many of this machine's GPUs this process may use, by their nodes; 1 where it has none."""
+    nodes = [*Path("/dev").glob("nvidia[0-9]*")] or [*Path("/dev/dri").glob("renderD*")]
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES", os.environ.get("HIP_VISIBLE_DEVICES"))
+    return max(len(nodes) if chosen is None else len(chosen.split(",")), 1)
+
+
 def device_for(number: int) -> dict[str, str]:
     """The environment that shows worker `number` one of this machine's GPUs, round robin; empty with one or none.
 

@@ -42,7 +42,8 @@ class Worker:
     def __init__(self, host: Host, target: str, number: int = 0) -> None:
         self._pipe, theirs = Pipe()
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the worker
-        command = [sys.executable, "-P", "-m", __name__, host.name, target, str(theirs.fileno())]
+        self._read, self._unheard = 0, b""
+        command = [*host.under, sys.executable, "-P", "-m", __name__, host.name, target, str(theirs.fileno())]
         self._process = subprocess.Popen(
             command,
             env={**_environment(host), **device_for(number)},
@@ -79,6 +80,18 @@ class Worker:
         """The pipe's descriptor, so that several workers can be waited for at once."""
         return self._pipe.fileno()
 
+    def printed(self) -> str:
+        """What it has printed since this was last asked; of one that is closed, what nobody had asked for."""
+        self._take_log()
+        text, self._unheard = self._unheard.decode(errors="replace"), b""
+        return text
+
+    def finish(self, patience: float) -> None:
+        """Let the process end by itself, as one does whose pipe is closed, and wait so long for it; then `close`."""
+        self._pipe.close()
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout=patience)
+
     def end(self) -> None:
         """End the process and everything it started, without waiting for it."""
         with suppress(ProcessLookupError):
@@ -90,7 +103,14 @@ class Worker:
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout=_DYING)  # a process in the driver's hands may never end
         self._pipe.close()
+        self._take_log()
         self._log.close()
+
+    def _take_log(self) -> None:
+        # By `pread`: the process writes where this file's own position is.
+        while not self._log.closed and (text := os.pread(self._log.fileno(), 1 << 20, self._read)):
+            self._read += len(text)
+            self._unheard += text
 
     def _death(self) -> WorkerDiedError:
         try:

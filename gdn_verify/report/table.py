@@ -10,8 +10,8 @@ from rich.text import Text
 
 from gdn_verify.checks.laws import NAMES as LAWS
 from gdn_verify.report import laws
-from gdn_verify.report.tally import Failure, Report, Row
-from gdn_verify.verdict import Check
+from gdn_verify.report.tally import STANDING, Failure, Report, Row
+from gdn_verify.verdict import SANITIZERS, Check
 
 _SHOWN = 5
 _COUNTS = ("agrees", "disagrees", "refused", "crashed", "vacuous")
@@ -58,7 +58,7 @@ def _table(rows: Iterable[Row]) -> Table:
 
 def _cells(row: Row, drifts: bool) -> tuple[str, ...]:
     counts = (str(getattr(row, name) or "·") for name in _COUNTS)
-    values, timed = row.check == "values", row.check in ("values", "laws", "tables")
+    values, timed = row.check == "values", row.check in (*STANDING, Check.LAWS)
     ratio = f"{row.worst_noise_ratio:.2f}" if timed and row.agrees and row.check != "tables" else ""
     drift = f"{row.worst_drift:.1e}" if values and row.worst_drift else ""
     seconds = f"{row.seconds:.1f}" if timed else ""
@@ -87,7 +87,9 @@ def describe(failure: Failure, count: int = 1) -> str:
     if not failure.file:
         return head + more
     law = laws.named(failure.finding.kind, LAWS) if failure.finding.check is Check.LAWS else ""
-    command = f"gdn-verify check CASE.json --path {failure.path} --host {failure.host}{law and f' --laws {law}'}"
+    tool = failure.finding.check if failure.finding.check in SANITIZERS else ""
+    options = f"{law and f' --laws {law}'}{tool and f' --sanitize {tool}'}"
+    command = f"gdn-verify check CASE.json --path {failure.path} --host {failure.host}{options}"
     return f"{head}{more}\nSave as CASE.json and run `{command}`:\n{failure.file}"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -14,9 +14,11 @@ from gdn_verify.checks.power import VACUOUS, Power, of_a_case
 from gdn_verify.report.laws import LawTally
 from gdn_verify.runner import CaseResult
 from gdn_verify.service import Job, Ready
-from gdn_verify.verdict import Check, Finding, Outcome
+from gdn_verify.verdict import SANITIZERS, Check, Finding, Outcome
 
 SCHEMA = 1
+STANDING = (Check.VALUES, Check.TABLES, *SANITIZERS)
+"""Checks whose rows count cases, each case once."""
 MIN_POOLED = 100
 """Bias and power are judged over at least this many cases; fewer are vacuous.
 
@@ -121,16 +123,17 @@ class Report:
             self._add_laws(job, file, result)
             return
         again = {Check.LAUNCHES: result.replays, Check.REPETITION: result.repetition}
-        layers = (Check.VALUES, Check.MEMORY, *(check for check, done in again.items() if done))
-        for check in (Check.TABLES,) if job.tables else layers:
+        layers = (Check.MEMORY, *(check for check, done in again.items() if done))
+        beside = layers if job.check is Check.VALUES else ()
+        for check in (job.check, *beside):
             row = self._row(job, check)
             row.cases += 1
             outcome = result.outcome(check)
             setattr(row, outcome.value, getattr(row, outcome.value) + 1)
-        values = self._row(job, job.check)
-        values.worst_noise_ratio = max(values.worst_noise_ratio, result.worst_ratio)
-        values.worst_drift = max(values.worst_drift, result.drift)
-        values.seconds += result.seconds
+        whole = self._row(job, job.check)
+        whole.worst_noise_ratio = max(whole.worst_noise_ratio, result.worst_ratio)
+        whole.worst_drift = max(whole.worst_drift, result.drift)
+        whole.seconds += result.seconds
         if refused := result.refused or next((done.refused for done in again.values() if done and done.refused), ""):
             self.refusals.setdefault((job.path, job.host, job.kind), refused)
         group = self._group(job)
@@ -165,6 +168,14 @@ class Report:
         self.red += 1
         finding = Finding(job.check, "crashed", death)
         self.failures.append(Failure(job.path, job.host, job.kind, finding, file))
+
+    def add_told(self, job: Job, file: str, findings: Iterable[Finding], *, stray: bool = False) -> None:
+        """What a tool told beside a case's result: of one that ended its worker; or, `stray`, outside any case."""
+        failures = [Failure(job.path, job.host, job.kind, finding, file) for finding in findings]
+        self.failures += failures
+        if failures and stray:
+            self._row(job, job.check).disagrees += 1
+            self.red += 1
 
     def add_lost(self, job: Job, reason: str) -> None:
         """Cases that will not run, because their path is given up or the run was ended: it is not whole."""
@@ -229,8 +240,7 @@ class Report:
     @property
     def cases(self) -> int:
         """Cases that ran, crashed or are missing so far."""
-        rows = (group.rows.get(Check.VALUES) or group.rows.get(Check.TABLES) for group in self._groups.values())
-        return sum(row.cases for row in rows if row)
+        return sum(row.cases for row in self.rows if row.check in STANDING)
 
     @property
     def ok(self) -> bool:
@@ -240,8 +250,7 @@ class Report:
         A run of laws alone is one in which each path and kind has obeyed some.
         """
         ran = [row for row in self.rows if not row.missing]
-        judged = [row for row in ran if row.check in (Check.VALUES, Check.TABLES)]
-        judged = judged or [row for row in ran if row.check == Check.LAWS]
+        judged = [row for row in ran if row.check in STANDING] or [row for row in ran if row.check == Check.LAWS]
         proved = bool(judged) and all(row.agrees for row in judged)
         return self.whole and proved and not self.broken and not any(row.failed for row in self.rows)
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from multiprocessing.connection import Connection
 
 from gdn_verify.hosts import Host
@@ -53,3 +54,17 @@ def mute(host: Host, pipe: Connection) -> None:
     """Close the pipe and live on."""
     pipe.close()
     time.sleep(600)
+
+
+def allocator(host: Host, pipe: Connection) -> None:
+    """Whether torch's caching allocator is off."""
+    pipe.send(os.environ.get("PYTORCH_NO_CUDA_MEMORY_CACHING"))
+
+
+def talker(host: Host, pipe: Connection) -> None:
+    """Print a line, and another when the pipe is closed."""
+    print("first", flush=True)  # noqa: T201 - that it prints is the point
+    pipe.send("said")
+    with suppress(EOFError):
+        pipe.recv()
+    print("last")  # noqa: T201
