@@ -45,7 +45,7 @@ class Size:
 
     `max_work` bounds tokens · HV·K·V of a launch, the oracle's cost; `max_state` bounds slots · HV·K·V. Now and then
     a case goes beyond: `rare_work` bounds the work of one in sixteen, `rare_row_tokens` the rows of one prefill in
-    thirty-two; 0 stands for never.
+    thirty-two; 0 stands for never. The row that settles a launch's kind has `opening` tokens or more, where it can.
     """
 
     max_rows: int
@@ -58,6 +58,7 @@ class Size:
     max_state: int = 2**24
     rare_work: int = 0
     rare_row_tokens: int = 0
+    opening: int = 1
 
 
 # Triton's interpreter pays per program, N·HV·⌈V/32⌉ of them in a decode; chunk kernels pay per token block too.
@@ -75,7 +76,7 @@ PREFILL_SMALL = Size(
     max_work=2**22,
     rare_row_tokens=513,
 )
-# Under a tool that watches each access of a kernel: the dims that are served, and rows of more than two chunks.
+# Under a tool that watches each access of a kernel: the dims that are served, and prompts of more than a chunk.
 WATCHED = Size(
     max_rows=4,
     max_row_tokens=130,
@@ -83,7 +84,8 @@ WATCHED = Size(
     max_value_heads=4,
     max_dim=128,
     max_slots=16,
-    max_work=2**25,
+    max_work=2**26,
+    opening=65,
 )
 # Compiled code, on a CPU or a GPU. The oracle runs 33 times a launch, and bounds the work.
 WIDE = Size(

@@ -89,7 +89,7 @@ _ROW = (*_OFTEN, True, *_OFTEN[1:])
 
 
 def _bounds(draw: Draw, size: Size, kind: Kind) -> tuple[Size, int]:
-    """The bounds of one case, and the fewest tokens of its opening row: `size` and 1, but for rare cases.
+    """The bounds of one case, and the fewest tokens of its opening row: as `size` says, but for rare cases.
 
     Those have as much work as `size` allows rarely, spent on a row longer than a chunk; or, for a prefill, a row
     longer than any other's.
@@ -99,7 +99,7 @@ def _bounds(draw: Draw, size: Size, kind: Kind) -> tuple[Size, int]:
     if size.rare_row_tokens and kind is Kind.PREFILL and pick(draw, _ROW):
         most = size.rare_row_tokens
         return replace(size, max_row_tokens=most, max_tokens=max(size.max_tokens, most)), size.max_row_tokens + 1
-    return size, 1
+    return size, size.opening
 
 
 def room_for(c: Capabilities, conventions: Conventions, shape: Shape, size: Size, opening: int) -> Room:

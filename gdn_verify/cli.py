@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import signal
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path as File
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -31,17 +31,7 @@ from gdn_verify.hosts import HOSTS
 from gdn_verify.hosts.pin import cards
 from gdn_verify.hosts.sanitizer import TOOLS
 from gdn_verify.mutants import METADATA, NAMES, planter_of
-from gdn_verify.paths import (
-    BrokenPluginError,
-    Builder,
-    Path,
-    Subject,
-    UnknownPathError,
-    find,
-    find_subject,
-    registered,
-    subjects,
-)
+from gdn_verify.paths import Builder, registered
 from gdn_verify.probe import probe
 from gdn_verify.profiles import PROFILES, SANITIZE, Profile
 from gdn_verify.report import drift as report_drift
@@ -51,6 +41,7 @@ from gdn_verify.report.pace import Pace
 from gdn_verify.report.table import show
 from gdn_verify.report.tally import STANDING, Report
 from gdn_verify.service import Job
+from gdn_verify.words import paths_of, refuse, subjects_of, words_of
 
 app = typer.Typer(
     help="Differential testing and correctness verification for Gated DeltaNet kernels.",
@@ -61,44 +52,16 @@ app = typer.Typer(
 
 app.add_typer(bench, name="bench")
 
-T = TypeVar("T")
-RED, USAGE, BROKEN = 1, 2, 3
-"""Exit statuses: 0 the gate is green, 1 it is red, 2 the command could not be understood, 3 the suite itself failed."""
+RED, BROKEN = 1, 3
+"""Exit statuses: 0 the gate is green, 1 it is red, 3 it failed itself; 2, a command not understood, is in `words`."""
 
 Json = Annotated[File | None, typer.Option("--json", help="Write the report to this file as JSON.", metavar="FILE")]
-
+Hosts = Annotated[str, typer.Option(help="Hosts: cpu, interpreter, cuda, rocm; all by default.")]
+Require = Annotated[str, typer.Option(help="Hosts on which every chosen path must run.")]
+Workers = Annotated[int, typer.Option(help="Worker processes; 0 for one a core.", min=0)]
+Verbose = Annotated[bool, typer.Option(help="Show every kind of failure.")]
+Measured = Annotated[str, typer.Option(help="Paths to measure, separated by commas; all by default.")]
 Laws = Annotated[str, typer.Option(help="Laws to hold launches to, separated by commas; all by default, or none.")]
-
-
-def _refuse(message: str) -> typer.Exit:
-    Console(stderr=True).print(Text(f"gdn-verify: {message}", style="red"), soft_wrap=True)
-    return typer.Exit(USAGE)
-
-
-def _paths(names: str) -> list[Path]:
-    """Paths of a layer."""
-    return _found(names, find, registered)
-
-
-def _subjects(names: str) -> list[Subject]:
-    """Those, and table builders."""
-    return _found(names, find_subject, subjects)
-
-
-def _found(names: str, by_name: Callable[[str], T], known: Callable[[], Mapping[str, T]]) -> list[T]:
-    try:
-        return [by_name(name.strip()) for name in names.split(",")] if names else [*known().values()]
-    except (UnknownPathError, BrokenPluginError) as error:
-        raise _refuse(str(error)) from None
-
-
-def _words(given: str, known: Iterable[str], what: str) -> list[str]:
-    known = list(known)
-    chosen = [word.strip() for word in given.split(",")] if given else known
-    for word in chosen:
-        if word not in known:
-            raise _refuse(f"no {what} is called {word!r}; known are {', '.join(known)}")
-    return chosen
 
 
 @app.command()
@@ -108,12 +71,12 @@ def gate(
     ] = "gate",
     paths: Annotated[str, typer.Option(help="Paths to judge, separated by commas; all by default.")] = "",
     kinds: Annotated[str, typer.Option(help="Kinds: decode, prefill, spec, mixed, trajectory; all by default.")] = "",
-    hosts: Annotated[str, typer.Option(help="Hosts: cpu, interpreter, cuda, rocm; all by default.")] = "",
-    require: Annotated[str, typer.Option(help="Hosts on which every chosen path must run.")] = "",
+    hosts: Hosts = "",
+    require: Require = "",
     seed: Annotated[int, typer.Option(help="Another set of cases than the profile's; 0 for the profile's.", min=0)] = 0,
-    workers: Annotated[int, typer.Option(help="Worker processes; 0 for one a core.", min=0)] = 0,
+    workers: Workers = 0,
     json_file: Json = None,
-    verbose: Annotated[bool, typer.Option(help="Show every kind of failure.")] = False,
+    verbose: Verbose = False,
     plant: Annotated[str, typer.Option(help="Plant a defect in a copy of each path, to see the gate go red.")] = "",
     laws: Laws = "",
     only_laws: Annotated[bool, typer.Option("--only-laws", help="Hold launches to laws, and to no oracle.")] = False,
@@ -123,24 +86,24 @@ def gate(
     An interrupt or SIGTERM ends it with a report of what ran, and exit 1.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    chosen = PROFILES[_words(profile, PROFILES, "profile")[0]]
+    chosen = PROFILES[words_of(profile, PROFILES, "profile")[0]]
     chosen = replace(chosen, seed=seed or chosen.seed)
-    wanted = _words(hosts, HOSTS, "host")
-    defect = planter_of(_words(plant, NAMES, "defect")[0]) if plant else None
-    held = () if laws == "none" else _words(laws, LAWS, "law")
-    chosen_paths = [path for path in _subjects(paths) if not plant or isinstance(path, Builder) == (plant in METADATA)]
-    about = [topic(kind) for kind in _words(kinds, TOPICS, "kind")]
+    wanted = words_of(hosts, HOSTS, "host")
+    defect = planter_of(words_of(plant, NAMES, "defect")[0]) if plant else None
+    held = () if laws == "none" else words_of(laws, LAWS, "law")
+    named = [path for path in subjects_of(paths) if not plant or isinstance(path, Builder) == (plant in METADATA)]
+    about = [topic(kind) for kind in words_of(kinds, TOPICS, "kind")]
     absent: dict[tuple[str, str], str] = {}
     if chosen.sweep:
-        layers = [path for path in chosen_paths if not isinstance(path, Builder)]
+        layers = [path for path in named if not isinstance(path, Builder)]
         every, absent = configurations(layers, wanted, workers=workers or None)
         jobs = gates.plan_for(every, about, chosen, defect, held)
     else:
-        jobs = gates.plan(chosen_paths, wanted, about, chosen, defect, held)
+        jobs = gates.plan(named, wanted, about, chosen, defect, held)
     jobs = [job for job in jobs if job.laws] if only_laws else jobs
     report = _judged(jobs, chosen, workers, place=f" where {plant} can be planted" if plant else "")
     report.absent |= absent
-    _finish(report, json_file, verbose, _words(require, HOSTS, "host") if require else [])
+    _finish(report, json_file, verbose, words_of(require, HOSTS, "host") if require else [])
 
 
 @app.command()
@@ -149,21 +112,21 @@ def sanitize(
     paths: Annotated[str, typer.Option(help="Paths; by default all that declare kernels of their own.")] = "",
     kinds: Annotated[str, typer.Option(help="Kinds: decode, prefill, spec, mixed; all by default.")] = "",
     hosts: Annotated[str, typer.Option(help="Hosts; compute-sanitizer watches cuda.")] = "cuda",
-    require: Annotated[str, typer.Option(help="Hosts on which every chosen path must run.")] = "",
+    require: Require = "",
     seed: Annotated[int, typer.Option(help="Another set of cases than the usual; 0 for the usual.", min=0)] = 0,
     workers: Annotated[int, typer.Option(help="Worker processes; 0 for one a GPU.", min=0)] = 0,
     json_file: Json = None,
-    verbose: Annotated[bool, typer.Option(help="Show every kind of failure.")] = False,
+    verbose: Verbose = False,
 ) -> None:
     """Run few cases of each path under compute-sanitizer; exit 1 if a tool tells of an error, or watched nothing."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     chosen = replace(SANITIZE, seed=seed or SANITIZE.seed)
-    named = _paths(paths) if paths else [path for path in _paths("") if path.kernels]
-    wanted = _watchable(_words(hosts, HOSTS, "host"))
-    about, under = map(topic, _words(kinds, TOPICS, "kind")), _words(tools, TOOLS, "tool")
+    named = paths_of(paths) if paths else [path for path in paths_of("") if path.kernels]
+    wanted = _watchable(words_of(hosts, HOSTS, "host"))
+    about, under = map(topic, words_of(kinds, TOPICS, "kind")), words_of(tools, TOOLS, "tool")
     jobs = sanitizers.plan(named, wanted, about, under, chosen)
     report = _judged(jobs, chosen, workers or cards())
-    _finish(report, json_file, verbose, _words(require, HOSTS, "host") if require else [])
+    _finish(report, json_file, verbose, words_of(require, HOSTS, "host") if require else [])
 
 
 def _watchable(hosts: Sequence[str]) -> list[str]:
@@ -171,14 +134,14 @@ def _watchable(hosts: Sequence[str]) -> list[str]:
         if host not in gates.GPUS:
             checked = "there `gdn-verify gate` checks each access itself"
             advice = checked if host == "interpreter" else "use --hosts cuda"
-            raise _refuse(f"compute-sanitizer watches CUDA kernels, and the host {host!r} has none; {advice}")
+            raise refuse(f"compute-sanitizer watches CUDA kernels, and the host {host!r} has none; {advice}")
     return list(hosts)
 
 
 def _judged(jobs: Sequence[Job], profile: Profile, workers: int, *, place: str = "") -> Report:
     """Run the jobs, and say how far they are."""
     if not jobs:
-        raise _refuse(f"no path{place} runs any of these kinds on these hosts; see `gdn-verify paths`")
+        raise refuse(f"no path{place} runs any of these kinds on these hosts; see `gdn-verify paths`")
     total = sum(job.count for job in jobs)
     with _progress() as bar:
         task, pace = bar.add_task("cases", total=total), Pace(total, _say)
@@ -243,58 +206,53 @@ def check(
     tool: Annotated[str, typer.Option("--sanitize", help="Run it under this tool of compute-sanitizer.")] = "",
 ) -> None:
     """Run one saved case on one path, in a worker of its own."""
-    held = tuple(_words(laws, LAWS, "law")) if laws else ()
+    held = tuple(words_of(laws, LAWS, "law")) if laws else ()
     try:
         case_file = load(file)
     except CaseFileError as error:
-        raise _refuse(str(error)) from None
-    chosen = _subjects(path)[0]
+        raise refuse(str(error)) from None
+    chosen = subjects_of(path)[0]
     if held and isinstance(chosen, Builder):
-        raise _refuse(f"{chosen.name} builds tables, and laws bind launches; leave --laws out")
+        raise refuse(f"{chosen.name} builds tables, and laws bind launches; leave --laws out")
     hosts = [host] if host else list(chosen.hosts)
     for name in hosts:
-        _words(name, chosen.hosts, f"host of {path}")
+        words_of(name, chosen.hosts, f"host of {path}")
     if tool and held:
-        raise _refuse("--sanitize watches a case as it is launched, and holds it to no laws; leave --laws out")
+        raise refuse("--sanitize watches a case as it is launched, and holds it to no laws; leave --laws out")
     if tool:
         hosts = _watchable([host] if host else [name for name in hosts if name in gates.GPUS] or hosts)
-    jobs = [
-        Job(
-            chosen.name,
-            name,
-            case_file.case.kind,
-            files=(dumps(case_file),),
-            watch=not held,
-            laws=held,
-            tables=isinstance(chosen, Builder),
-        )
-        for name in hosts
-    ]
+    case, watches = Job(chosen.name, "", case_file.case.kind, files=(dumps(case_file),)), 0 if held else 1
+    case = replace(case, watches=watches, laws=held, tables=isinstance(chosen, Builder))
     if tool:
-        jobs = [sanitizers.watched(job, _words(tool, TOOLS, "tool")[0], bool(chosen.kernels)) for job in jobs]
+        case = sanitizers.watched(case, words_of(tool, TOOLS, "tool")[0], bool(chosen.kernels))
+    jobs = [replace(case, host=name) for name in hosts]
+    _finish(_first_that_runs(jobs, SANITIZE if tool else PROFILES["gate"]), json_file, verbose=True)
+
+
+def _first_that_runs(jobs: Sequence[Job], profile: Profile) -> Report:
+    """The report of the first job whose path can run here; where none can, of why."""
     report = Report()
     reasons: dict[tuple[str, str], str] = {}
     for job in jobs:
-        report = gates.run([job], SANITIZE if tool else PROFILES["gate"], workers=1)
-        reasons |= report.absent
+        report = gates.run([job], profile, workers=1)
         if not report.absent:
-            break
-    else:
-        report.absent |= reasons  # nothing runs it, and the remedy may be that of any host
-    _finish(report, json_file, verbose=True)
+            return report
+        reasons |= report.absent
+    report.absent |= reasons  # the remedy may be that of any host
+    return report
 
 
 @app.command()
 def crosscompile(
     targets: Annotated[str, typer.Option(help="Chips, separated by commas; all seven by default.")] = "",
     paths: Annotated[str, typer.Option(help="Paths; kernels for this project's own, or all.")] = "kernels",
-    workers: Annotated[int, typer.Option(help="Worker processes; 0 for one a core.", min=0)] = 0,
+    workers: Workers = 0,
     json_file: Json = None,
 ) -> None:
     """Compile every Triton kernel for chips that are not here; exit 1 if one does not compile, fit, or spills."""
-    chips = [CHIPS[name] for name in _words(targets, CHIPS, "target")]
+    chips = [CHIPS[name] for name in words_of(targets, CHIPS, "target")]
     own = [crosscompiling.KERNELS]
-    named = own if paths == "all" else _words(paths, [*own, *registered()], "path")
+    named = own if paths == "all" else words_of(paths, [*own, *registered()], "path")
     wanted = crosscompiling.subjects() if paths == "all" else named
     with Progress(TextColumn("{task.description}"), console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("capturing")
@@ -312,40 +270,40 @@ def crosscompile(
 
 @app.command()
 def drift(
-    paths: Annotated[str, typer.Option(help="Paths to measure, separated by commas; all by default.")] = "",
-    hosts: Annotated[str, typer.Option(help="Hosts: cpu, interpreter, cuda, rocm; all by default.")] = "",
+    paths: Measured = "",
+    hosts: Hosts = "",
     steps: Annotated[int, typer.Option(help="Decode steps in all; minutes a path in the interpreter.", min=1)] = 4096,
-    workers: Annotated[int, typer.Option(help="Worker processes; 0 for one a core.", min=0)] = 0,
+    workers: Workers = 0,
     json_file: Json = None,
 ) -> None:
     """Measure how far outputs and states are from float64 after 1, 16, 256, … decode steps; a report, no verdict."""
     when = tuple(sorted({*(n for n in drifts.STEPS if n < steps), steps}))
-    wanted = drifts.questions(_paths(paths), _words(hosts, HOSTS, "host"), when)
+    wanted = drifts.questions(paths_of(paths), words_of(hosts, HOSTS, "host"), when)
     found, absent = _facts(wanted, workers)
     report_drift.show(found, absent, _console())
     if json_file:
         json_file.write_text(json.dumps(report_drift.as_json(found, absent), indent=1) + "\n", encoding="utf-8")
     if not found:
-        raise _refuse("nothing was measured; see `gdn-verify paths`")
+        raise refuse("nothing was measured; see `gdn-verify paths`")
 
 
 @app.command()
 def invariance(
-    paths: Annotated[str, typer.Option(help="Paths to measure, separated by commas; all by default.")] = "",
-    hosts: Annotated[str, typer.Option(help="Hosts: cpu, interpreter, cuda, rocm; all by default.")] = "",
+    paths: Measured = "",
+    hosts: Hosts = "",
     cases: Annotated[int, typer.Option(help="Launches of each kind.", min=1)] = 30,
     law: Annotated[bool, typer.Option("--law", help="Ask it of all paths, not only of those that claim it.")] = False,
-    workers: Annotated[int, typer.Option(help="Worker processes; 0 for one a core.", min=0)] = 0,
+    workers: Workers = 0,
     json_file: Json = None,
 ) -> None:
     """Say whether a row's bits are its own, alone and among others; exit 1 where a path claims so and they are not."""
-    wanted = invariances.questions(_paths(paths), _words(hosts, HOSTS, "host"), cases)
+    wanted = invariances.questions(paths_of(paths), words_of(hosts, HOSTS, "host"), cases)
     found, absent = _facts(wanted, workers)
     report_invariance.show(found, absent, _console(), law=law)
     if json_file:
         json_file.write_text(json.dumps(report_invariance.as_json(found, absent), indent=1) + "\n", encoding="utf-8")
     if not found:
-        raise _refuse("nothing was measured; see `gdn-verify paths`")
+        raise refuse("nothing was measured; see `gdn-verify paths`")
     if any(fact.breaks(law) for fact in found):
         raise typer.Exit(RED)
 
@@ -364,7 +322,7 @@ def _facts(wanted: Sequence[Question[Answer]], workers: int) -> tuple[list[Answe
 def paths() -> None:
     """List every path, what it takes, and where it can run on this machine."""
     console = _plain_console()
-    for path in _subjects(""):
+    for path in subjects_of(""):
         kinds = ", ".join(path.capabilities.kinds)
         span = "tables" if isinstance(path, Builder) else path.capabilities.span
         console.print(Text.assemble((path.name, "bold"), f"  {span}  ({kinds})"))
@@ -377,7 +335,7 @@ def doctor() -> None:
     """Say what this machine can run, why not the rest, and what to install."""
     console = _plain_console()
     console.print(f"Python {sys.version.split()[0]} at {sys.executable}")
-    runnable, known = 0, _subjects("")
+    runnable, known = 0, subjects_of("")
     for host in HOSTS:
         console.print(Text.assemble((host, "bold"), f": {probe(host)}"))
         for path in known:

@@ -5,7 +5,7 @@ A configuration that never wins on one card wins on another, and is then run for
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from gdn_verify.facts import Question, measure
@@ -26,8 +26,7 @@ class ConfigurationsOf:
         return [(name, host.name) for name in names or [path.name]]
 
 
-def _words(settings: object) -> str:
-    assert isinstance(settings, dict)
+def _words(settings: Mapping[str, int]) -> str:
     return "/".join(f"{field}={value}" for field, value in settings.items())
 
 

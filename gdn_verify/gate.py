@@ -88,7 +88,7 @@ def _shards(path: Subject, host: str, kind: Topic, profile: Profile, plant: str 
         seed = profile.seed + number
         job = Job(path.name, host, kind, size, count, seed, shapes=shapes, plant=plant, tables=tables)
         if not tables:
-            job = replace(job, watch=profile.watch)
+            job = replace(job, watches=min(max(profile.watches - start, 0), count))
             replays, repeats = profile.replayed(host, kind), profile.repeated(host, kind)
             job = job if number else replace(job, replays=replays, repeats=repeats)
         yield job

@@ -18,10 +18,10 @@ class Profile:
     so many where they are interpreted; those of `repeats` cases are made again, of one where they are interpreted.
     `deadline` is the longest silence, in seconds, before a worker counts as hung; the first case of a worker may
     take `patience`, for imports and compilers, as may the suite's own work after a launch. After `deaths` cases
-    that ended their worker, the rest of a path's cases of that kind is given up. With `watch`, every access of a
-    kernel is checked on a host that can do that. `laws` cases of each kind, `interpreted_laws` in the interpreter,
-    are held to all laws: some fifty launches each. That is the last kind of each path alone, but for
-    `laws_by_kind`: mixed launches have all rows. A `sweep` judges every configuration of each path.
+    that ended their worker, the rest of a path's cases of that kind is given up. Of `watches` cases of each kind
+    every access of a kernel is checked, on a host that can do that. `laws` cases of each kind, `interpreted_laws`
+    in the interpreter, are held to all laws: some fifty launches each. That is the last kind of each path alone,
+    but for `laws_by_kind`: mixed launches have all rows. A `sweep` judges every configuration of each path.
     """
 
     name: str
@@ -37,7 +37,7 @@ class Profile:
     deadline: float = 60.0
     patience: float = 600.0
     deaths: int = 5
-    watch: bool = True
+    watches: int = 40
     replays: int = 8
     repeats: int = 2
     laws: int = 0
@@ -80,7 +80,7 @@ SANITIZE = Profile(
     shapes=3,
     seed=70,  # four cases of each kind, and yet rows of several chunks on served dims, and padding
     patience=1800.0,
-    watch=False,
+    watches=0,
     replays=0,  # torch cannot allocate within a capture where each tensor is an allocation of its own
     repeats=0,
 )
@@ -97,7 +97,7 @@ PROFILES = {
             interpreted_long=12,
             courses=10,
             interpreted_courses=1,
-            watch=False,
+            watches=0,
             replays=0,
             repeats=0,
             laws=2,
@@ -107,8 +107,8 @@ PROFILES = {
             "gate",
             short=400,
             long=150,
-            interpreted_short=400,
-            interpreted_long=120,
+            interpreted_short=200,
+            interpreted_long=100,
             courses=60,
             interpreted_courses=5,
             laws=3,
@@ -123,6 +123,7 @@ PROFILES = {
             courses=500,
             interpreted_courses=500,
             shard=250,
+            watches=6000,
             replays=80,
             repeats=20,
             laws=200,

@@ -29,4 +29,4 @@ def plan(
 
 def watched(job: Job, tool: str, own_kernels: bool = False) -> Job:
     """A job as it runs under a tool: small cases, and no more than launching them."""
-    return replace(job, size="watched", watch=False, sanitizer=Sanitizer(tool, own_kernels))
+    return replace(job, size="watched", watches=0, sanitizer=Sanitizer(tool, own_kernels))

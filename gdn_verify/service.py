@@ -6,7 +6,6 @@ The parent learns of a case before it is launched, so a worker that dies or hang
 from __future__ import annotations
 
 import os
-import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -62,10 +61,10 @@ class Job:
 
     `skip` cases are left out at the start: those that ran before a worker died. `shapes` bounds the number of
     geometries (compile keys); None leaves them free. `plant` names "module:function", which makes a defective copy of
-    the path, for tests of the suite itself. With `watch`, every access of a kernel is checked where the host can. The
-    launches of the first `replays` cases are captured and replayed on other rows, those of the first `repeats` made
-    again. With `laws` the cases are held to laws of these names, and to no oracle. `tables` says that the path is a
-    table builder. With `sanitizer` the worker runs under that tool.
+    the path, for tests of the suite itself. Every access of a kernel is checked in the first `watches` cases, where the
+    host can. The launches of the first `replays` cases are captured and replayed on other rows, those of the first
+    `repeats` made again. With `laws` the cases are held to laws of these names, and to no oracle. `tables` says that
+    the path is a table builder. With `sanitizer` the worker runs under that tool.
     """
 
     path: str
@@ -78,7 +77,7 @@ class Job:
     shapes: int | None = None
     files: tuple[str, ...] = ()
     plant: str | None = None
-    watch: bool = False
+    watches: int = 0
     replays: int = 0
     repeats: int = 0
     laws: tuple[str, ...] = ()
@@ -234,8 +233,8 @@ class _Trial:
     tell: Callable[[object], None]
     sought: bool = False
 
-    def run(self, fed: Fed, index: int = sys.maxsize, effort: Effort | None = None) -> CaseResult:
-        """Run the case of this number, the parent knowing when the path's own code is entered."""
+    def run(self, fed: Fed, index: int, effort: Effort | None = None) -> CaseResult:
+        """Run a case as that of this number is run, the parent knowing when the path's own code is entered."""
         few = self.job.kind is Series.TRAJECTORY or self.job.sanitizer is not None
         effort = effort or (Effort.LONE if few else Effort.FULL)
         plant = planter(self.job.plant)
@@ -257,7 +256,7 @@ class _Trial:
             plant=plant,
             effort=effort,
             launching=lambda on: self.tell(Launching(on)),
-            watch=self.job.watch,
+            watch=index < self.job.watches,
             replay=index < self.job.replays,
             repeat=index < self.job.repeats,
         )
@@ -273,8 +272,8 @@ class _Trial:
             return ended
         self.sought = True
         strategy = _strategy(self.path, self.job.kind, self.job.size, self.job.shapes)
-        least = smallest(strategy, choices, lambda fed: bool(self.run(fed, effort=Effort.HASTY).findings))
-        findings = self.run(least).findings
+        least = smallest(strategy, choices, lambda fed: bool(self.run(fed, ended.index, Effort.HASTY).findings))
+        findings = self.run(least, ended.index).findings
         return replace(ended, result=replace(result, findings=findings), file=self.file(least)) if findings else ended
 
 

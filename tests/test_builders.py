@@ -59,7 +59,7 @@ def test_a_plan_asks_for_tables_of_every_kind_and_trajectory() -> None:
     """No laws, no captured launches, no watched accesses: nothing is computed."""
     jobs = gate.plan([find_subject("tables-buffers")], ["cpu"], topics(find_subject("tables")), PROFILES["gate"])
     assert {job.kind for job in jobs} == {*Kind, Series.TRAJECTORY}
-    assert all(job.tables and not (job.laws or job.replays or job.watch) for job in jobs)
+    assert all(job.tables and not (job.laws or job.replays or job.watches) for job in jobs)
 
 
 @pytest.mark.parametrize("kind", Kind)

@@ -18,7 +18,7 @@ from gdn_verify.paths import find
 from gdn_verify.profiles import PROFILES
 from gdn_verify.verdict import Check
 
-PLAIN = replace(PROFILES["gate"], watch=False, repeats=0, laws=0, interpreted_laws=0)
+PLAIN = replace(PROFILES["gate"], watches=0, repeats=0, laws=0, interpreted_laws=0)
 """The gate without what is slow and not asked here: accesses, repeated launches and laws have tests of their own."""
 SHARD = 2
 

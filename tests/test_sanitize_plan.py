@@ -32,7 +32,7 @@ def test_every_tool_gets_the_same_cases() -> None:
     assert kinds == [(kind, SANITIZE.cases("cuda", kind), SANITIZE.seed) for kind in Kind]
     for tool in TOOLS:
         assert [(job.kind, job.count, job.seed) for job in jobs if job.check == tool] == kinds
-    assert not any(job.laws or job.replays or job.repeats or job.watch for job in jobs)
+    assert not any(job.laws or job.replays or job.repeats or job.watches for job in jobs)
 
 
 def _cases(name: str, *kinds: Kind) -> list[Case]:

@@ -56,7 +56,7 @@ class KernelTables(_Own):
         shown = setup.presentation
 
         def build(roster: Roster) -> Built:
-            rows = kernel_rows(roster, shown)
+            rows = self._rows(roster, shown)
             made = build_tables(
                 rows, width=setup.width if roster.drafts else None, pad_to=roster.pad_to,
                 pad_slot_id=shown.sentinel, dtype=_dtype(shown),
@@ -64,6 +64,10 @@ class KernelTables(_Own):
             return _built(made, rows, roster)
 
         return _maker(build, setup)
+
+    def _rows(self, roster: Roster, shown: Presentation) -> list[Row]:
+        """The rows as the engine gives them to the helpers."""
+        return kernel_rows(roster, shown)
 
 
 class BufferedTables(_Own):
@@ -87,25 +91,13 @@ class BufferedTables(_Own):
         return _maker(build, setup)
 
 
-class BlockedTables(_Own):
+class BlockedTables(KernelTables):
     """`tables` of an engine that keeps a state every so many tokens, and finds by their number where it goes on."""
 
     name = "tables-blocks"
 
-    def begin(self, setup: Setup) -> Maker:
-        from gdn_verify.kernels.tables import build_tables
-
-        shown = setup.presentation
-
-        def build(roster: Roster) -> Built:
-            rows = _looked_up(kernel_rows(roster, shown), shown)
-            made = build_tables(
-                rows, width=setup.width if roster.drafts else None, pad_to=roster.pad_to,
-                pad_slot_id=shown.sentinel, dtype=_dtype(shown),
-            )  # fmt: skip
-            return _built(made, rows, roster)
-
-        return _maker(build, setup)
+    def _rows(self, roster: Roster, shown: Presentation) -> list[Row]:
+        return _looked_up(super()._rows(roster, shown), shown)
 
 
 def _looked_up(rows: list[Row], shown: Presentation) -> list[Row]:

@@ -1,0 +1,58 @@
+"""Words of a command line: names of paths, and of what else is listed. A word that is not known ends the command."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import TypeVar
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from gdn_verify.paths import (
+    BrokenPluginError,
+    Path,
+    Subject,
+    UnknownPathError,
+    find,
+    find_subject,
+    registered,
+    subjects,
+)
+
+USAGE = 2
+"""Exit status of a command that could not be understood."""
+T = TypeVar("T")
+
+
+def refuse(message: str) -> typer.Exit:
+    """Say why on stderr; what to raise."""
+    Console(stderr=True).print(Text(f"gdn-verify: {message}", style="red"), soft_wrap=True)
+    return typer.Exit(USAGE)
+
+
+def paths_of(names: str) -> list[Path]:
+    """Paths of a layer by their names, separated by commas; all for "". Raises typer.Exit for one that is unknown."""
+    return _found(names, find, registered)
+
+
+def subjects_of(names: str) -> list[Subject]:
+    """Likewise, table builders too."""
+    return _found(names, find_subject, subjects)
+
+
+def _found(names: str, by_name: Callable[[str], T], known: Callable[[], Mapping[str, T]]) -> list[T]:
+    try:
+        return [by_name(name.strip()) for name in names.split(",")] if names else [*known().values()]
+    except (UnknownPathError, BrokenPluginError) as error:
+        raise refuse(str(error)) from None
+
+
+def words_of(given: str, known: Iterable[str], what: str) -> list[str]:
+    """The words `given`, separated by commas; all that are `known` for "". Raises typer.Exit for one that is not."""
+    known = list(known)
+    chosen = [word.strip() for word in given.split(",")] if given else known
+    for word in chosen:
+        if word not in known:
+            raise refuse(f"no {what} is called {word!r}; known are {', '.join(known)}")
+    return chosen
