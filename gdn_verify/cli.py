@@ -31,6 +31,7 @@ from gdn_verify.hosts import HOSTS
 from gdn_verify.hosts.pin import cards
 from gdn_verify.hosts.sanitizer import TOOLS
 from gdn_verify.mutants import METADATA, NAMES, planter_of
+from gdn_verify.mutants_command import mutants
 from gdn_verify.paths import Builder, registered
 from gdn_verify.probe import probe
 from gdn_verify.profiles import PROFILES, SANITIZE, Profile
@@ -51,6 +52,7 @@ app = typer.Typer(
 )
 
 app.add_typer(bench, name="bench")
+app.command()(mutants)
 
 RED, BROKEN = 1, 3
 """Exit statuses: 0 the gate is green, 1 it is red, 3 it failed itself; 2, a command not understood, is in `words`."""

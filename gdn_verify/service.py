@@ -213,7 +213,7 @@ def _answer(job: Job, host: Host, loaded: _Loaded, tell: Callable[[object], None
     host.pin(0 if isinstance(path, Builder) else path.configuration or 0)
     share = reach(path.capabilities, path.conventions, path.refuses)
     yield Ready(loaded.versions[path.name], host.describe(), share, path.least_reach)
-    trial = _Trial(job, path, host, tell)
+    trial = Trial(job, path, host, tell)
     drawn = draw(job, path)
     for index, (fed, choices) in enumerate(drawn):
         if index < job.skip:
@@ -224,7 +224,7 @@ def _answer(job: Job, host: Host, loaded: _Loaded, tell: Callable[[object], None
 
 
 @dataclass
-class _Trial:
+class Trial:
     """A job's cases, one by one. Of trajectories that fail, the first is made smaller: its launches are many."""
 
     job: Job

@@ -1,0 +1,110 @@
+"""A campaign: every mutant on trial by the gate's own cases, several processes at once, and a row for each."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from math import inf
+from multiprocessing.connection import wait
+from typing import Any, TypeVar
+
+from gdn_verify import gate
+from gdn_verify.cases.contract import Kind
+from gdn_verify.cases.topics import Series
+from gdn_verify.hosts import HOSTS
+from gdn_verify.hosts.worker import Worker
+from gdn_verify.mutants.nursery import Begin, Look, Try
+from gdn_verify.mutants.reached import Lines, passing
+from gdn_verify.mutants.record import Row, equivalent, equivalents
+from gdn_verify.mutants.systematic import Mutant
+from gdn_verify.mutants.trial import Fate, Verdict
+from gdn_verify.paths import find_subject
+from gdn_verify.profiles import PROFILES, Profile
+from gdn_verify.service import Job
+
+NURSERY = "gdn_verify.mutants.nursery:serve"
+BEGINNING = 600.0
+"""Seconds that a process may take to draw its cases."""
+PATIENCE = 30.0
+"""Seconds of silence that are a hang: a healthy case takes a few at most."""
+OWN = (
+    "fallback", "fused-decode", "fused-decode-null", "fused-decode-o", "two-launch-decode", "fused-spec", "chunk-delta",
+    "chunk-delta-exact", "conv-chunk-delta", "dispatch", "tables", "tables-null", "tables-blocks", "tables-buffers",
+    "tables-buffers-null", "tables-feed",
+)  # fmt: skip
+"""Paths and builders that run this project's kernels. `gate.plan` adds their relays."""
+Waiting = TypeVar("Waiting", Job, Mutant)
+
+
+def plan(profile: Profile = PROFILES["gate"]) -> tuple[Job, ...]:
+    """The gate's jobs of this project's own subjects, each in one piece, on the processor."""
+    whole = replace(profile, shard=1 << 20)
+    return tuple(gate.plan(map(find_subject, OWN), ["cpu", "interpreter"], [*Kind, *Series], whole))
+
+
+@dataclass
+class Campaign:
+    """Mutants that wait, processes that try them, and what is known of where the cases come by."""
+
+    jobs: tuple[Job, ...]
+    limit: float = inf
+    patience: float = PATIENCE
+    workers: list[Worker] = field(default_factory=list)
+    lines: dict[Job, Lines] = field(default_factory=dict)
+
+    def run(self, mutants: Sequence[Mutant], count: int | None = None) -> Iterator[Row]:
+        """A row for each mutant, in the order in which they are settled."""
+        known = equivalents()
+        reasons = {mutant.name: equivalent(mutant, known) for mutant in mutants}
+        for mutant in mutants:
+            if why := reasons[mutant.name]:
+                yield Row.of(mutant, Verdict(Fate.EQUIVALENT), why)
+        waiting = deque(mutant for mutant in mutants if not reasons[mutant.name])
+        if not waiting:
+            return
+        try:
+            self._begin(count or len(os.sched_getaffinity(0)))
+            yield from self._try(waiting)
+        finally:
+            for worker in self.workers:
+                worker.close()
+
+    def _begin(self, count: int) -> None:
+        self.workers = [Worker(HOSTS["interpreter"], NURSERY, number) for number in range(count)]
+        for worker in self.workers:
+            worker.send(Begin(self.jobs))
+        for worker in self.workers:
+            worker.receive(BEGINNING)
+        self._look()
+
+    def _look(self) -> None:
+        judged = deque(job for job in self.jobs if not job.laws)
+        for job, lines in self._spread(judged, lambda job: Look((job,))):
+            (self.lines[job],) = lines
+
+    def _try(self, waiting: deque[Mutant]) -> Iterator[Row]:
+        def asked(mutant: Mutant) -> Try:
+            places = passing(self.lines, mutant.file, mutant.first, mutant.last)
+            return Try(mutant, places, self._concerned(places), self.patience, self.limit)
+
+        for mutant, verdict in self._spread(waiting, asked):
+            yield Row.of(mutant, verdict)
+
+    def _concerned(self, places: Mapping[Job, frozenset[int]]) -> tuple[Job, ...]:
+        """All jobs of the subjects and hosts that come by."""
+        found = {(job.path, job.host) for job in places}
+        return tuple(job for job in self.jobs if (job.path, job.host) in found)
+
+    def _spread(self, waiting: deque[Waiting], asked: Callable[[Waiting], object]) -> Iterator[tuple[Waiting, Any]]:
+        """What waits, each with its answer, given to whichever process is free."""
+        busy: dict[int, Waiting] = {}
+        while waiting or busy:
+            for number, worker in enumerate(self.workers):
+                if waiting and number not in busy:
+                    busy[number] = waiting.popleft()
+                    worker.send(asked(busy[number]))
+            ready = wait([self.workers[number].fileno() for number in busy])
+            for number in [number for number in busy if self.workers[number].fileno() in ready]:
+                yield busy.pop(number), self.workers[number].receive(BEGINNING)

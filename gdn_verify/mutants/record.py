@@ -1,0 +1,114 @@
+"""The record of a campaign: a row a mutant, as JSON that the next run takes up; and which mutants are equivalent."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from importlib.resources import files
+from pathlib import Path as File
+from typing import Any
+
+from gdn_verify.mutants.systematic import Mutant
+from gdn_verify.mutants.trial import Fate, Verdict
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Row:
+    """A mutant and what became of it. `line` is where it is; `before` and `after` are what stands there."""
+
+    name: str
+    operator: str
+    line: int
+    before: str
+    after: str
+    fate: str
+    check: str = ""
+    finding: str = ""
+    path: str = ""
+    host: str = ""
+    kind: str = ""
+    cases: int = 0
+    seconds: float = 0.0
+    case: str = ""
+    why: str = ""
+
+    @classmethod
+    def of(cls, mutant: Mutant, verdict: Verdict, why: str = "") -> Row:
+        """The row of a verdict."""
+        told = {name: value for name, value in asdict(verdict).items() if name not in ("fate", "file")}
+        told["seconds"] = round(verdict.seconds, 2)
+        place = (mutant.name, mutant.operator, mutant.first, mutant.before, mutant.after)
+        return cls(*place, verdict.fate.value, **told, case=verdict.file, why=why)
+
+    def is_of(self, mutant: Mutant) -> bool:
+        """Whether the mutant is still the one that was tried."""
+        return (self.name, self.before, self.after) == (mutant.name, mutant.before, mutant.after)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """How many mutants of each fate."""
+
+    killed: int = 0
+    survived: int = 0
+    equivalent: int = 0
+    stillborn: int = 0
+    open: int = 0
+
+    @classmethod
+    def of(cls, rows: Iterable[Row]) -> Summary:
+        """Counted over rows."""
+        return cls(**Counter(row.fate for row in rows))
+
+    @property
+    def score(self) -> float:
+        """The share of killed ones, 0 to 1, among those that differ from the right kernels; 1 where there is none."""
+        alive = self.survived + self.open
+        return self.killed / (self.killed + alive) if self.killed + alive else 1.0
+
+
+def load(file: File, wanted: Iterable[Mutant]) -> dict[str, Row]:
+    """The rows of an earlier run that are of these mutants, and settled; none where there is no such file."""
+    if not file.exists():
+        return {}
+    rows = {row["name"]: Row(**row) for row in json.loads(file.read_text())["rows"]}
+    kept = (rows[mutant.name] for mutant in wanted if mutant.name in rows and rows[mutant.name].is_of(mutant))
+    return {row.name: row for row in kept if row.fate not in (Fate.OPEN, Fate.EQUIVALENT)}
+
+
+def save(file: File, rows: Iterable[Row], about: Mapping[str, Any]) -> None:
+    """Write all rows and their summary, whole or not at all."""
+    rows = sorted(rows, key=lambda row: row.name)
+    summary = Summary.of(rows)
+    data = {
+        "schema": SCHEMA,
+        **about,
+        "summary": {**asdict(summary), "score": round(summary.score, 4)},
+        "rows": [asdict(row) for row in rows],
+    }
+    beside = file.with_suffix(file.suffix + ".new")
+    beside.write_text(json.dumps(data, indent=1))
+    beside.replace(file)
+
+
+def equivalents() -> dict[str, dict[str, str]]:
+    """By name: before, after and why no result can tell. Written by hand: `equivalent.toml`."""
+    text = (files("gdn_verify.mutants") / "equivalent.toml").read_text()
+    return tomllib.loads(text)
+
+
+def equivalent(mutant: Mutant, known: Mapping[str, Mapping[str, str]]) -> str | None:
+    """Why a mutant is equivalent, or None. Raises LookupError where its place has changed since that was written."""
+    entry = known.get(mutant.name)
+    if entry is None:
+        return None
+    if (entry["before"], entry["after"]) != (mutant.before, mutant.after):
+        raise LookupError(
+            f"equivalent.toml: {mutant.name} is {mutant.before!r} -> {mutant.after!r} now; look at it again"
+        )
+    return entry["why"]

@@ -1,0 +1,115 @@
+"""A mutant on trial: the gate's cases, those first that come by its place, until one of them shows it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from math import inf
+
+from gdn_verify.cases.reach import reach
+from gdn_verify.cases.strategies import Fed
+from gdn_verify.hosts import HOSTS
+from gdn_verify.mutants.sources import Kernels
+from gdn_verify.mutants.systematic import Mutant
+from gdn_verify.paths import Subject, find_subject
+from gdn_verify.report.tally import Report
+from gdn_verify.service import Job, Ready, Trial
+
+Drawn = Mapping[Job, Sequence[tuple[Fed, bytes]]]
+Places = Mapping[Job, frozenset[int]]
+"""Of each job, the numbers of the cases that come by a mutant's place."""
+
+
+class Fate(StrEnum):
+    """What became of a mutant."""
+
+    KILLED = "killed"
+    SURVIVED = "survived"
+    STILLBORN = "stillborn"
+    EQUIVALENT = "equivalent"
+    OPEN = "open"
+    """Alive when its time was up, with cases of the gate that it was not tried on."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How a trial ended: by which check on which subject and host, in launches of which kind, after how many cases."""
+
+    fate: Fate
+    check: str = ""
+    finding: str = ""
+    path: str = ""
+    host: str = ""
+    kind: str = ""
+    cases: int = 0
+    seconds: float = 0.0
+    file: str = ""
+
+
+EARLY, SOON = 2, 10
+"""Cases of each job that are tried first and next. Then come those of the rest that pass the place, then all."""
+
+
+def order(jobs: Sequence[Job], drawn: Drawn, passing: Places) -> Iterator[tuple[Job, int]]:
+    """Cases by number, no one twice: of each job in turn a few that pass the mutant's place, then more, then all."""
+    done: set[tuple[Job, int]] = set()
+    judged = sorted((job for job in jobs if not job.laws), key=lambda job: -len(passing.get(job, ())))
+    rounds = [(judged, EARLY, True), (judged, SOON, True), ([job for job in jobs if job.laws], SOON, False)]
+    for chosen, most, only in [*rounds, (jobs, 1 << 30, False)]:
+        for job in chosen:
+            numbers = sorted(passing.get(job, ())) if only else range(len(drawn[job]))
+            for number in numbers[:most]:
+                if (job, number) not in done:
+                    done.add((job, number))
+                    yield job, number
+
+
+def tried(
+    mutant: Mutant,
+    jobs: Sequence[Job],
+    drawn: Drawn,
+    passing: Places,
+    beat: Callable[[tuple[Job, str]], None] = lambda told: None,
+    limit: float = inf,
+) -> Verdict:
+    """Put a mutant on trial in this process, which is of no use for anything else afterwards.
+
+    `beat` is told of each case before it runs: its job, and its file's text. After `limit` seconds no other begins.
+    """
+    started, cases, report = time.perf_counter(), 0, Report()
+    try:
+        compile(mutant.text(), mutant.file, "exec")
+        Kernels({mutant.file: mutant.text()}).stay()
+        subjects = {job.path: _loaded(job, report) for job in jobs}
+    except Exception as error:
+        return Verdict(Fate.STILLBORN, finding=f"{type(error).__name__}: {error}")
+
+    def verdict(fate: Fate, job: Job | None = None, file: str = "") -> Verdict:
+        first = report.failures[0].finding if report.failures else None
+        place = (job.path, job.host, str(job.kind)) if job else ("", "", "")
+        told = (str(first.check), first.kind) if first else ("", "")
+        return Verdict(fate, *told, *place, cases=cases, seconds=time.perf_counter() - started, file=file)
+
+    for job, number in order(jobs, drawn, passing):
+        if time.perf_counter() - started > limit:
+            return verdict(Fate.OPEN)
+        trial = Trial(job, subjects[job.path], HOSTS[job.host], lambda message: None)
+        fed, _ = drawn[job][number]
+        file = trial.file(fed)
+        beat((job, file))
+        cases += 1
+        report.add(job, file, trial.run(fed, number))
+        if report.failures:
+            return verdict(Fate.KILLED, job, file)
+    report.finish()
+    return verdict(Fate.SURVIVED if report.ok else Fate.KILLED)
+
+
+def _loaded(job: Job, report: Report) -> Subject:
+    subject = find_subject(job.path)
+    version = subject.load(job.host)
+    share = reach(subject.capabilities, subject.conventions, subject.refuses)
+    report.open(job, Ready(version, "", share, subject.least_reach))
+    return subject

@@ -1,0 +1,120 @@
+"""`gdn-verify mutants`: how many mistakes in this project's own kernels does the gate see?"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import Counter
+from collections.abc import Sequence
+from math import inf
+from pathlib import Path as File
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from gdn_verify.campaign import Campaign, plan
+from gdn_verify.mutants.operators import OPERATORS
+from gdn_verify.mutants.record import Row, Summary, load, save
+from gdn_verify.mutants.systematic import Mutant, files
+from gdn_verify.mutants.systematic import mutants as all_mutants
+from gdn_verify.mutants.trial import Fate
+from gdn_verify.words import refuse
+
+SAMPLING = 20260801
+"""Seed of the sample: the same mutants each time, as long as there are the same."""
+SAVING = 10.0
+"""Seconds between two states of the JSON file."""
+WEAK = 1
+"""Exit status of a score below the least one."""
+
+
+def mutants(
+    classes: Annotated[str, typer.Option("--class", help="Operators; all by default.")] = "",
+    sources: Annotated[str, typer.Option("--files", help="Files of gdn_verify/kernels; all by default.")] = "",
+    names: Annotated[str, typer.Option(help="Mutants by name; all by default.")] = "",
+    sample: Annotated[int, typer.Option(help="Try so many, always the same; 0 for all.", min=0)] = 0,
+    shard: Annotated[str, typer.Option(help="i/n: the i-th of n parts, counted from 1.")] = "1/1",
+    limit: Annotated[float, typer.Option(help="Seconds after which a mutant that lives is left open; 0 for none.")] = 0,
+    least: Annotated[float, typer.Option(help="The least score, 0 to 1, for exit status 0.", min=0, max=1)] = 0.0,
+    workers: Annotated[int, typer.Option(help="Processes; one a core by default.", min=0)] = 0,
+    json: Annotated[File | None, typer.Option("--json", help="Write rows here, and go on from those there.")] = None,
+) -> None:
+    """Plant small mistakes in copies of this project's kernels, in memory, and see which the gate's cases show.
+
+    A mutant is killed by a finding of any check, and survives if it lives through the whole gate profile.
+    """
+    chosen = _chosen(_words("--class", classes, tuple(OPERATORS)), _words("--files", sources, files()), names)
+    chosen = _shard(_sample(chosen, sample), shard)
+    rows = {} if json is None else load(json, chosen)
+    waiting = [mutant for mutant in chosen if mutant.name not in rows]
+    saved, console = time.monotonic(), Console()
+    try:
+        for row in Campaign(plan(), limit or inf).run(waiting, workers or None):
+            rows[row.name] = row
+            console.print(_line(row, len(rows), len(chosen)), soft_wrap=True, markup=False, highlight=False)
+            if json and time.monotonic() - saved > SAVING:
+                save(json, rows.values(), {})
+                saved = time.monotonic()
+    finally:
+        if json:
+            save(json, rows.values(), {})
+    _show(console, list(rows.values()))
+    if Summary.of(rows.values()).score < least:
+        raise typer.Exit(WEAK)
+
+
+def _words(option: str, text: str, known: Sequence[str]) -> list[str]:
+    words = [word for word in text.split(",") if word]
+    for word in words:
+        if word not in known:
+            raise refuse(f"{option} {word}: not one of {', '.join(known)}")
+    return words
+
+
+def _chosen(classes: Sequence[str], sources: Sequence[str], names: str) -> list[Mutant]:
+    found = [mutant for mutant in all_mutants(sources) if not classes or mutant.operator in classes]
+    wanted = {name for name in names.split(",") if name}
+    if missing := wanted - {mutant.name for mutant in found}:
+        raise refuse(f"--names {', '.join(sorted(missing))}: no such mutant; the JSON of a run lists them")
+    return [mutant for mutant in found if not wanted or mutant.name in wanted]
+
+
+def _sample(chosen: list[Mutant], size: int) -> list[Mutant]:
+    if not size or size >= len(chosen):
+        return chosen
+    return random.Random(SAMPLING).sample(chosen, size)
+
+
+def _shard(chosen: list[Mutant], text: str) -> list[Mutant]:
+    number, _, parts = text.partition("/")
+    if not (number.isdigit() and parts.isdigit() and 1 <= int(number) <= int(parts)):
+        raise refuse(f"--shard {text}: write it as i/n, as in 1/4")
+    return chosen[int(number) - 1 :: int(parts)]
+
+
+def _line(row: Row, done: int, of: int) -> str:
+    how = f"{row.check}/{row.finding}, {row.path} {row.kind}, case {row.cases}" if row.check else row.finding
+    return f"{done}/{of} {row.fate} {row.name} ({how}, {row.seconds:.1f} s)"
+
+
+def _show(console: Console, rows: Sequence[Row]) -> None:
+    """A line an operator, and the mutants that live."""
+    table = Table(title="mutants")
+    fates = [fate.value for fate in Fate]
+    for heading in ("operator", *fates, "score", "median s", "95 % s"):
+        table.add_column(heading, justify="left" if heading == "operator" else "right")
+    for operator in [*OPERATORS, ""]:
+        own = [row for row in rows if not operator or row.operator == operator]
+        if own:
+            counts = Counter(row.fate for row in own)
+            times = sorted(row.seconds for row in own if row.fate == Fate.KILLED)
+            spread = [f"{times[int(share * (len(times) - 1))]:.1f}" if times else "" for share in (0.5, 0.95)]
+            score = f"{Summary.of(own).score:.1%}"
+            table.add_row(operator or "all", *(str(counts[fate] or "") for fate in fates), score, *spread)
+    console.print(table)
+    for row in rows:
+        if row.fate in (Fate.SURVIVED, Fate.OPEN):
+            text = f"{row.fate} {row.name}, line {row.line}: {row.before!r} -> {row.after!r}"
+            console.print(text, soft_wrap=True, markup=False)
