@@ -355,7 +355,7 @@ class Capabilities:
     """What a path takes. Generation is narrowed to it before a case is drawn; the rest is refused.
 
     `pool` is False for paths that take dense states, one a row, and return new ones: they see no slots,
-    no padding and no strides between slots.
+    no padding and no strides between slots. `column_strides` are those within a row of a table of slots, of drafts.
     """
 
     span: Span
@@ -385,6 +385,7 @@ class Capabilities:
     int64_indices: bool = True
     strided: bool = True
     misaligned: bool = True
+    column_strides: bool = False
     separate_slots: bool = False
     fresh_rows: bool = True
     beta_scales: frozenset[float] = frozenset({1.0})

@@ -196,5 +196,7 @@ def _layout(c: Capabilities, fed: Presentation) -> Iterator[str]:
         yield f"presentation.row_pad={fed.row_pad}: no strides between tokens"
     if fed.table_pad and not (c.strided and c.pool):
         yield f"presentation.table_pad={fed.table_pad}: no strides between a table's rows"
+    if fed.table_step > 1 and not (c.column_strides and c.pool):
+        yield f"presentation.table_step={fed.table_step}: no strides between a table's columns"
     if fed.misalign and not c.misaligned:
         yield f"presentation.misalign={fed.misalign}: aligned buffers only"

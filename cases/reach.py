@@ -29,7 +29,7 @@ ANY_CONVENTIONS = Conventions(pads=tuple((stage, IdRule.MINUS_ONE) for stage in 
 
 def any_capabilities(span: Span) -> Capabilities:
     """Everything the contract allows, for one span."""
-    return Capabilities(span, separate_slots=True, beta_scales=frozenset({1.0, 2.0}))
+    return Capabilities(span, column_strides=True, separate_slots=True, beta_scales=frozenset({1.0, 2.0}))
 
 
 @cache
@@ -48,7 +48,8 @@ def _rungs(full: Capabilities) -> tuple[Capabilities, ...]:
     """Three rungs of a ladder, so that a path which lacks one habit of the contract still shows a difference:
     plain rows in plain memory, then padding and options, then everything at once.
     """
-    fed = replace(full, strided=False, misaligned=False, int64_indices=False, separate_slots=False)
+    near = {"strided": False, "misaligned": False, "column_strides": False}
+    fed = replace(full, **near, int64_indices=False, separate_slots=False)
     plain = replace(fed, paddings=frozenset(), scales=False, beta_scales=frozenset({1.0}))
     return plain, fed, full
 

@@ -182,7 +182,7 @@ class _Tables:
             common = set.intersection(*(set(table) for table in self.stored.values()))
             self.common = within(tuple(DType), common.__contains__, "dtype that is uniform")
         self.options = _options(c)
-        self.layout = _layout(c)
+        self.layout = _layout(c, kind)
 
     def geometry(self, draw: Draw) -> Geometry:
         H, ratio = pick(draw, self.heads)
@@ -266,7 +266,7 @@ def _options(c: Capabilities) -> dict[str, tuple[Any, ...]]:
     return out
 
 
-def _layout(c: Capabilities) -> dict[str, tuple[Any, ...]]:
+def _layout(c: Capabilities, kind: Kind) -> dict[str, tuple[Any, ...]]:
     out: dict[str, tuple[Any, ...]] = {}
     if Stage.UNPACK in c.span:
         out["packing"] = within(tuple(Packing), c.packings.__contains__, "packing")
@@ -284,6 +284,8 @@ def _layout(c: Capabilities) -> dict[str, tuple[Any, ...]]:
         out["misalign"] = (0, 0, 0, 8, 1)
     if c.pool and c.strided:
         out["table_pad"] = (0, 0, 0, 1, 5)
+    if c.pool and c.column_strides and kind in (Kind.SPEC, Kind.MIXED):
+        out["table_step"] = (1, 1, 1, 2)
     return out
 
 

@@ -251,19 +251,22 @@ SLOTS = ("state_indices", "read_indices")
 
 
 def _place_table(arena: Arena, name: str, table: Tensor, shown: Presentation) -> Tensor:
-    """A table as it is, or one of slots as the first columns of a table with `table_pad` more.
+    """A table as it is, or one of slots as columns of a wider table, `table_step` apart and followed by `table_pad`.
 
-    Those hold the first slot of the row, or of the nearest row before that has one: a kernel that assumes a stride
-    takes the slot of an earlier row, and no id that stands out.
+    The others hold the first slot of the row, or of the nearest row before that has one: a kernel that assumes a
+    stride takes a wrong slot, and no id that stands out.
     """
-    if name not in SLOTS or not shown.table_pad:
+    step = shown.table_step if table.ndim == 2 else 1
+    if name not in SLOTS or (not shown.table_pad and step == 1):
         return arena.place(name, table, role=Role.INPUT)
     columns = table[:, None] if table.ndim == 1 else table
     first = columns[:, 0].tolist()
     latest = accumulate(first, lambda last, slot: last if slot == shown.sentinel else slot, initial=shown.first_slot)
-    between = torch.tensor(list(latest)[1:], dtype=table.dtype)[:, None].expand(-1, shown.table_pad)
-    wide = arena.place(name, torch.cat([columns, between], dim=1), role=Role.INPUT)
-    return wide[:, 0] if table.ndim == 1 else wide[:, : table.shape[1]]
+    between = torch.tensor(list(latest)[1:], dtype=table.dtype)[:, None]
+    wide = between.repeat(1, columns.shape[1] * step + shown.table_pad)
+    wide[:, : columns.shape[1] * step : step] = columns
+    placed = arena.place(name, wide, role=Role.INPUT)
+    return placed[:, 0] if table.ndim == 1 else placed[:, : columns.shape[1] * step : step]
 
 
 def _slot_tables(batch: Batch, width: int, shown: Presentation, dtype: torch.dtype) -> dict[str, Tensor]:

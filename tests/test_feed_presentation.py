@@ -78,6 +78,7 @@ SEEN: dict[str, tuple[object, Callable[[Feed], object], object]] = {
     "sentinel": (-7, lambda f: f.launch["state_indices"][1].tolist(), [-7, -7, -7]),
     "first_slot": (1, lambda f: f.launch["state_indices"][0].tolist(), [2, 5, 7]),
     "table_pad": (2, slot_stride("state_indices"), 3 + 2),
+    "table_step": (2, lambda f: f.launch["state_indices"].stride(1), 2),
     "poison": (Poison.HUGE, lambda f: bool(poisoned(f.launch["out"], Poison.HUGE).all()), True),
 }  # fmt: skip
 

@@ -126,12 +126,16 @@ def head_map(node: ast.AST, source: Source) -> Iterator[str]:
 
 
 def cast(node: ast.AST, source: Source) -> Iterator[str]:
-    """A conversion left out; one to a wide type that goes by way of a narrow one."""
+    """A conversion to 64 bits left out; one to a wide type that goes by way of a narrow one.
+
+    Others change nothing when they are left out: Triton widens operands, and a store converts.
+    """
     if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
         return
     name, value = node.func.attr, f"({source(node.func.value)})"
     if name in ("float", "double") or (name == "to" and node.args):
-        yield value
+        if "64" in source(node):
+            yield value
         if "tl." in source(node) and ("float32" in source(node) or "float64" in source(node)):
             yield f"{value}.to(tl.bfloat16).to({', '.join(source(part) for part in (*node.args, *node.keywords))})"
 

@@ -28,6 +28,8 @@ LEFT_OUT = {
     "prepare.py": "compiled preparation for the bench's peers, which no path calls: tests/kernels/test_prepare.py",
 }
 """Files without mutants, and why."""
+CHOICES = ("choose_segments", "default_shape", "precision", "may_contract", "kernels_missing")
+"""Functions that choose among right ways to the same result."""
 HINTS = ("num_warps", "num_stages", "num_ctas", "maxnreg", "cache_modifier", "eviction_policy", "input_precision")
 """Arguments that change no result."""
 
@@ -145,5 +147,7 @@ def _refuses(node: ast.AST) -> bool:
 
 
 def _only_refuses(name: str) -> bool:
-    """Whether a function of this name does nothing but refuse input or tell the compiler something."""
+    """Whether a function of this name does nothing but refuse input, choose, or tell the compiler something."""
+    if name.lstrip("_") in CHOICES:
+        return True
     return name.lstrip("_").startswith(("static_", "assume", "multiple_of", "check", "expect", "refuse", "post_init"))

@@ -48,16 +48,17 @@ class Verdict:
     file: str = ""
 
 
-EARLY, SOON = 2, 10
-"""Cases of each job that are tried first and next. Then come those of the rest that pass the place, then all."""
+EARLY, SOON, LATER = 2, 10, 40
+"""Cases of each job that are tried first and next, of those that pass the mutant's place; and before laws are."""
 
 
 def order(jobs: Sequence[Job], drawn: Drawn, passing: Places) -> Iterator[tuple[Job, int]]:
     """Cases by number, no one twice: of each job in turn a few that pass the mutant's place, then more, then all."""
     done: set[tuple[Job, int]] = set()
     judged = sorted((job for job in jobs if not job.laws), key=lambda job: -len(passing.get(job, ())))
-    rounds = [(judged, EARLY, True), (judged, SOON, True), ([job for job in jobs if job.laws], SOON, False)]
-    for chosen, most, only in [*rounds, (jobs, 1 << 30, False)]:
+    laws, everything = [job for job in jobs if job.laws], 1 << 30
+    rounds = [(judged, EARLY, True), (judged, SOON, True), (judged, LATER, False), (laws, everything, False)]
+    for chosen, most, only in [*rounds, (judged, everything, False)]:
         for job in chosen:
             numbers = sorted(passing.get(job, ())) if only else range(len(drawn[job]))
             for number in numbers[:most]:

@@ -91,7 +91,9 @@ class Maker:
 
 Begin = Callable[[Setup], Maker]
 
-EVERYTHING = Capabilities(Span(Stage.DELTA, Stage.DELTA), separate_slots=True, beta_scales=frozenset({1.0, 2.0}))
+EVERYTHING = Capabilities(
+    Span(Stage.DELTA, Stage.DELTA), column_strides=True, separate_slots=True, beta_scales=frozenset({1.0, 2.0})
+)
 """Every launch that the contract allows. A builder sees no stage; those of the recurrence make the shortest cases."""
 
 

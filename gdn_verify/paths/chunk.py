@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from itertools import product
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gdn_verify.cases.case import Case
 from gdn_verify.cases.contract import (
@@ -69,6 +69,8 @@ class ChunkDelta(Fused):
     exact = False
     #: Fields of `Shape` that are not the chip's choice.
     settings: Mapping[str, int] = MappingProxyType({})
+    #: What is said of padding beside the defaults.
+    padding: Mapping[str, Any] = MappingProxyType({})
 
     def __init__(self) -> None:
         self._chip: Target | None = None
@@ -135,7 +137,7 @@ class ChunkDelta(Fused):
         exact = self._is_exact(launch.dtypes.activation)
         return chunk_delta(
             q, k, v, g, beta, launch["ssm_pool"], tables(launch), scale=launch.options.scale, exact=self.exact,
-            state_order=launch.presentation.state_order.value, output=launch["out"],
+            state_order=launch.presentation.state_order.value, output=launch["out"], **self.padding,
             shape=self._shape(launch.geometry.K, exact, in_words=moves_in_words(q, k)) if self.settings else None,
         )  # fmt: skip
 
@@ -196,6 +198,7 @@ class ConvChunkDelta(ChunkDelta):
         launch["z_out"].copy_(z)
         conv = conv_prefill(
             launch["qkvz"], parameters, launch["conv_pool"], tables(launch), packing=packing(launch),
+            **self.padding,
         )  # fmt: skip
         q, k, v = split_qkv(conv, *parameters.geometry)
         g, beta = fallback.gates(a, b, parameters.A_log, parameters.dt_bias, parameters.beta_scale)
@@ -211,6 +214,22 @@ class ConvChunkDelta(ChunkDelta):
         from gdn_verify.kernels.triton.shape import lie_in_words
 
         return lie_in_words(case.geometry.D, case.geometry.K)  # views of the conv's output, which is dense
+
+
+class ConvChunkDeltaNull(ConvChunkDelta):
+    """Prompts of an engine whose slot 0 is nobody's, scanned in segments as few long ones would be."""
+
+    name = "conv-chunk-delta-null"
+    kernels = (*ConvChunkDelta.kernels, "gdn_span_kernel", "gdn_join_kernel")
+    least_reach = 0.2
+    capabilities = replace(ConvChunkDelta.capabilities, groups=frozenset({Group.PREFILL}))
+    conventions = Conventions(
+        pads=tuple((stage, IdRule.NOT_POSITIVE) for stage in (Stage.CONV, Stage.DELTA)),
+        illegal_ids=IllegalIds.NO_OP,
+        pad_outputs=(("out", PadPolicy.ZEROS), ("z_out", PadPolicy.UNSPECIFIED)),
+    )
+    settings = MappingProxyType({"segments": 3})
+    padding = MappingProxyType({"pad_slot_id": 0})
 
 
 def _segment(case: Case, shape: Shape) -> int:
@@ -234,4 +253,4 @@ def chunk_length(geometry: Geometry, exact: bool, host: str) -> int:
 
 def paths() -> Iterable[ChunkDelta]:
     """Each in the chip's configuration."""
-    return (ChunkDelta(), ChunkDeltaExact(), ConvChunkDelta())
+    return (ChunkDelta(), ChunkDeltaExact(), ConvChunkDelta(), ConvChunkDeltaNull())

@@ -47,7 +47,7 @@ class Dispatch(Path):
     hosts = ("cpu", "interpreter", "cuda", "rocm")
     kernels = tuple(name for names in KERNELS.values() for name in names)
     capabilities = Capabilities(
-        span=Span(Stage.UNPACK, Stage.NORM), separate_slots=True, beta_scales=frozenset({1.0, 2.0})
+        span=Span(Stage.UNPACK, Stage.NORM), column_strides=True, separate_slots=True, beta_scales=frozenset({1.0, 2.0})
     )
     least_reach = 0.99
     conventions = Fallback.conventions

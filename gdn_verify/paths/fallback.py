@@ -35,7 +35,7 @@ class Fallback(Path):
     name = "fallback"
     hosts = ("cpu", "cuda", "rocm")
     capabilities = Capabilities(
-        span=Span(Stage.UNPACK, Stage.NORM), separate_slots=True, beta_scales=frozenset({1.0, 2.0})
+        span=Span(Stage.UNPACK, Stage.NORM), column_strides=True, separate_slots=True, beta_scales=frozenset({1.0, 2.0})
     )
     least_reach = 0.99
     conventions = Conventions(

@@ -158,7 +158,10 @@ class FusedSpec(FusedDecode):
     kernels = ("gdn_spec_kernel",)
     least_reach = 0.15
     capabilities = Capabilities(
-        span=Span(Stage.UNPACK, Stage.NORM), groups=frozenset({Group.SPEC}), beta_scales=frozenset({1.0, 2.0})
+        span=Span(Stage.UNPACK, Stage.NORM),
+        groups=frozenset({Group.SPEC}),
+        column_strides=True,
+        beta_scales=frozenset({1.0, 2.0}),
     )
 
     def run(self, launch: Launch) -> Outputs:
@@ -171,7 +174,7 @@ class FusedSpec(FusedDecode):
             launch["state_indices"], launch["query_start_loc"], launch["num_accepted_tokens"],
             spec_rows=drafts, packing=packing(launch),
             state_order=launch.presentation.state_order.value, output=launch["out"], z_output=launch["z_out"],
-            config=self._pinned(launch),
+            config=self._pinned(launch), **self.padding,
         )  # fmt: skip
         return Outputs(o=out)
 
@@ -181,6 +184,14 @@ class FusedSpec(FusedDecode):
 
         width = 1 if geometry is None else geometry.S
         return spec_configurations(current_target(), width, _sizes(itemsize, geometry))
+
+
+class FusedSpecNull(FusedSpec):
+    """`fused_spec_decode` as an engine calls it whose slot 0 is nobody's and whose buffers are its own to clear."""
+
+    name = "fused-spec-null"
+    conventions = FusedDecodeNull.conventions
+    padding = FusedDecodeNull.padding
 
 
 def _sizes(itemsize: int, geometry: Geometry | None) -> Sizes:
@@ -197,4 +208,4 @@ def packing(launch: Launch) -> str:
 
 def paths() -> Iterable[Path]:
     """All of them."""
-    return (FusedDecode(), FusedDecodeNull(), FusedDecodeRaw(), TwoLaunchDecode(), FusedSpec())
+    return (FusedDecode(), FusedDecodeNull(), FusedDecodeRaw(), TwoLaunchDecode(), FusedSpec(), FusedSpecNull())

@@ -83,7 +83,8 @@ def shared(first: Capabilities, other: Capabilities) -> Capabilities:
         "ratios", "widths", "activations", "states", "conv_states", "gates", "params", "weights", "state_orders",
         "conv_layouts", "packings", "beta_scales",
     )  # fmt: skip
-    either, both = ("square", "uniform_dtypes"), ("pool", "int64_indices", "strided", "misaligned", "scales")
+    either = ("square", "uniform_dtypes")
+    both = ("pool", "int64_indices", "strided", "misaligned", "column_strides", "scales")
     return replace(
         first,
         **{name: getattr(first, name) & getattr(other, name) for name in sets},

@@ -202,6 +202,7 @@ FED_1 = {
     "row_pad": 0,
     "misalign": 0,
     "table_pad": 0,
+    "table_step": 1,
     "index_type": "int32",
     "sentinel": -1,
     "first_slot": 0,

@@ -44,6 +44,23 @@ def test_a_kernel_with_a_stride_of_its_own_reads_a_wrong_slot(rows: tuple[Row, .
                 assert wrong[number, 0] != table.reshape(len(rows), -1)[number, 0]
 
 
+@pytest.mark.parametrize("pad", [0, 2])
+def test_columns_lie_apart(pad: int) -> None:
+    """The ids are those of a contiguous table; who takes the next element for the next column gets a wrong slot."""
+    apart, plain = (fed(DRAFTS, Presentation(table_pad=pad, table_step=n)).launch["state_indices"] for n in (2, 1))
+    assert torch.equal(apart, plain)
+    assert apart.stride() == (2 * 3 + pad, 2)
+    wrong = apart.as_strided(apart.shape, (apart.stride(0), 1))
+    assert bool((wrong[:, 1] != plain[:, 1]).all())
+    assert bool(((wrong[[0, 2]] >= 0) & (wrong[[0, 2]] < 8)).all())
+
+
+def test_a_table_of_one_column_has_no_columns_to_lie_apart() -> None:
+    """Nor has a list of slots."""
+    launch = fed(PLAIN, Presentation(table_step=2)).launch
+    assert launch["state_indices"].stride() == (1,)
+
+
 @pytest.mark.parametrize("rows", [PLAIN, DRAFTS], ids=["plain", "drafts"])
 def test_what_stands_between_the_rows_names_slots(rows: tuple[Row, ...]) -> None:
     """Ids within the pool, so that a kernel which reads them does not crash, and no poison tells it."""

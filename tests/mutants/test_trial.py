@@ -1,0 +1,158 @@
+"""Trials: mutants that differ die, those that do not survive, and whatever a mutant does stays in a child."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from gdn_verify.campaign import Campaign, plan
+from gdn_verify.cases.contract import Kind
+from gdn_verify.mutants import sources
+from gdn_verify.mutants.nursery import _Child
+from gdn_verify.mutants.record import Row, Summary, equivalent, equivalents, load, save
+from gdn_verify.mutants.systematic import Mutant, mutants, source_of
+from gdn_verify.mutants.trial import Fate, Verdict, order
+from gdn_verify.profiles import PROFILES
+from gdn_verify.service import Job
+
+FEW = replace(PROFILES["gate"], short=12, long=6, courses=2)
+BUILDERS = tuple(job for job in plan(FEW) if job.path == "tables")
+
+
+def made(file: str, before: str, after: str) -> Mutant:
+    """A mutant by hand, of a text that stands there once."""
+    start = source_of(file).index(before)
+    assert source_of(file).count(before) == 1
+    return Mutant(f"{file}::by hand", file, "", "sign", 1, 10_000, start, before, after)
+
+
+def fate(mutant: Mutant, **settings: float) -> Row:
+    (row,) = Campaign(BUILDERS, **settings).run([mutant], 1)
+    return row
+
+
+def test_a_mutant_that_differs_is_killed() -> None:
+    """The row says by which check, on which subject, and has the case."""
+    row = fate(made("tables.py", "(width or 1) - len(row.slots)", "(width or 1) + len(row.slots)"))
+    assert (row.fate, row.check, row.path, row.host) == (Fate.KILLED, "tables", "tables", "cpu")
+    assert row.cases >= 1
+    assert '"rows"' in row.case
+
+
+def test_a_mutant_that_is_the_same_survives() -> None:
+    """All cases of the jobs have run then."""
+    row = fate(made("tables.py", "(width or 1) - len(row.slots)", "(width if width else 1) - len(row.slots)"))
+    assert (row.fate, row.check) == (Fate.SURVIVED, "")
+    assert row.cases == sum(job.count for job in BUILDERS)
+
+
+def test_a_mutant_whose_time_is_up_is_left_open() -> None:
+    """Nothing is said about cases that were not run."""
+    row = fate(
+        made("tables.py", "(width or 1) - len(row.slots)", "(width if width else 1) - len(row.slots)"), limit=0.0
+    )
+    assert (row.fate, row.cases) == (Fate.OPEN, 0)
+
+
+def test_a_mutant_that_ends_its_process_is_killed() -> None:
+    """As a segmentation fault would be, with the case that it happened on."""
+    row = fate(made("tables.py", "(width or 1) - len(row.slots)", "__import__('os').abort()"))
+    assert (row.fate, row.check, row.finding) == (Fate.KILLED, "crash", "SIGABRT")
+    assert row.cases == 1
+    assert row.case
+
+
+def test_a_mutant_that_hangs_is_killed() -> None:
+    """After the patience of the campaign."""
+    row = fate(made("tables.py", "(width or 1) - len(row.slots)", "__import__('time').sleep(99)"), patience=2.0)
+    assert row.check == "crash"
+    assert row.finding.startswith("hang")
+
+
+def test_a_mutant_that_cannot_be_imported_is_stillborn() -> None:
+    """It says nothing about the gate."""
+    row = fate(made("tables.py", "(width or 1) - len(row.slots)", "(width"))
+    assert row.fate == Fate.STILLBORN
+    assert "SyntaxError" in row.finding
+
+
+def test_a_child_leaves_its_parent_alone() -> None:
+    """What it changes is its own; what it raises is its death."""
+    child = _Child(lambda beat: (os.environ.__setitem__("GDN_CHILD", "1"), beat("once"), 7)[-1])
+    assert (child.answer, child.beats, child.beat, child.death) == (7, 1, "once", "")
+    assert "GDN_CHILD" not in os.environ
+    started = time.perf_counter()
+    assert _Child(lambda beat: 1 / 0).death == "exit status 1"
+    assert time.perf_counter() - started < 10.0
+
+
+def test_cases_that_pass_the_place_come_first() -> None:
+    """And every case comes once."""
+    job, other = Job("a", "cpu", Kind.DECODE, count=60), Job("b", "cpu", Kind.SPEC, count=60)
+    law = Job("a", "cpu", Kind.DECODE, count=2, laws=("split",))
+    drawn = {each: [None] * each.count for each in (job, other, law)}
+    came = [*order([job, other, law], drawn, {job: frozenset({5, 7, 30})})]  # type: ignore[arg-type]
+    assert came[:3] == [(job, 5), (job, 7), (job, 30)]
+    assert len(came) == len(set(came)) == 122
+    assert came.index((law, 0)) == 40 + 40 + 0 * came.index((job, 59))
+
+
+def test_changed_kernels_are_there_within_a_block() -> None:
+    """Whoever imports one there gets the change, by the same name; outside everything is as it was."""
+    texts = sources.changed(("rows.py", "class Tables:", "class Tables:\n    CHANGED = True\n"))
+    kernels = sources.Kernels(texts)
+    from gdn_verify.kernels import delta
+
+    for _ in range(2):
+        with kernels.live():
+            from gdn_verify.kernels.delta import Tables as inside  # noqa: N813
+
+            assert inside.CHANGED  # type: ignore[attr-defined]
+        from gdn_verify.kernels.delta import Tables as outside  # noqa: N813
+
+        assert not hasattr(outside, "CHANGED")
+        assert sys.modules["gdn_verify.kernels.delta"] is delta
+
+
+def test_a_change_has_one_place() -> None:
+    """Or it is not known what is planted."""
+    with pytest.raises(LookupError, match=r"rows\.py has 'no such text' 0 times"):
+        sources.changed(("rows.py", "no such text", ""))
+
+
+def test_a_record_is_taken_up(tmp_path: Path) -> None:
+    """Settled rows of mutants that are still the same; open ones are tried again."""
+    killed, still_open, gone = mutants(["tables.py"])[:3]
+    rows = [
+        Row.of(killed, Verdict(Fate.KILLED, "tables", seconds=1.234)),
+        Row.of(still_open, Verdict(Fate.OPEN)),
+        replace(Row.of(gone, Verdict(Fate.SURVIVED)), before="other"),
+    ]
+    save(tmp_path / "m.json", rows, {})
+    assert load(tmp_path / "m.json", mutants(["tables.py"])) == {killed.name: replace(rows[0], seconds=1.23)}
+    assert load(tmp_path / "none.json", mutants(["tables.py"])) == {}
+
+
+def test_the_score_counts_what_can_be_told_apart() -> None:
+    """Neither equivalent nor stillborn mutants; those left open count as alive."""
+    rows = [
+        Row.of(mutants(["tables.py"])[0], Verdict(fate))
+        for fate in (*[Fate.KILLED] * 3, Fate.SURVIVED, Fate.OPEN, Fate.EQUIVALENT, Fate.STILLBORN)
+    ]
+    assert Summary.of(rows).score == pytest.approx(0.6)
+
+
+def test_what_is_called_equivalent_is_there_with_a_reason() -> None:
+    """A record that has outlived its place is an error, not an excuse."""
+    known, named = equivalents(), {mutant.name: mutant for mutant in mutants()}
+    assert set(known) <= set(named)
+    assert all(len(equivalent(named[name], known) or "") > 20 for name in known)
+    mutant = mutants(["tables.py"])[0]
+    stale = {mutant.name: {"before": "other", "after": mutant.after, "why": "…"}}
+    with pytest.raises(LookupError, match="look at it again"):
+        equivalent(mutant, stale)
