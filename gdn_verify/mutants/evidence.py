@@ -101,6 +101,7 @@ ACCESSES = {
     "beta_behind_the_row": 16,
     "window_stored_while_it_is_read": 16,
     "short_window_to_the_slot_read": 16,
+    "parts_joined_without_a_barrier": 16,
 }
 """Mutants of which every access is watched, and the cases they are seen within: `tests/kernels/triton`."""
 

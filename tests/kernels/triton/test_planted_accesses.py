@@ -93,6 +93,7 @@ DEFECTS = [
     known("beta_behind_the_row", READ),
     known("window_stored_while_it_is_read", "missing barrier: conv_pool"),
     known("short_window_to_the_slot_read", SEALED),
+    known("parts_joined_without_a_barrier", "race, read after write: partial", size=SMALL),
     decode("compact slots assumed", "decode_kernel.py", "pool + slot * stride_pool +", "pool + slot * (HV * V * K) +",
            READ),
     decode("a tail of z is dropped", "decode_kernel.py", "tl.store(z_out + unit * stride_z + value, z, mask=inside)",
