@@ -159,13 +159,13 @@ def filling_moves_the_state(path: Path) -> Run:
     """Padded tokens behind the last row are the last row's."""
 
     def run(launch: Launch) -> Outputs:
-        starts = launch["query_start_loc"].clone()
+        own = {name: launch[name].clone() for name in ("query_start_loc", "qkvz", "ba")}
         rows = launch.batch.rows
         if rows and rows[-1].live and not rows[-1].spec:
-            starts[-1] += launch.batch.pad_tokens
+            own["query_start_loc"][-1] += launch.batch.pad_tokens
             for name in ("qkvz", "ba"):
-                launch[name][len(launch[name]) - launch.batch.pad_tokens :].fill_(0.5)
-        return path.run(_with(launch, {"query_start_loc": starts}))
+                own[name][len(own[name]) - launch.batch.pad_tokens :] = 0.5  # finite, where padding may hold NaN
+        return path.run(_with(launch, own))
 
     return run
 
