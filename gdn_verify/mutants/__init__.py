@@ -57,7 +57,7 @@ CATALOGUE = {module: _of(module) for module in ("conv_states", "recurrence", "wr
 
 _HOMES = {"planted": PLANTED, "handover": HANDOVER, "metadata": METADATA}
 SOURCES = tuple(name for name, mutant in MUTANTS.items() if mutant.edits)
-"""Those that are edits of source, which `sources` plants."""
+"""Those that are edits of source, which `catalogued` plants."""
 
 NAMES = (*(name for names in (*_HOMES.values(), *CATALOGUE.values()) for name in names), *SOURCES)
 """All defects that can be planted by name."""
@@ -65,6 +65,6 @@ NAMES = (*(name for names in (*_HOMES.values(), *CATALOGUE.values()) for name in
 
 def planter_of(defect: str) -> str:
     """Where a defect is planted, as "module:function"."""
-    homes = {**_HOMES, **CATALOGUE, "sources": SOURCES}
+    homes = {**_HOMES, **CATALOGUE, "catalogued": SOURCES}
     module = next((module for module, names in homes.items() if defect in names), "planted")
     return f"{PLACE}.{module}:{defect}"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from gdn_verify.mutants import MUTANTS
 from gdn_verify.mutants.edits import DECODE, PREFILL, Launchers, copied, launching
-from gdn_verify.mutants.sources import changes
+from gdn_verify.mutants.catalogued import changes
 
 __all__ = ["DECODE", "PREFILL", "Edit", "of_catalogue", "planted"]
 
