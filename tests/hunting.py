@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from gdn_verify import gate
-from gdn_verify.cases.contract import Kind
+from gdn_verify.cases.topics import Topic
 from gdn_verify.hosts import HOSTS
 from gdn_verify.hosts.worker import Worker
 from gdn_verify.mutants import planter_of
-from gdn_verify.paths import Path
+from gdn_verify.paths import Subject
 from gdn_verify.profiles import PROFILES, Profile
 from gdn_verify.report.tally import Report
 from gdn_verify.service import Absent, Begun, Broken, Done, Ended, Job, Ready, Unloadable
@@ -38,7 +38,13 @@ class Hunter:
     workers: dict[str, Worker] = field(default_factory=dict)
 
     def hunt(
-        self, path: Path, host: str, kind: Kind, defect: str, expected: frozenset[Check], profile: Profile | None = None
+        self,
+        path: Subject,
+        host: str,
+        kind: Topic,
+        defect: str,
+        expected: frozenset[Check],
+        profile: Profile | None = None,
     ) -> Catch:
         """Run the profile's cases on a defective copy of `path`, shard by shard, and stop at an expected finding."""
         small = replace(profile or PROFILES["gate"], shard=self.shard)

@@ -11,10 +11,12 @@ from importlib.util import find_spec
 import pytest
 from hunting import Hunter
 
-from gdn_verify.cases.triggers import OUT_OF_REACH, TRIGGERS
-from gdn_verify.mutants import CATALOGUE
-from gdn_verify.mutants.evidence import HUNTS, Hunt
-from gdn_verify.paths import find
+from gdn_verify import gate
+from gdn_verify.cases.catalogue import IN_MEMORY
+from gdn_verify.cases.topics import topic
+from gdn_verify.mutants import CATALOGUE, MUTANTS, planter_of
+from gdn_verify.mutants.evidence import HUNTS, Hunt, shown
+from gdn_verify.paths import find, find_subject
 from gdn_verify.profiles import PROFILES
 from gdn_verify.verdict import Check
 
@@ -33,27 +35,26 @@ def hunter() -> Iterator[Hunter]:
 
 @pytest.mark.parametrize("module", CATALOGUE)
 def test_all_defects_are_known_by_name(module: str) -> None:
-    """The names that the command line offers are the functions that plant, the bugs are the catalogue's."""
+    """The names of a module's mutants in the catalogue are the functions that plant."""
     home = import_module(f"gdn_verify.mutants.{module}")
     functions = (f for _, f in inspect.getmembers(home, inspect.isfunction) if f.__module__ == home.__name__)
     assert {f.__name__ for f in functions if not f.__name__.startswith("_")} == set(CATALOGUE[module])
-    assert set(CATALOGUE[module].values()) <= {*TRIGGERS, *OUT_OF_REACH}
 
 
-def test_each_is_hunted() -> None:
-    """At least once."""
-    assert {hunt.defect for hunt in HUNTS} == {defect for names in CATALOGUE.values() for defect in names}
+def _needs(host: str) -> None:
+    if host == "interpreter" and find_spec("triton") is None:
+        pytest.skip("triton is not installed")
 
 
 def _is_caught(hunter: Hunter, hunt: Hunt) -> None:
-    if hunt.host == "interpreter" and find_spec("triton") is None:
-        pytest.skip("triton is not installed")
+    mutant = hunt.mutant
+    _needs(mutant.host)
     replays = hunt.within * 4 if hunt.check == "launches" else 0  # of a quarter where launches are interpreted
     counts = dict.fromkeys(("short", "long", "interpreted_short", "interpreted_long"), hunt.within)
     profile = replace(PLAIN, replays=replays, **counts)
-    path = find(hunt.path)
-    caught = hunter.hunt(path, hunt.host, hunt.kind, hunt.defect, frozenset({Check(hunt.check)}), profile)
-    assert caught.finding, f"{hunt.defect} in {hunt.path}: {caught.cases} cases agree"
+    about, expected = topic(mutant.kinds[0]), frozenset({Check(hunt.check)})
+    caught = hunter.hunt(find(mutant.path), mutant.host, about, hunt.defect, expected, profile)
+    assert caught.finding, f"{hunt.defect} in {mutant.path}: {caught.cases} cases agree"
     assert caught.cases <= hunt.within
 
 
@@ -61,3 +62,29 @@ def _is_caught(hunter: Hunter, hunt: Hunt) -> None:
 def test_a_bug_of_the_catalogue_is_caught(hunter: Hunter, hunt: Hunt) -> None:
     """In as many cases as `docs/bugs.md` says, or fewer."""
     _is_caught(hunter, hunt)
+
+
+SHOWN = {line.defect for line in shown()}
+"""Mutants of which a quicker test tells by which check they are seen."""
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] if name in SHOWN else [])
+        for name, mutant in MUTANTS.items()
+        if mutant.host in IN_MEMORY
+    ],
+)
+def test_a_mutant_turns_the_gate_red(name: str) -> None:
+    """In cases of its kinds under the profile `gate`, by whichever check or by the end of the worker."""
+    mutant, profile = MUTANTS[name], PROFILES["gate"]
+    _needs(mutant.host)
+    jobs = gate.plan([find_subject(mutant.path)], [mutant.host], map(topic, mutant.kinds), profile, planter_of(name))
+    for job in jobs:
+        report = gate.run([job], profile, workers=1)
+        if report.failures:
+            return
+        report.finish()
+        assert not report.broken
+    pytest.fail(f"{sum(job.count for job in jobs)} cases agree")

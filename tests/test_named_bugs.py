@@ -6,6 +6,7 @@ Who plants what is in `gdn_verify.mutants.evidence`; the tests that it names hol
 from __future__ import annotations
 
 import ast
+import tomllib
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,10 +14,10 @@ from pathlib import Path
 import pytest
 
 from gdn_verify import checks
-from gdn_verify.cases.triggers import OUT_OF_REACH, TRIGGERS
+from gdn_verify.cases.catalogue import catalogue
 from gdn_verify.mutants.evidence import shown
 
-BUGS = {*TRIGGERS, *OUT_OF_REACH}
+BUGS = {bug.slug for bug in catalogue()}
 FOLDER = Path(next(iter(checks.__path__)))
 MODULES = sorted(str(file.relative_to(FOLDER).with_suffix("")) for file in FOLDER.rglob("*.py"))
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "bugs.md"
@@ -36,25 +37,30 @@ def test_a_check_names_the_bugs_that_it_is_shown_to_see(module: str) -> None:
     assert words & BUGS == {line.bug for line in shown() if line.check == module}
 
 
-def test_what_is_shown_is_of_the_catalogue_and_seen_by_a_check() -> None:
+def test_what_is_shown_is_seen_by_a_check() -> None:
     """No name is made up."""
-    lines = [*shown()]
-    assert {line.bug for line in lines} <= BUGS
-    assert {line.check for line in lines} <= set(MODULES)
+    assert {line.check for line in shown()} <= set(MODULES)
 
 
 def table() -> Iterator[str]:
     """A line a bug: who sees it, within how many cases, and as what it is planted."""
     seen: dict[str, dict[str, int]] = defaultdict(dict)
-    planted: dict[str, dict[str, None]] = defaultdict(dict)
     for line in shown():
         seen[line.bug][line.check] = max(line.within, seen[line.bug].get(line.check, 0))
-        planted[line.bug].update({line.defect: None} if line.defect else {})
     yield "| bug | seen by, within cases | `--plant` |"
     yield "| --- | --- | --- |"
-    for bug in sorted(seen):
-        checks = ", ".join(f"{check} {cases}" for check, cases in seen[bug].items())
-        yield f"| {bug} | {checks} | {', '.join(f'`{defect}`' for defect in planted[bug])} |"
+    for bug in catalogue():
+        if bug.slug in seen:
+            checks = ", ".join(f"{check} {cases}" for check, cases in seen[bug.slug].items())
+            yield f"| {bug.slug} | {checks} | {', '.join(f'`{mutant.name}`' for mutant in bug.mutants)} |"
+
+
+def test_the_page_shows_a_whole_file() -> None:
+    """As an example of what it takes to add a bug: one of the catalogue's, and one that an edit plants."""
+    text = PAGE.read_text().split("```toml\n")[1].split("```")[0]
+    slug = tomllib.loads(text)["slug"]
+    assert text == (PAGE.parents[1] / "cases" / "bugs" / f"{slug}.toml").read_text()
+    assert "[[mutant.edit]]" in text
 
 
 def test_the_page_says_what_is_shown() -> None:

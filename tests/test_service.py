@@ -11,7 +11,7 @@ from gdn_verify import service
 from gdn_verify.cases.contract import Kind
 from gdn_verify.hosts import HOSTS
 from gdn_verify.hosts.base import Host
-from gdn_verify.mutants import PLANTED_IN
+from gdn_verify.mutants import planter_of
 from gdn_verify.service import Absent, Begun, Done, Ended, Job, Launching, Ready, Unloadable
 
 FILES = Job("fake-healthy", "cpu", Kind.DECODE, files=fake_paths.case_files())
@@ -91,13 +91,13 @@ def test_a_path_that_does_not_load_says_what_it_raised(ask: Asks) -> None:
 
 def test_a_planted_job_disagrees(ask: Asks) -> None:
     """The defect is in the copy that runs; without it the same cases agree."""
-    planted = Job(FILES.path, "cpu", Kind.DECODE, files=FILES.files, plant=f"{PLANTED_IN}:unwritten_element")
+    planted = Job(FILES.path, "cpu", Kind.DECODE, files=FILES.files, plant=planter_of("unwritten_element"))
     findings = [[bool(e.result.findings) for e in ask(job) if isinstance(e, Ended)] for job in (FILES, planted)]
     assert not any(findings[0])
     assert any(findings[1])
 
 
-@pytest.mark.parametrize("name", ["no_colon", "no_such_module:f", f"{PLANTED_IN}:no_such_defect"])
+@pytest.mark.parametrize("name", ["no_colon", "no_such_module:f", planter_of("no_such_defect")])
 def test_a_plant_that_is_not_there_is_an_error(name: str) -> None:
     """A defect that cannot be planted must not leave a healthy path to be found healthy."""
     with pytest.raises((ValueError, ImportError, AttributeError)):

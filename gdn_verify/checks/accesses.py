@@ -11,7 +11,8 @@ memory here (`gdn_verify.emulator.stretch`).
 In the catalogue of bugs: null-block-zero-guard, neg-index-oob, neg-index-clamped-to-live-slot, state-pool-offset-int32,
 cast-after-multiply, conv-offsets-int32, gate-load-unmasked-past-K, recompute-w-u-leaves-elements,
 kkt-upper-blocks-unwritten, chunk-count-underestimated, substitution-reads-past-T, conv-state-overwritten-while-read,
-short-chunk-state-into-shared-prefix-block.
+short-chunk-state-into-shared-prefix-block, reallocated-state-blocks-not-zeroed,
+scratch-reuse-missing-threadgroup-barriers.
 """
 
 from __future__ import annotations

@@ -7,7 +7,8 @@ l2norm-max-vs-rsqrt, eps-on-mean-instead-of-sum, gva-head-map, verify-state-buff
 fused-kernel-swap-drops-spec-flags, exp-before-mask-in-wy-and-o, block-end-decay-from-thread-local-coord,
 log-cumsum-not-carried, decay-factored-into-two-exps, tail-not-masked-in-fixed-length-mode,
 chunk-index-helper-wrong-argument, chunk-count-underestimated, autotune-trials-mutate-state,
-qkvzba-fast-path-only-pow2-ratio, dtype-reinterpreted-and-cache-key-too-small.
+qkvzba-fast-path-only-pow2-ratio, dtype-reinterpreted-and-cache-key-too-small, autotune-key-or-arg-wrong,
+noncausal-anchor, zero-gate-difference-dropped, accumulator-row-group-order.
 """
 
 from __future__ import annotations

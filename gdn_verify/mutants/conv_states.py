@@ -1,6 +1,6 @@
 """Defects of the conv stage's states, planted in the fallback: which columns of which slot hold a row's history.
 
-Each is the like of a bug of the catalogue, as `gdn_verify.mutants.CATALOGUE` says. A prompt's slot is wider than its
+Each is the like of a bug of the catalogue, whose file names it. A prompt's slot is wider than its
 window of W-1 columns where drafts may follow, and further apart than it is wide in a view of a larger pool.
 """
 

@@ -1,8 +1,8 @@
 """Single defects planted in a copy of any table builder, by changing what it makes. No source file is touched.
 
 Each function takes a builder and returns a defective `begin`. Tables are changed where they lie, so that a captured
-graph reads the defect; some remember the launches before, as an engine's buffers do. Of which bug of the catalogue each
-is the like, `gdn_verify.mutants.METADATA` says.
+graph reads the defect; some remember the launches before, as an engine's buffers do. Most are the like of a bug of the
+catalogue, whose file names them.
 """
 
 from __future__ import annotations

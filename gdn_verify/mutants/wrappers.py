@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from gdn_verify.mutants.edits import edited
 from gdn_verify.mutants.planted import Run
 from gdn_verify.mutants.replaced import Function, replaced
 from gdn_verify.paths.base import Launch, Outputs, Path
@@ -66,13 +65,3 @@ def split_into_views_at_odd_ratios(path: Path) -> Run:
         return unpack
 
     return replaced(path, {"stages.unpack": wrong})
-
-
-def rows_on_the_second_axis(path: Path) -> Run:
-    """Programs of a decode step lie along the second axis of the grid, where a card has no more than 65535."""
-    sizes = "units * sizes.HV // heads * splits"
-    return edited(
-        path,
-        ("decode.py", f"gdn_decode_kernel[({sizes},)]", f"gdn_decode_kernel[(1, {sizes})]"),
-        ("decode_kernel.py", "pid = tl.program_id(0)", "pid = tl.program_id(1)"),
-    )

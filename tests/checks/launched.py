@@ -11,6 +11,7 @@ import torch
 from gdn_verify.cases.contract import Kind
 from gdn_verify.checks import launches
 from gdn_verify.hosts import HOSTS
+from gdn_verify.mutants.captures import branch_of_the_capture, busy_when_idle
 from gdn_verify.paths import Path, find
 from gdn_verify.paths.base import Launch, Outputs
 from gdn_verify.service import Job, draw
@@ -19,18 +20,6 @@ from gdn_verify.service import Job, draw
 def healthy(path: Path) -> launches.Run:
     """The path itself."""
     return path.run
-
-
-def frozen_branch(path: Path) -> launches.Run:
-    """Whether rows are padded is asked once, on the host: without any, ids go to the kernel unguarded."""
-
-    def run(launch: Launch) -> Outputs:
-        if any(row.padded for row in launch.batch.rows):
-            return path.run(launch)
-        unguarded = launch["state_indices"].clamp(min=launch.presentation.first_slot)
-        return path.run(replace(launch, tensors={**launch.tensors, "state_indices": unguarded}))
-
-    return run
 
 
 def kept_copy(path: Path) -> launches.Run:
@@ -46,18 +35,6 @@ def kept_copy(path: Path) -> launches.Run:
     return run
 
 
-def busy_when_idle(path: Path) -> launches.Run:
-    """A launch without tokens clears the first slot."""
-
-    def run(launch: Launch) -> Outputs:
-        outputs = path.run(launch)
-        if not launch.batch.tokens:
-            launch["ssm_pool"][launch.presentation.first_slot].zero_()
-        return outputs
-
-    return run
-
-
 def length_read(path: Path) -> launches.Run:
     """The host asks the device how long the launch is."""
 
@@ -68,7 +45,7 @@ def length_read(path: Path) -> launches.Run:
     return run
 
 
-RUNS = {run.__name__: run for run in (healthy, frozen_branch, kept_copy, busy_when_idle, length_read)}
+RUNS = {run.__name__: run for run in (healthy, branch_of_the_capture, kept_copy, busy_when_idle, length_read)}
 
 
 def verdicts(

@@ -38,7 +38,7 @@ def test_healthy_kernels_are_captured_and_never_accused(judge: Judge, path: str,
 
 def test_a_branch_frozen_at_capture_is_found(judge: Judge) -> None:
     """graph-capture-freezes-branch, neg-index-clamped-to-live-slot: eager launches of the same rows are right."""
-    tally, messages = judge("frozen_branch", "fused-decode", "decode", LAUNCHES["graph-capture-freezes-branch"])
+    tally, messages = judge("branch_of_the_capture", "fused-decode", "decode", LAUNCHES["branch_of_the_capture"])
     assert tally["red"] >= 3
     assert any("after a replay" in message and "rows live: ssm_pool" in message for message in messages)
 
@@ -51,7 +51,7 @@ def test_a_buffer_that_is_not_the_callers_is_found(judge: Judge) -> None:
 
 def test_an_idle_launch_that_writes_is_found(judge: Judge) -> None:
     """dummy-run-writes-through-stale-row: a launch with nothing to do leaves the pool bit for bit."""
-    count = LAUNCHES["dummy-run-writes-through-stale-row"]
+    count = LAUNCHES["busy_when_idle"]
     tally, messages = judge("busy_when_idle", "fused-decode", "decode", count)
     assert tally["red"] == count
     assert any(message.startswith("launches/changed ssm_pool: no rows") for message in messages)
@@ -66,7 +66,7 @@ def test_a_launch_that_reads_from_the_device_is_refused_and_says_what_it_did(jud
 
 def test_a_path_that_does_not_promise_bits_is_not_held_to_them(judge: Judge) -> None:
     """Its idle launches are: those compute nothing."""
-    tally, messages = judge("frozen_branch", "fused-decode", "decode", 2, promises_bits=False)
+    tally, messages = judge("branch_of_the_capture", "fused-decode", "decode", 2, promises_bits=False)
     assert tally["refused"] == 2
     assert "does not promise the same bits" in messages[0]
     assert judge("busy_when_idle", "fused-decode", "decode", 2, promises_bits=False)[0]["red"] == 2

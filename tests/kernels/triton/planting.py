@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from gdn_verify.mutants import MUTANTS
 from gdn_verify.mutants.edits import DECODE, PREFILL, Launchers, copied, launching
+from gdn_verify.mutants.catalogued import changes
 
-__all__ = ["DECODE", "PREFILL", "Edit", "planted"]
+__all__ = ["DECODE", "PREFILL", "Edit", "of_catalogue", "planted"]
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,12 @@ class Edit:
     def copy(self) -> Iterator[str]:
         """The name of a package that is the kernels' but for this edit."""
         yield copied((self.file, self.right, self.wrong))
+
+
+def of_catalogue(name: str) -> Edit:
+    """The mutant of this name, if it is one edit."""
+    (change,) = changes(MUTANTS[name].edits)
+    return Edit(name, *change)
 
 
 @contextmanager

@@ -4,33 +4,26 @@ from __future__ import annotations
 
 import pytest
 
+from gdn_verify.mutants import MUTANTS
 from gdn_verify.mutants.evidence import LAWS_OF_KERNELS
 
-from .planting import Edit, planted
+from .planting import Edit, of_catalogue, planted
 
 pytest.importorskip("triton")
 CASES = 25
 LONG = {"max_rows": 1, "max_row_tokens": 130, "max_tokens": 260, "max_dim": 16}
 """Bounds of launches for segments: one row of several chunks."""
 EDITS = [
-    ("split", "chunk-delta:segments=3", Edit(
-        "s0-counted-twice-in-parallel-scan", "join_kernel.py", "apply(span + VX, h,", "apply(span + VX, 2 * h,")),
+    ("split", "chunk-delta:segments=3", of_catalogue("segments_apply_twice_the_state")),
     ("split", "chunk-delta", Edit(
         "the state is decayed when it is read", "scan_kernel.py", "other=0).to(tl.float32)",
         "other=0).to(tl.float32) * 0.95")),
-    ("packing", "chunk-delta", Edit(
-        "cu-seqlens-reaches-conv-but-not-recurrence", "scan_kernel.py", "first // C + row",
-        "(first + C - 1) // C + row")),
-    ("packing", "chunk-delta", Edit(
-        "substitution-reads-past-T", "intra_kernel.py",
-        "strength = tl.load(beta + first * stride_beta + head + c * stride_beta, mask=here, other=0)",
-        "strength = tl.load(beta + first * stride_beta + head + c * stride_beta)")),
+    ("packing", "chunk-delta", of_catalogue("chunks_of_another_row")),
+    ("packing", "chunk-delta", of_catalogue("beta_behind_the_row")),
     ("causality", "chunk-delta", Edit(
         "a token sees the next one", "intra_kernel.py", "i[:, None] >= i[None, :], within",
         "i[:, None] + 1 >= i[None, :], within")),
-    ("no-decay", "chunk-delta-exact", Edit(
-        "zero-gate-difference-dropped", "intra_kernel.py", "tl.exp2(tl.where(i >= j, between, -between))",
-        "tl.where(between < 0, tl.exp2(between), 0.0)")),
+    ("no-decay", "chunk-delta-exact", of_catalogue("differences_of_zero_dropped")),
     ("forgetting", "chunk-delta-exact", Edit(
         "decays are bounded", "intra_kernel.py", "tl.exp2(G.to(tl.float32))",
         "tl.exp2(tl.maximum(G.to(tl.float32), -5.0))")),
@@ -67,8 +60,10 @@ def accused(law: str, name: str, edit: Edit) -> str:
 
 
 def test_the_bugs_that_laws_see_in_kernels_are_planted_here():
-    """Those that no defect of the fallback shows."""
-    assert set(LAWS_OF_KERNELS) <= {(edit.name, law) for law, _, edit in EDITS}
+    """Those that are mutants of the catalogue, in their own paths."""
+    planted = {(edit.name, law): path for law, path, edit in EDITS if edit.name in MUTANTS}
+    assert set(planted) == set(LAWS_OF_KERNELS)
+    assert all(MUTANTS[name].path == path for (name, _), path in planted.items())
 
 
 @pytest.mark.parametrize(("law", "path", "edit"), EDITS, ids=str)
