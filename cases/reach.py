@@ -48,8 +48,8 @@ def _rungs(full: Capabilities) -> tuple[Capabilities, ...]:
     """Three rungs of a ladder, so that a path which lacks one habit of the contract still shows a difference:
     plain rows in plain memory, then padding and options, then everything at once.
     """
-    near = {"strided": False, "misaligned": False, "column_strides": False}
-    fed = replace(full, **near, int64_indices=False, separate_slots=False)
+    dense = replace(full, strided=False, misaligned=False, column_strides=False)
+    fed = replace(dense, int64_indices=False, separate_slots=False)
     plain = replace(fed, paddings=frozenset(), scales=False, beta_scales=frozenset({1.0}))
     return plain, fed, full
 

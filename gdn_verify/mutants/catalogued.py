@@ -3,27 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import cache, partial
 
 from gdn_verify.cases.catalogue import Edit, catalogue
-from gdn_verify.mutants.edits import Change, edited
 from gdn_verify.mutants.planted import Run
-from gdn_verify.paths.base import Path
+from gdn_verify.mutants.sources import Change, Kernels, changed
+from gdn_verify.paths.base import Launch, Outputs, Path
 
 EDITS = {mutant.name: mutant.edits for bug in catalogue() for mutant in bug.mutants if mutant.edits}
 """What each of them changes."""
 
 
 def changes(edits: tuple[Edit, ...]) -> Iterator[Change]:
-    """The edits as `edits` takes them: its files are those of `kernels/triton`, the catalogue's those of `kernels`."""
-    return ((edit.file.removeprefix("triton/"), edit.right, edit.wrong) for edit in edits)
+    """The edits as changes of the kernels' files."""
+    return ((edit.file, edit.right, edit.wrong) for edit in edits)
 
 
 def __getattr__(name: str) -> Callable[[Path], Run]:
     if name not in EDITS:
         raise AttributeError(f"no mutant of the catalogue that is called {name!r} is an edit of source")
-    return partial(_planted, EDITS[name])
+    return partial(_planted, name)
 
 
-def _planted(edits: tuple[Edit, ...], path: Path) -> Run:
-    return edited(path, *changes(edits))
+@cache
+def _kernels(name: str) -> Kernels:
+    """Imported once: kernels that remember launches remember those of the mutant."""
+    return Kernels(changed(*changes(EDITS[name])))
+
+
+def _planted(name: str, path: Path) -> Run:
+    def run(launch: Launch) -> Outputs:
+        with _kernels(name).live():
+            return path.run(launch)
+
+    return run

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from gdn_verify.mutants import MUTANTS
-from gdn_verify.mutants.edits import DECODE, PREFILL, Launchers, copied, launching
-from gdn_verify.mutants.catalogued import changes
+
+from .copies import DECODE, PREFILL, Launchers, copied, launching
 
 __all__ = ["DECODE", "PREFILL", "Edit", "of_catalogue", "planted"]
 
@@ -33,8 +33,8 @@ class Edit:
 
 def of_catalogue(name: str) -> Edit:
     """The mutant of this name, if it is one edit."""
-    (change,) = changes(MUTANTS[name].edits)
-    return Edit(name, *change)
+    (edit,) = MUTANTS[name].edits
+    return Edit(name, edit.file.removeprefix("triton/"), edit.right, edit.wrong)
 
 
 @contextmanager

@@ -10,7 +10,6 @@ import linecache
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from functools import cache
 from importlib import import_module
 from importlib.abc import ExecutionLoader, MetaPathFinder
 from importlib.machinery import ModuleSpec
@@ -18,9 +17,6 @@ from itertools import count
 from pathlib import Path as FilePath
 from types import ModuleType
 from unittest.mock import patch
-
-from gdn_verify.mutants.planted import Run
-from gdn_verify.paths.base import Launch, Outputs, Path
 
 PACKAGE = "gdn_verify.kernels.triton"
 Launchers = tuple[tuple[str, str], ...]
@@ -91,16 +87,3 @@ def launching(package: str, launchers: Launchers = (*PREFILL, *DECODE)) -> Itera
             other = getattr(import_module(f"{package}.{module}"), function)
             stack.enter_context(patch.object(import_module(f"{PACKAGE}.{module}"), function, other))
         yield
-
-
-_copied = cache(copied)
-
-
-def edited(path: Path, *changes: Change) -> Run:
-    """The path on kernels with these changes."""
-
-    def run(launch: Launch) -> Outputs:
-        with launching(_copied(*changes)):
-            return path.run(launch)
-
-    return run
