@@ -39,6 +39,9 @@ class Act(IntEnum):
     """A request begins with the state of another: moved, or read where it is."""
     PAD = 6
     """A row of nobody, with tokens."""
+    ROUND = 7
+    """Every request verifies a draft, as all do step after step in an engine that drafts; in the order of the launch
+    before, or the other way round."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +109,7 @@ class Engine:
         """One launch; `filled` adds rows of nobody until there are as many rows as in the launch before."""
         acts: dict[Act, Callable[[Wish], bool]] = {
             Act.STEP: self._step, Act.ADMIT: self._admit, Act.DRAFT: self._draft, Act.FREE: self._end,
-            Act.PREEMPT: self._preempt, Act.FORK: self._fork, Act.PAD: self._pad,
+            Act.PREEMPT: self._preempt, Act.FORK: self._fork, Act.PAD: self._pad, Act.ROUND: self._round,
         }  # fmt: skip
         for wish in wishes:
             acts[wish.act](wish)
@@ -158,6 +161,12 @@ class Engine:
             del self.free[len(self.free) - more :]
             self._go(at, row, Request(table, row.tokens))
         return row is not None
+
+    def _round(self, wish: Wish) -> bool:
+        count = len(self.requests)
+        each = (replace(wish, who=-1 if wish.who % 2 else 0, count=wish.count + n) for n in range(count))
+        drafted = [self._draft(one) for one in each]
+        return any(drafted)
 
     def _end(self, wish: Wish) -> bool:
         at = self._who(wish)

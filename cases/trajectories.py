@@ -30,6 +30,7 @@ COURSE = Size(max_rows=4, max_row_tokens=17, max_tokens=24, max_value_heads=3, m
 _ACTS = (
     Act.STEP, Act.ADMIT, Act.DRAFT, Act.FREE, Act.PREEMPT, Act.FORK, Act.PAD,
     *(Act.STEP, Act.ADMIT, Act.DRAFT, Act.DRAFT, Act.DRAFT) * 2,
+    *(Act.ROUND,) * 2,
 )  # fmt: skip
 """Each act once, and the frequent ones again."""
 _WHO, _MANY = 4, 8

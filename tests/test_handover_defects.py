@@ -70,9 +70,7 @@ def shrunk(defect: str, path: Path, most: int, seed: int = SEED) -> Case:
     Shrinking begins with the one of the fewest launches, which is quicker.
     """
     _, choices = min(failing(defect, path, most, seed), key=lambda found: len(found[0][0].batches))
-    least = smallest(
-        strategy(path), choices, lambda fed: bool(judge(fed, defect, path).findings), runs=150, seconds=600.0
-    )
+    least = smallest(strategy(path), choices, lambda fed: bool(judge(fed, defect, path).findings), seconds=600.0)
     file = loads(dumps(CaseFile(*least)))
     again = (file.case, file.presentation)
     assert judge(again, defect, path, Effort.LONE).findings
