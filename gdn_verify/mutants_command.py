@@ -6,6 +6,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Sequence
+from importlib.util import find_spec
 from math import inf
 from pathlib import Path as File
 from typing import Annotated
@@ -45,6 +46,9 @@ def mutants(
 
     A mutant is killed by a finding of any check, and survives if it lives through the whole gate profile.
     """
+    for module, extra in (("coverage", "mutants"), ("triton", "interpreter")):
+        if find_spec(module) is None:
+            raise refuse(f"{module} is not installed; pip install 'gdn-verify[{extra}]'")
     chosen = _chosen(_words("--class", classes, tuple(OPERATORS)), _words("--files", sources, files()), names)
     chosen = _shard(_sample(chosen, sample), shard)
     rows = {} if json is None else load(json, chosen)
