@@ -40,7 +40,7 @@ CLASSES = {
 CPU = ("yes", "partly", "no")
 """Whether a processor can show the bug, with no card at all."""
 HOSTS = ("cpu", "interpreter", "cuda", "rocm")
-IN_MEMORY = (*HOSTS[:2],)
+IN_MEMORY = HOSTS[:2]
 """Hosts that need no card."""
 
 T = TypeVar("T")

@@ -18,7 +18,7 @@ from gdn_verify.hosts.worker import Worker
 from gdn_verify.mutants.nursery import Begin, Look, Try
 from gdn_verify.mutants.reached import Lines, passing
 from gdn_verify.mutants.record import Row, equivalent, equivalents
-from gdn_verify.mutants.systematic import Mutant
+from gdn_verify.mutants.systematic import Slip
 from gdn_verify.mutants.trial import Fate, Verdict
 from gdn_verify.paths import find_subject
 from gdn_verify.profiles import PROFILES, Profile
@@ -35,7 +35,7 @@ OWN = (
     "tables", "tables-null", "tables-blocks", "tables-buffers", "tables-buffers-null", "tables-feed",
 )  # fmt: skip
 """Paths and builders that run this project's kernels. `gate.plan` adds their relays."""
-Waiting = TypeVar("Waiting", Job, Mutant)
+Waiting = TypeVar("Waiting", Job, Slip)
 
 
 def plan(profile: Profile = PROFILES["gate"]) -> tuple[Job, ...]:
@@ -54,7 +54,7 @@ class Campaign:
     workers: list[Worker] = field(default_factory=list)
     lines: dict[Job, Lines] = field(default_factory=dict)
 
-    def run(self, mutants: Sequence[Mutant], count: int | None = None) -> Iterator[Row]:
+    def run(self, mutants: Sequence[Slip], count: int | None = None) -> Iterator[Row]:
         """A row for each mutant, in the order in which they are settled."""
         known = equivalents()
         reasons = {mutant.name: equivalent(mutant, known) for mutant in mutants}
@@ -84,8 +84,8 @@ class Campaign:
         for job, lines in self._spread(judged, lambda job: Look((job,))):
             (self.lines[job],) = lines
 
-    def _try(self, waiting: deque[Mutant]) -> Iterator[Row]:
-        def asked(mutant: Mutant) -> Try:
+    def _try(self, waiting: deque[Slip]) -> Iterator[Row]:
+        def asked(mutant: Slip) -> Try:
             places = passing(self.lines, mutant.file, mutant.first, mutant.last)
             return Try(mutant, places, self._concerned(places), self.patience, self.limit)
 

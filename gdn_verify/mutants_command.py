@@ -18,7 +18,7 @@ from rich.table import Table
 from gdn_verify.campaign import Campaign, plan
 from gdn_verify.mutants.operators import OPERATORS
 from gdn_verify.mutants.record import Row, Summary, load, save
-from gdn_verify.mutants.systematic import Mutant, files
+from gdn_verify.mutants.systematic import Slip, files
 from gdn_verify.mutants.systematic import mutants as all_mutants
 from gdn_verify.mutants.trial import Fate
 from gdn_verify.words import refuse
@@ -59,11 +59,11 @@ def mutants(
             rows[row.name] = row
             console.print(_line(row, len(rows), len(chosen)), soft_wrap=True, markup=False, highlight=False)
             if json and time.monotonic() - saved > SAVING:
-                save(json, rows.values(), {})
+                save(json, rows.values())
                 saved = time.monotonic()
     finally:
         if json:
-            save(json, rows.values(), {})
+            save(json, rows.values())
     _show(console, list(rows.values()))
     if Summary.of(rows.values()).score < least:
         raise typer.Exit(WEAK)
@@ -77,7 +77,7 @@ def _words(option: str, text: str, known: Sequence[str]) -> list[str]:
     return words
 
 
-def _chosen(classes: Sequence[str], sources: Sequence[str], names: str) -> list[Mutant]:
+def _chosen(classes: Sequence[str], sources: Sequence[str], names: str) -> list[Slip]:
     found = [mutant for mutant in all_mutants(sources) if not classes or mutant.operator in classes]
     wanted = {name for name in names.split(",") if name}
     if missing := wanted - {mutant.name for mutant in found}:
@@ -85,13 +85,13 @@ def _chosen(classes: Sequence[str], sources: Sequence[str], names: str) -> list[
     return [mutant for mutant in found if not wanted or mutant.name in wanted]
 
 
-def _sample(chosen: list[Mutant], size: int) -> list[Mutant]:
+def _sample(chosen: list[Slip], size: int) -> list[Slip]:
     if not size or size >= len(chosen):
         return chosen
     return random.Random(SAMPLING).sample(chosen, size)
 
 
-def _shard(chosen: list[Mutant], text: str) -> list[Mutant]:
+def _shard(chosen: list[Slip], text: str) -> list[Slip]:
     number, _, parts = text.partition("/")
     if not (number.isdigit() and parts.isdigit() and 1 <= int(number) <= int(parts)):
         raise refuse(f"--shard {text}: write it as i/n, as in 1/4")
@@ -112,7 +112,7 @@ def _show(console: Console, rows: Sequence[Row]) -> None:
     for operator in [*OPERATORS, ""]:
         own = [row for row in rows if not operator or row.operator == operator]
         if own:
-            counts = Counter(row.fate for row in own)
+            counts = Counter(row.fate.value for row in own)
             times = sorted(row.seconds for row in own if row.fate == Fate.KILLED)
             spread = [f"{times[int(share * (len(times) - 1))]:.1f}" if times else "" for share in (0.5, 0.95)]
             score = f"{Summary.of(own).score:.1%}"

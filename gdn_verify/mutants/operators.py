@@ -13,7 +13,8 @@ Source = Callable[[ast.AST], str]
 """The text of a node."""
 Operator = Callable[[ast.AST, Source], Iterator[str]]
 
-STRICT: dict[type[ast.cmpop], str] = {
+SYMBOLS: dict[type[ast.cmpop], str] = {ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">="}
+OTHERS: dict[type[ast.cmpop], str] = {
     ast.Lt: "<=",
     ast.LtE: "<",
     ast.Gt: ">=",
@@ -23,13 +24,7 @@ STRICT: dict[type[ast.cmpop], str] = {
     ast.Is: "is not",
     ast.IsNot: "is",
 }
-STRICTLY: dict[type[ast.cmpop], type[ast.cmpop]] = {
-    ast.Lt: ast.LtE,
-    ast.LtE: ast.Lt,
-    ast.Gt: ast.GtE,
-    ast.GtE: ast.Gt,
-}
-TIGHTER: dict[type[ast.cmpop], str] = {ast.Lt: "- 1", ast.LtE: "- 1", ast.Gt: "+ 1", ast.GtE: "+ 1"}
+"""What may stand in the place of a comparison by mistake."""
 SIGNS: dict[type[ast.operator], str] = {ast.Add: "-", ast.Sub: "+"}
 DIVISIONS: dict[type[ast.operator], str] = {
     ast.FloorDiv: "%",
@@ -55,22 +50,21 @@ ZEROS = {"zeros": "ones", "zeros_like": "ones_like", "new_zeros": "new_ones"}
 
 def comparison(node: ast.AST, source: Source) -> Iterator[str]:
     """A comparison that takes in its bound, or leaves it out; equal for unequal."""
-    if isinstance(node, ast.Compare) and len(node.ops) == 1 and type(node.ops[0]) in STRICT:
+    if isinstance(node, ast.Compare) and len(node.ops) == 1 and type(node.ops[0]) in OTHERS:
         left, right = _operand(source, node.left), _operand(source, node.comparators[0])
-        yield f"({left} {STRICT[type(node.ops[0])]} {right})"
+        yield f"({left} {OTHERS[type(node.ops[0])]} {right})"
 
 
 def bound(node: ast.AST, source: Source) -> Iterator[str]:
     """A comparison that leaves out one more."""
-    if isinstance(node, ast.Compare) and len(node.ops) == 1 and type(node.ops[0]) in TIGHTER:
-        op, change = type(node.ops[0]), TIGHTER[type(node.ops[0])]
-        kept = STRICT[STRICTLY[op]]
-        yield f"({_operand(source, node.left)} {kept} ({source(node.comparators[0])}) {change})"
+    if isinstance(node, ast.Compare) and len(node.ops) == 1 and (symbol := SYMBOLS.get(type(node.ops[0]))):
+        tighter = "- 1" if symbol in ("<", "<=") else "+ 1"
+        yield f"({_operand(source, node.left)} {symbol} ({source(node.comparators[0])}) {tighter})"
 
 
 def index(node: ast.AST, source: Source) -> Iterator[str]:
     """An address one element too far."""
-    if _called(node) in MEMORY and isinstance(node, ast.Call) and node.args and _is_sum(node.args[0]):
+    if _called(node) in MEMORY and isinstance(node, ast.Call) and node.args and _is_address(node.args[0]):
         yield _replaced(source, node, node.args[0], f"({source(node.args[0])}) + 1")
 
 
@@ -208,7 +202,7 @@ def _operand(source: Source, node: ast.AST) -> str:
     return source(node) if alone else f"({source(node)})"
 
 
-def _is_sum(node: ast.AST) -> bool:
+def _is_address(node: ast.AST) -> bool:
     return isinstance(node, (ast.BinOp, ast.Name))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 
 from gdn_verify.cases.strategies import Fed
 from gdn_verify.hosts import HOSTS
@@ -19,19 +18,21 @@ Lines = dict[str, dict[int, frozenset[int]]]
 
 
 def lines_of(job: Job, drawn: Sequence[tuple[Fed, bytes]]) -> Lines:
-    """Where the first cases of a job come by. They are run, not judged. Needs the package coverage."""
+    """Where the first cases of a job come by. They are run, not judged.
+
+    Raises ImportError without the package coverage, and what the suite itself raises: a path's own errors are results.
+    """
     from coverage import Coverage
 
     subject, host = find_subject(job.path), HOSTS[job.host]
     subject.load(job.host)
     watch = Coverage(data_file=None, include=[f"{folder()}/*"], config_file=False)
     trial = Trial(job, subject, host, lambda message: None)
-    with suppress(Exception):  # of a case, not of the suite: whoever tries it will see
-        for number, (fed, _) in enumerate(drawn[:LOOKED_AT]):
-            watch.start()
-            watch.switch_context(str(number))
-            trial.run(fed, number, Effort.HASTY)
-            watch.stop()
+    for number, (fed, _) in enumerate(drawn[:LOOKED_AT]):
+        watch.start()
+        watch.switch_context(str(number))
+        trial.run(fed, number, Effort.HASTY)
+        watch.stop()
     data = watch.get_data()
     return {
         str(name).removeprefix(f"{folder()}/"): {

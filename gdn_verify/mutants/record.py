@@ -11,14 +11,14 @@ from importlib.resources import files
 from pathlib import Path as File
 from typing import Any
 
-from gdn_verify.mutants.systematic import Mutant
+from gdn_verify.mutants.systematic import Slip
 from gdn_verify.mutants.trial import Fate, Verdict
 
 SCHEMA = 1
 
 
-@dataclass(frozen=True)
-class Row:
+@dataclass(frozen=True, kw_only=True)
+class Row(Verdict):
     """A mutant and what became of it. `line` is where it is; `before` and `after` are what stands there."""
 
     name: str
@@ -26,26 +26,16 @@ class Row:
     line: int
     before: str
     after: str
-    fate: str
-    check: str = ""
-    finding: str = ""
-    path: str = ""
-    host: str = ""
-    kind: str = ""
-    cases: int = 0
-    seconds: float = 0.0
-    case: str = ""
     why: str = ""
 
     @classmethod
-    def of(cls, mutant: Mutant, verdict: Verdict, why: str = "") -> Row:
-        """The row of a verdict."""
-        told = {name: value for name, value in asdict(verdict).items() if name not in ("fate", "file")}
-        told["seconds"] = round(verdict.seconds, 2)
-        place = (mutant.name, mutant.operator, mutant.first, mutant.before, mutant.after)
-        return cls(*place, verdict.fate.value, **told, case=verdict.file, why=why)
+    def of(cls, mutant: Slip, verdict: Verdict, why: str = "") -> Row:
+        """The row of a verdict; `why` an equivalent mutant is one."""
+        place = {"name": mutant.name, "operator": mutant.operator, "line": mutant.first, "why": why}
+        told: dict[str, Any] = {**vars(verdict), **place, "before": mutant.before, "after": mutant.after}
+        return cls(**{**told, "seconds": round(verdict.seconds, 2)})
 
-    def is_of(self, mutant: Mutant) -> bool:
+    def is_of(self, mutant: Slip) -> bool:
         """Whether the mutant is still the one that was tried."""
         return (self.name, self.before, self.after) == (mutant.name, mutant.before, mutant.after)
 
@@ -63,7 +53,7 @@ class Summary:
     @classmethod
     def of(cls, rows: Iterable[Row]) -> Summary:
         """Counted over rows."""
-        return cls(**Counter(row.fate for row in rows))
+        return cls(**Counter(row.fate.value for row in rows))
 
     @property
     def score(self) -> float:
@@ -72,22 +62,21 @@ class Summary:
         return self.killed / (self.killed + alive) if self.killed + alive else 1.0
 
 
-def load(file: File, wanted: Iterable[Mutant]) -> dict[str, Row]:
+def load(file: File, wanted: Iterable[Slip]) -> dict[str, Row]:
     """The rows of an earlier run that are of these mutants, and settled; none where there is no such file."""
     if not file.exists():
         return {}
-    rows = {row["name"]: Row(**row) for row in json.loads(file.read_text())["rows"]}
+    rows = {row["name"]: Row(**{**row, "fate": Fate(row["fate"])}) for row in json.loads(file.read_text())["rows"]}
     kept = (rows[mutant.name] for mutant in wanted if mutant.name in rows and rows[mutant.name].is_of(mutant))
     return {row.name: row for row in kept if row.fate not in (Fate.OPEN, Fate.EQUIVALENT)}
 
 
-def save(file: File, rows: Iterable[Row], about: Mapping[str, Any]) -> None:
+def save(file: File, rows: Iterable[Row]) -> None:
     """Write all rows and their summary, whole or not at all."""
     rows = sorted(rows, key=lambda row: row.name)
     summary = Summary.of(rows)
     data = {
         "schema": SCHEMA,
-        **about,
         "summary": {**asdict(summary), "score": round(summary.score, 4)},
         "rows": [asdict(row) for row in rows],
     }
@@ -102,7 +91,7 @@ def equivalents() -> dict[str, dict[str, str]]:
     return tomllib.loads(text)
 
 
-def equivalent(mutant: Mutant, known: Mapping[str, Mapping[str, str]]) -> str | None:
+def equivalent(mutant: Slip, known: Mapping[str, Mapping[str, str]]) -> str | None:
     """Why a mutant is equivalent, or None. Raises LookupError where its place has changed since that was written."""
     entry = known.get(mutant.name)
     if entry is None:

@@ -35,7 +35,7 @@ HINTS = ("num_warps", "num_stages", "num_ctas", "maxnreg", "cache_modifier", "ev
 
 
 @dataclass(frozen=True)
-class Mutant:
+class Slip:
     """One mistake at one place: `after` for `before` in `file`, from character `start` on, in lines `first` to `last`.
 
     `name` is "file::function::operator::n", the n-th of its operator in that function: it outlives other changes.
@@ -69,12 +69,12 @@ def files() -> tuple[str, ...]:
     return tuple(sorted(file for file in found if file not in LEFT_OUT))
 
 
-def mutants(chosen: Iterable[str] = ()) -> tuple[Mutant, ...]:
+def mutants(chosen: Iterable[str] = ()) -> tuple[Slip, ...]:
     """All mutants of these files, or of all of them, in the order of the text."""
     return tuple(mutant for file in tuple(chosen) or files() for mutant in _of_file(file))
 
 
-def _of_file(file: str) -> Iterator[Mutant]:
+def _of_file(file: str) -> Iterator[Slip]:
     text = source_of(file)
     lines = text.encode().splitlines(keepends=True)
     starts = [0]
@@ -95,7 +95,7 @@ def _of_file(file: str) -> Iterator[Mutant]:
             name = f"{file}::{function}::{operator}::{numbers[function, operator]}"
             start = offset(node.lineno, node.col_offset)  # type: ignore[attr-defined]
             last = node.end_lineno  # type: ignore[attr-defined]
-            yield Mutant(name, file, function, operator, node.lineno, last, start, source(node), after)  # type: ignore[attr-defined]
+            yield Slip(name, file, function, operator, node.lineno, last, start, source(node), after)  # type: ignore[attr-defined]
 
 
 def _mistakes(node: ast.AST, source: Source) -> Iterator[tuple[str, str]]:

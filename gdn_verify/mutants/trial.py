@@ -12,9 +12,9 @@ from gdn_verify.cases.reach import reach
 from gdn_verify.cases.strategies import Fed
 from gdn_verify.hosts import HOSTS
 from gdn_verify.mutants.sources import Kernels
-from gdn_verify.mutants.systematic import Mutant
+from gdn_verify.mutants.systematic import Slip
 from gdn_verify.paths import Subject, find_subject
-from gdn_verify.report.tally import Report
+from gdn_verify.report.tally import STANDING, Failure, Report
 from gdn_verify.service import Job, Ready, Trial
 
 Drawn = Mapping[Job, Sequence[tuple[Fed, bytes]]]
@@ -35,7 +35,10 @@ class Fate(StrEnum):
 
 @dataclass(frozen=True)
 class Verdict:
-    """How a trial ended: by which check on which subject and host, in launches of which kind, after how many cases."""
+    """How a trial ended: by which check on which subject and host, in launches of which kind, after how many cases.
+
+    `case` is the file's text of the case that showed it, "" where it was pooled over many.
+    """
 
     fate: Fate
     check: str = ""
@@ -45,7 +48,7 @@ class Verdict:
     kind: str = ""
     cases: int = 0
     seconds: float = 0.0
-    file: str = ""
+    case: str = ""
 
 
 EARLY, SOON, LATER = 2, 10, 40
@@ -68,16 +71,17 @@ def order(jobs: Sequence[Job], drawn: Drawn, passing: Places) -> Iterator[tuple[
 
 
 def tried(
-    mutant: Mutant,
+    mutant: Slip,
     jobs: Sequence[Job],
     drawn: Drawn,
     passing: Places,
-    beat: Callable[[tuple[Job, str]], None] = lambda told: None,
+    beat: Callable[[object], None] = lambda told: None,
     limit: float = inf,
 ) -> Verdict:
     """Put a mutant on trial in this process, which is of no use for anything else afterwards.
 
-    `beat` is told of each case before it runs: its job, and its file's text. After `limit` seconds no other begins.
+    `beat` is told of each case before it runs: path, host, kind and its file's text. After `limit` seconds no other
+    begins. A mutant that no job comes by survives.
     """
     started, cases, report = time.perf_counter(), 0, Report()
     try:
@@ -87,11 +91,8 @@ def tried(
     except Exception as error:
         return Verdict(Fate.STILLBORN, finding=f"{type(error).__name__}: {error}")
 
-    def verdict(fate: Fate, job: Job | None = None, file: str = "") -> Verdict:
-        first = report.failures[0].finding if report.failures else None
-        place = (job.path, job.host, str(job.kind)) if job else ("", "", "")
-        told = (str(first.check), first.kind) if first else ("", "")
-        return Verdict(fate, *told, *place, cases=cases, seconds=time.perf_counter() - started, file=file)
+    def verdict(fate: Fate, told: tuple[str, str, str, str, str] = ("",) * 5, case: str = "") -> Verdict:
+        return Verdict(fate, *told, cases, time.perf_counter() - started, case)
 
     for job, number in order(jobs, drawn, passing):
         if time.perf_counter() - started > limit:
@@ -99,13 +100,23 @@ def tried(
         trial = Trial(job, subjects[job.path], HOSTS[job.host], lambda message: None)
         fed, _ = drawn[job][number]
         file = trial.file(fed)
-        beat((job, file))
+        beat((job.path, job.host, str(job.kind), file))
         cases += 1
         report.add(job, file, trial.run(fed, number))
         if report.failures:
-            return verdict(Fate.KILLED, job, file)
+            return verdict(Fate.KILLED, _told(report.failures[0]), file)
     report.finish()
-    return verdict(Fate.SURVIVED if report.ok else Fate.KILLED)
+    if report.failures:
+        return verdict(Fate.KILLED, _told(report.failures[0]))
+    silent = next((row for row in report.rows if row.check in STANDING and not row.agrees), None)
+    if silent is not None:  # the gate is red then
+        return verdict(Fate.KILLED, (silent.check, "nothing agrees", silent.path, silent.host, silent.kind))
+    return verdict(Fate.SURVIVED)
+
+
+def _told(failure: Failure) -> tuple[str, str, str, str, str]:
+    finding = failure.finding
+    return finding.check.value, finding.kind, failure.path, failure.host, str(failure.kind)
 
 
 def _loaded(job: Job, report: Report) -> Subject:

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from dataclasses import fields, replace
 from importlib import import_module
-from pathlib import Path
 
 import pytest
 
-from gdn_verify import kernels
 from gdn_verify.cases.catalogue import HOSTS, IN_MEMORY, CatalogueError, Edit, catalogue, collected, read
 from gdn_verify.cases.situations import NAMES
 from gdn_verify.cases.topics import topic
 from gdn_verify.cases.triggers import OUT_OF_REACH, TRIGGERS
-from gdn_verify.mutants import MUTANTS, planter_of
+from gdn_verify.mutants import MUTANTS, planter_of, sources
+from gdn_verify.mutants.catalogued import changes
 from gdn_verify.paths import find_subject
 from gdn_verify.paths.relay import topics
 from gdn_verify.service import planter
 
-KERNELS = Path(next(iter(kernels.__path__)))
 FILE = '''
 slug = "an-edit"
 tier = "K"
@@ -157,11 +155,6 @@ def test_a_mutant_is_planted_where_it_says(name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name, mutant in MUTANTS.items() if mutant.edits])
 def test_what_an_edit_changes_stands_once_in_its_file(name: str) -> None:
-    """Of one file each edit is found in the text that those before it left, and what comes of all is Python."""
-    texts: dict[str, str] = {}
-    for edit in MUTANTS[name].edits:
-        text = texts.get(edit.file) or (KERNELS / edit.file).read_text(encoding="utf-8")
-        assert text.count(edit.right) == 1, f"{edit.file} has {edit.right!r} {text.count(edit.right)} times"
-        texts[edit.file] = text.replace(edit.right, edit.wrong)
-    for file, text in texts.items():
+    """Or there is no telling what is planted (`sources.changed` raises); what comes of a file's edits is Python."""
+    for file, text in sources.changed(*changes(MUTANTS[name].edits)).items():
         compile(text, file, "exec")

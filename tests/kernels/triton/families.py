@@ -39,7 +39,7 @@ PLAIN, SPLIT, STAGED = "key head, late inputs", "head, 4 splits", "stages, key h
 """One configuration of each sort, for claims that do not depend on it."""
 
 PACKAGE = "gdn_verify.kernels.triton"
-"""Where the kernels are: a test of these tests puts a defective copy here."""
+"""Where the kernels are. A test of these tests imports defective ones by the same name."""
 
 
 def module(name: str) -> Any:

@@ -7,8 +7,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from gdn_verify.mutants import MUTANTS
+from gdn_verify.mutants.sources import Kernels, changed
 
-from .copies import DECODE, PREFILL, Launchers, copied, launching
+from .copies import DECODE, PREFILL, Launchers, launching
 
 __all__ = ["DECODE", "PREFILL", "Edit", "of_catalogue", "planted"]
 
@@ -25,10 +26,9 @@ class Edit:
     def __str__(self) -> str:
         return f"{self.file.removesuffix('.py')}: {self.name}"
 
-    @contextmanager
-    def copy(self) -> Iterator[str]:
-        """The name of a package that is the kernels' but for this edit."""
-        yield copied((self.file, self.right, self.wrong))
+    def kernels(self) -> Kernels:
+        """The kernels but for this edit."""
+        return Kernels(changed((f"triton/{self.file}", self.right, self.wrong)))
 
 
 def of_catalogue(name: str) -> Edit:
@@ -40,5 +40,5 @@ def of_catalogue(name: str) -> Edit:
 @contextmanager
 def planted(edit: Edit, launchers: Launchers = PREFILL) -> Iterator[None]:
     """Whoever calls one of these functions from now on launches kernels of a copy."""
-    with edit.copy() as package, launching(package, launchers):
+    with launching(edit.kernels(), launchers):
         yield

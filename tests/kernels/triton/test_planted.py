@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from unittest.mock import patch
 
 import pytest
 
 from gdn_verify.kernels.triton.tickets import make_tickets
 
-from . import families
 from .planting import Edit
 from .problems import Problem
 from .situations import DECODE_ROWS, DRAFTS, SPEC_ROWS
@@ -39,7 +37,7 @@ class Defect(Edit):
 
 def found(defect: Defect) -> str | None:
     """In the interpreter's process: what the check says of kernels with this defect, None if nothing."""
-    with defect.copy() as package, patch.object(families, "PACKAGE", package):
+    with defect.kernels().live():
         try:
             defect.check(defect.problem, defect.family)
         except AssertionError as error:
