@@ -199,13 +199,26 @@ class _Run:
     def fill(self) -> None:
         """Give every idle seat a job, of its own host if there is one, and open seats up to the limit."""
         while self.queue and (len(self.seats) < self.limit or any(seat.job is None for seat in self.seats)):
-            job = self.queue.popleft()
+            job = self._next()
             if not self._is_out(job):
                 seat = self._seat_for(job)
                 try:
                     seat.take(job)
                 except WorkerDiedError as death:
                     self._bury(seat, str(death))
+
+    def _next(self) -> Job:
+        """The first job in the queue; on a GPU, of a path that no other worker runs, if there is one.
+
+        Two that run one path at the same time compile the same kernels twice: none is kept before it is ready.
+        """
+        host = self.queue[0].host
+        busy = {seat.job.path for seat in self.seats if seat.job and seat.host in GPUS}
+        places = (n for n, job in enumerate(self.queue) if job.host == host and job.path not in busy)
+        place = next(places, 0) if host in GPUS else 0
+        job = self.queue[place]
+        del self.queue[place]
+        return job
 
     def _is_out(self, job: Job) -> bool:
         """Whether nothing of this job can run, which the report then knows."""

@@ -169,7 +169,7 @@ def serve(host: Host, pipe: Connection) -> None:
             job = pipe.recv()
         except EOFError:
             return
-        tell = pipe.send if job.sanitizer is None else _marking(pipe.send)
+        tell = pipe.send if job.sanitizer is None else _marking(pipe.send, host)
         try:
             for event in _answer(job, host, loaded, tell):
                 tell(event)
@@ -178,19 +178,25 @@ def serve(host: Host, pipe: Connection) -> None:
             pipe.send(Broken(traceback.format_exc()))
 
 
-def _marking(send: Callable[[object], None]) -> Callable[[object], None]:
+def _marking(send: Callable[[object], None], host: Host) -> Callable[[object], None]:
     """`send`, with a mark in the worker's output where what a tool prints is somebody else's from there on."""
 
     def tell(event: object) -> None:
         mark = _mark(event)
         if mark is Mark.LEFT:
             time.sleep(SETTLING)
+        for line in host.dispatches() if mark is Mark.ENDED else ():
+            _print(f"{Mark.DISPATCH}{line}")
         if mark is not None:
-            # A line of its own, whatever was printed before; past Python's buffer, which may hold earlier lines.
-            os.write(1, f"\n{mark}\n".encode())
+            _print(mark)
         send(event)
 
     return tell
+
+
+def _print(line: str) -> None:
+    """A line of its own, whatever was printed before; past Python's buffer, which may hold earlier lines."""
+    os.write(1, f"\n{line}\n".encode())
 
 
 def _mark(event: object) -> Mark | None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 import triton
 import triton.language as tl
+from triton.experimental import gluon
+from triton.experimental.gluon import language as gl
 
 N = 128
 """Elements of each, one a thread of four warps."""
@@ -48,6 +50,33 @@ def planted_racecheck_kernel(x, COUNT: tl.constexpr, WORDS: tl.constexpr):
     tl.store(x + at, seen)
 
 
+@gluon.jit
+def take(words, x, COUNT: gl.constexpr, SHARED: gl.constexpr):
+    """The first four warps: put numbers into shared memory and store what is there then, or just numbers."""
+    LANES: gl.constexpr = gl.BlockedLayout([1], [32], [4], [0])
+    at = gl.arange(0, COUNT, LANES)
+    if SHARED:
+        words.store(at + 1)
+    gl.store(x + at, words.load(LANES) if SHARED else at)
+
+
+@gluon.jit
+def give(words, x, COUNT: gl.constexpr, SHARED: gl.constexpr):
+    """The other four: put numbers into shared memory whenever they come to it, or into `x` behind the first ones'."""
+    at = gl.arange(0, COUNT, gl.BlockedLayout([1], [32], [4], [0]))
+    if SHARED:
+        words.store(at)
+    else:
+        gl.store(x + COUNT + at, at)
+
+
+@gluon.jit
+def planted_warps_kernel(x, COUNT: gl.constexpr, SHARED: gl.constexpr):
+    """Two groups of warps that meet in shared memory without a barrier, or nowhere."""
+    words = gl.allocate_shared_memory(gl.int32, [COUNT], gl.SwizzledSharedLayout(1, 1, 1, [0]))
+    gl.warp_specialize([(take, (words, x, COUNT, SHARED)), (give, (words, x, COUNT, SHARED))], [4], [64])
+
+
 def store(right: bool) -> None:
     """Beyond the end of an allocation, or up to it."""
     planted_memcheck_kernel[(1,)](torch.empty(N if right else N // 2, dtype=torch.int32, device="cuda"), COUNT=N)
@@ -67,4 +96,9 @@ def race(right: bool) -> None:
     planted_racecheck_kernel[(1,)](torch.empty(N, dtype=torch.int32, device="cuda"), COUNT=N, WORDS=words)
 
 
-PLANTED = {"memcheck": store, "initcheck": scratch, "racecheck": race}
+def warps(right: bool) -> None:
+    """Groups of warps that share memory unordered, or none."""
+    planted_warps_kernel[(1,)](torch.empty(2 * N, dtype=torch.int32, device="cuda"), COUNT=N, SHARED=not right)
+
+
+PLANTED = {"memcheck": store, "initcheck": scratch, "racecheck": race, "warps": warps}

@@ -49,5 +49,5 @@ def _unit(x):  # type: ignore[no-untyped-def]  # Tensor in, Tensor out; torch is
 
 
 def paths() -> Iterable[Path]:
-    """What the entry point gives: for each tool a path with its defect, and one without."""
-    return [Planted(tool, healthy) for tool in SEEN for healthy in (False, True)]
+    """What the entry point gives: for each tool a path with its defect, and one without; and so for groups of warps."""
+    return [Planted(tool, healthy) for tool in (*SEEN, "warps") for healthy in (False, True)]

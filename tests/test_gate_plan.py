@@ -164,6 +164,24 @@ def scripted(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Report]:
     return run
 
 
+@pytest.mark.parametrize(("host", "order"), [("cuda", ["a", "b", "a", "b"]), ("cpu", ["a", "a", "b", "b"])])
+def test_workers_of_a_gpu_compile_for_different_paths(
+    host: str, order: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While another path waits; a kernel that two compile at once is compiled twice."""
+    taken = []
+
+    class Noting(_Scripted):
+        def send(self, job: Job) -> None:
+            taken.append(job.path)
+            super().send(job)
+
+    monkeypatch.setattr(gate, "Worker", lambda host, target, number: Noting([_well(), _well()]))
+    jobs = [Job(name, host, Kind.DECODE, count=1) for name in ("a", "a", "b", "b")]
+    assert gate.run(jobs, PROFILE, workers=2).cases == 4
+    assert taken == order
+
+
 def _verdicts(report: Report) -> dict[str, tuple[int, int]]:
     return {row.path: (row.agrees, row.crashed) for row in report.rows if row.check == "values"}
 

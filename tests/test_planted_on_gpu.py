@@ -43,6 +43,19 @@ def _ran(tool: str, name: str, folder: File, monkeypatch: pytest.MonkeyPatch) ->
     return report
 
 
+def test_triton_telling_warps_what_to_run_is_no_race(tmp_path: File, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a kernel whose groups of warps share nothing the tool says that, and nothing else."""
+    report = _ran("racecheck", "healthy-warps", tmp_path, monkeypatch)
+    assert report.ok, _said(report)
+
+
+def test_warps_that_race_are_seen_beside_it(tmp_path: File, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two groups of warps that meet in shared memory without a barrier."""
+    report = _ran("racecheck", "planted-warps", tmp_path, monkeypatch)
+    assert [_dim(failure.file) for failure in report.failures] == [planted_paths.GUILTY], _said(report)
+    assert "planted_kernels.py:" in report.failures[0].finding.message
+
+
 def _said(report: Report) -> str:
     """All that went wrong, should the card know better."""
     return "\n".join([*report.broken, *report.absent.values(), *(str(failure.finding) for failure in report.failures)])

@@ -176,3 +176,34 @@ def test_a_silence_that_proves_nothing(text: str, words: str) -> None:
 def test_errors_that_were_described_lack_nothing() -> None:
     """They are findings already."""
     assert lacking("========= ERROR SUMMARY: 3 errors\n", 3) is None
+
+
+DISPATCHED = """\
+========= Error: Race reported between Read access at warps_kernel+0x130 in far_kernels.py:92
+=========     and Write access at warps_kernel+0x1830 in far_kernels.py:92 [62 hazards]
+=========     and Write access at warps_kernel+0x6b90 in far_kernels.py:143 [67 hazards]
+=========
+"""
+"""As compute-sanitizer 2025.3.1 printed it on an H200, the names changed."""
+NAMED = f"{Mark.DISPATCH}warps_kernel far_kernels.py:92 far_kernels.py:143\n"
+
+
+def test_triton_telling_warps_what_to_run_is_no_race() -> None:
+    """It is counted among the reports: the tool has told all that it sums up."""
+    told = heard(_case(DISPATCHED) + NAMED, Check.RACECHECK)
+    assert (told.case, told.outside, told.reports) == ((), (), 1)
+
+
+@pytest.mark.parametrize(
+    ("report", "named"),
+    [
+        (DISPATCHED, ""),
+        (DISPATCHED, NAMED.replace("warps_kernel", "another_kernel")),
+        (DISPATCHED.replace(".py:143", ".py:144"), NAMED),
+        (DISPATCHED.replace(".py:92", ".py:143"), NAMED),
+        (DISPATCHED.replace("and Write access at warps_kernel+0x6b90 in far_kernels.py:143", "and more"), NAMED),
+    ],
+)
+def test_any_other_race_of_a_specialised_kernel_counts(report: str, named: str) -> None:
+    """One line of the author's among the accesses is enough, or one that is not understood."""
+    assert len(heard(_case(report) + named, Check.RACECHECK).case) == 1

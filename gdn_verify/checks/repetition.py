@@ -58,7 +58,7 @@ def _again(
     """The first turn that differs, for each tensor once."""
     told: set[str] = set()
     for turn in range(circumstance.times):
-        outputs = circumstance.perform([partial(_relaunch, one, run) for one in fed])
+        outputs = circumstance.perform([partial(_relaunch, one, run, circumstance) for one in fed])
         host.synchronize()
         for one, got in zip(fed, outputs, strict=True):
             again = f"when launched again{f' {circumstance.name}' if circumstance.name else ''} (turn {turn + 1})"
@@ -68,7 +68,8 @@ def _again(
                     yield Finding(Check.REPETITION, circumstance.name or "again", sentence)
 
 
-def _relaunch(fed: Feed, run: Run) -> Outputs:
+def _relaunch(fed: Feed, run: Run, circumstance: Circumstance) -> Outputs:
     """From the bytes of the first time, put back on the stream of the launch."""
     fed.arena.restore()
-    return run(fed.launch)
+    with circumstance.around():  # only now: putting back takes memory, and leaves it
+        return run(fed.launch)

@@ -8,7 +8,8 @@ reports there too, each a line that says what is wrong and lines, set in, that s
     =========     by thread (64,0,0) in block (0,0,0)
     =========     Access to 0x7f5c00000100 is out of bounds
 
-A report that is not understood is a finding like any other.
+A report that is not understood is a finding like any other. None is a race that is Triton's own, between lines of a
+specialised kernel that the worker has named (`hosts.dispatch`): a barrier lies between, which the tool overlooks.
 """
 
 from __future__ import annotations
@@ -28,19 +29,22 @@ class Mark(StrEnum):
     ENTERED = "gdn-verify: the path's own code begins"
     LEFT = "gdn-verify: the path's own code has ended"
     ENDED = "gdn-verify: the case has ended"
+    DISPATCH = "gdn-verify: Triton tells warps what to run: "
 
 
 @dataclass(frozen=True)
 class Report:
     """One error as a tool printed it: in which kernel and at which line, or offset, and its other words.
 
-    `by_torch` tells that the kernel is one of torch's; `launched` that the path's own code was running.
+    `places` are those of a race's accesses, "" of one that was not understood. `by_torch` tells that the kernel is one
+    of torch's; `launched` that the path's own code was running.
     """
 
     what: str
     kernel: str
     place: str
     words: str
+    places: frozenset[str]
     by_torch: bool
     launched: bool
 
@@ -57,10 +61,10 @@ class Heard:
 def heard(text: str, check: Check) -> Heard:
     """The findings of one case's output and of what stands before it; errors of one kind and place are one finding."""
     before, _, during = text.partition(Mark.BEGUN)
-    outside, inside = list(_reports(before)), list(_reports(during))
+    outside, inside, dispatches = list(_reports(before)), list(_reports(during)), _dispatches(text)
     return Heard(
-        case=tuple(_findings(inside, check)),
-        outside=tuple(_findings(outside, check)),
+        case=tuple(_findings(inside, check, dispatches)),
+        outside=tuple(_findings(outside, check, dispatches)),
         reports=len(outside) + len(inside),
     )
 
@@ -121,7 +125,9 @@ def _report(block: list[str], launched: bool) -> Iterator[Report]:
     kernel = frames[-1][0] if frames else function  # the outermost frame; a function that it calls has the error
     others = [line for line in block[1:] if not line.startswith(("at ", *_FRAMES))]
     what = f"race ({severity['severity'].lower()})" if severity and _RACE in title else _kind(title)
-    yield Report(what, _short(kernel), place, "; ".join([title, *others]), _is_torchs(kernel), launched)
+    accesses = [sites[0], *(line for line in sites if line.startswith("and "))]
+    places = frozenset((_site(line) or ("", ""))[1] for line in accesses)
+    yield Report(what, _short(kernel), place, "; ".join([title, *others]), places, _is_torchs(kernel), launched)
 
 
 def _kind(title: str) -> str:
@@ -156,10 +162,27 @@ def _is_the_suites(report: Report) -> bool:
     return read and not report.launched
 
 
-def _findings(reports: Iterable[Report], check: Check) -> Iterator[Finding]:
+Dispatches = set[tuple[str, str, frozenset[str]]]
+"""Of specialised kernels: the name, the place where it begins, and all places of Triton's dispatch in it."""
+
+
+def _dispatches(text: str) -> Dispatches:
+    named = [line.removeprefix(Mark.DISPATCH).split() for line in text.splitlines() if line.startswith(Mark.DISPATCH)]
+    return {(kernel, first, frozenset((first, *others))) for kernel, first, *others in named}
+
+
+def _is_tritons(report: Report, dispatches: Dispatches) -> bool:
+    """Whether warps that wait for work are said to race with those that tell them; no line of an author's is in it."""
+    return report.what.startswith("race ") and any(
+        report.kernel == kernel and first in report.places and report.places <= places
+        for kernel, first, places in dispatches
+    )
+
+
+def _findings(reports: Iterable[Report], check: Check, dispatches: Dispatches) -> Iterator[Finding]:
     groups: dict[tuple[str, str, str], list[Report]] = {}
     for report in reports:
-        if not _is_the_suites(report):
+        if not _is_the_suites(report) and not _is_tritons(report, dispatches):
             groups.setdefault((report.what, report.kernel, report.place), []).append(report)
     for (what, kernel, place), alike in groups.items():
         where = f"{kernel} at {place}: " if kernel else ""

@@ -82,6 +82,10 @@ class Host:
         """Lists the kernels launched within its block, and runs none of their programs; None on a host that cannot."""
         return None
 
+    def dispatches(self) -> Iterable[str]:
+        """Of specialised kernels that were compiled: the name and the places of Triton's own dispatch of warps."""
+        return ()
+
     @contextmanager
     def launches(self) -> Iterator[list[str]]:
         """Names of the Triton kernels launched within the block; empty on a host that runs none."""

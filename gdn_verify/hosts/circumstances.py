@@ -7,23 +7,31 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
+
+from gdn_verify.hosts.dispatch import jit_functions
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
+    import torch
+
 T = TypeVar("T")
-AHEAD = 1_000_000
-"""Cycles that a stream is busy before its launch: long enough that a launch on another stream would be early."""
-USED = [2**n for n in range(9, 27)]
-"""Bytes of the tensors whose memory is left behind: the sizes between which torch's allocator rounds up."""
+AHEAD = (2**20, 2**23, 2**26)
+"""Cycles for which streams wait before their launches, half a millisecond and on: the first in which a host queues all.
+
+A path that itself waits for the device never lets the host get ahead; the last is for it as good as any.
+"""
+SMALL = 2**20
+"""Bytes up to which torch's allocator serves a request from its small segments, and never from the large ones."""
 
 
 @dataclass(frozen=True)
 class Circumstance:
     """`name` follows "launched again"; the launch is made `times` times, and `beside` of them at once.
 
-    `around` surrounds each turn. With `streams` every launch of a turn has a stream of its own, which is busy at first.
+    `around` is to surround each launch. With `streams` every launch has a stream of its own, which is busy at first.
     """
 
     name: str
@@ -34,17 +42,32 @@ class Circumstance:
 
     def perform(self, launches: Sequence[Callable[[], T]]) -> list[T]:
         """One turn: what each launch returned. They are queued, and may not have ended."""
-        with self.around():
-            return [self._on_its_stream(launch) if self.streams else launch() for launch in launches]
+        return _at_once(launches) if self.streams else [launch() for launch in launches]
 
-    def _on_its_stream(self, launch: Callable[[], T]) -> T:
-        import torch
 
-        stream = torch.cuda.Stream()
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
-            torch.cuda._sleep(AHEAD)
-            return launch()
+def _at_once(launches: Sequence[Callable[[], T]]) -> list[T]:
+    """Each launch on a stream of its own, behind one door that opens when all are queued."""
+    import torch
+
+    for cycles in AHEAD:
+        torch.cuda.synchronize()
+        door = torch.cuda.Stream()
+        with torch.cuda.stream(door):
+            torch.cuda._sleep(cycles)
+        opened = door.record_event()
+        outputs = [_behind(opened, launch) for launch in launches]
+        if not opened.query():
+            break  # none has begun: they will run at once
+    return outputs
+
+
+def _behind(opened: torch.cuda.Event, launch: Callable[[], T]) -> T:
+    import torch
+
+    stream = torch.cuda.Stream()
+    stream.wait_event(opened)
+    with torch.cuda.stream(stream):
+        return launch()
 
 
 @contextmanager
@@ -63,13 +86,30 @@ def filled_scratch() -> Iterator[None]:
 
 
 @contextmanager
-def used_memory() -> Iterator[None]:
-    """What torch's allocator hands out next on a card was a tensor of NaN, or of -1."""
+def used_memory(byte: int) -> Iterator[None]:
+    """What torch's allocator hands out next on a card was a tensor of this byte."""
     import torch
 
-    left = [torch.full((size,), 0xFF, dtype=torch.uint8, device="cuda") for size in USED for _ in range(4)]
+    torch.cuda.synchronize()
+    sizes = [*_free_blocks(), SMALL, 2 * SMALL]
+    left = [torch.full((size,), byte, dtype=torch.uint8, device="cuda") for size in sizes]
     del left
     yield
+
+
+def _free_blocks() -> list[int]:
+    """Bytes of requests that take up all memory which torch keeps for the current stream, the largest first."""
+    import torch
+
+    here = torch.cuda.current_stream().cuda_stream
+    sizes = []
+    for segment in torch.cuda.memory_snapshot():
+        free = [block["size"] for block in segment["blocks"] if block["state"] == "inactive"]
+        if segment["stream"] == here and segment["segment_type"] == "small":
+            sizes += [min(SMALL, size - start) for size in free for start in range(0, size, SMALL)]
+        elif segment["stream"] == here:
+            sizes += [size for size in free if size > SMALL]
+    return sorted(sizes, reverse=True)
 
 
 @contextmanager
@@ -86,21 +126,23 @@ def empty_caches() -> Iterator[None]:
 def forget_kernels() -> None:
     """Make every Triton kernel of the process one that was never launched; compiled code is found again on disk."""
     from triton.runtime.autotuner import Autotuner
-    from triton.runtime.jit import JITFunction
 
+    for function in jit_functions():
+        function.device_caches.clear()
     for thing in gc.get_objects():
-        if isinstance(thing, JITFunction):
-            thing.device_caches.clear()
-        elif isinstance(thing, Autotuner):
+        if issubclass(type(thing), Autotuner):
             thing.cache.clear()
 
 
 PROCESSOR = (Circumstance("", times=2), Circumstance("in scratch memory full of NaN", around=filled_scratch))
 """A processor runs the same program again: what chance decides is on a card."""
+# Scratch memory that a launch trusts may have been NaN at first: it must be seen to change with what lies there.
 CARD = (
     Circumstance("", times=100),
     Circumstance("on another stream", times=3, streams=True),
     Circumstance("beside three others, each on its stream", times=5, beside=4, streams=True),
-    Circumstance("in memory that other tensors left", times=3, around=used_memory),
+    Circumstance("in memory that NaN was left in", around=partial(used_memory, 0xFF)),
+    Circumstance("in memory that zeros were left in", around=partial(used_memory, 0)),
+    Circumstance("in memory that tiny numbers were left in", around=partial(used_memory, 1)),
     Circumstance("from empty caches", times=2, around=empty_caches),
 )

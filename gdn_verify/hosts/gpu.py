@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -11,6 +11,7 @@ from typing import Any
 from gdn_verify.hosts.autotune import choose, pin_autotuning
 from gdn_verify.hosts.base import SINGLE_THREAD, Host
 from gdn_verify.hosts.circumstances import CARD, Circumstance
+from gdn_verify.hosts.dispatch import dispatches
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Gpu(Host):
             with torch.cuda.graph(graph):
                 run()
         except RuntimeError as error:
-            raise CaptureError(str(error).strip().splitlines()[0]) from error
+            raise CaptureError(str(_first(error)).strip().splitlines()[0]) from error
         return graph.replay
 
     def pin(self, place: int) -> None:
@@ -57,6 +58,9 @@ class Gpu(Host):
 
     def circumstances(self) -> tuple[Circumstance, ...]:
         return CARD
+
+    def dispatches(self) -> Iterable[str]:
+        return dispatches() if find_spec("triton") else ()
 
     @contextmanager
     def launches(self) -> Iterator[list[str]]:
@@ -75,6 +79,13 @@ class Gpu(Host):
             yield names
         finally:
             knobs.runtime.launch_enter_hook = before
+
+
+def _first(error: BaseException) -> BaseException:
+    """What went wrong in a capture, and not that it then could not be ended."""
+    while error.__context__ is not None:
+        error = error.__context__
+    return error
 
 
 CUDA = Gpu(name="cuda", device="cuda", environment={**SINGLE_THREAD, "TRITON_INTERPRET": "0"})

@@ -1,7 +1,8 @@
 """transformers' PyTorch functions of Qwen3-Next: the delta rule token by token, and in chunks.
 
 transformers 5.23 replaces these functions by FLA's kernels wherever `fla` imports, so the plain functions are taken
-from behind the decorator; a test holds that they are what runs.
+from behind the decorator; a test holds that they are what runs. Up to 5.22 the model repeats q's and k's heads before
+it calls them.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from gdn_verify.paths.base import Launch, Missing, Outputs, Path
 if TYPE_CHECKING:
     from torch import Tensor
 
+REPEATS_HEADS = "5.23"
+"""The version from which on the functions take fewer heads of q and k than of v."""
 MODULE = "transformers.models.qwen3_next.modeling_qwen3_next"
 DENSE_PADDINGS: frozenset[Padding] = frozenset()
 
@@ -47,6 +50,7 @@ class Transformers(Path):
         self._function_name = function
         self._algorithm = algorithm
         self._function: Callable[..., Any] | None = None
+        self._repeats_heads = True
 
     def missing(self, host: str) -> Missing | None:
         if find_spec("transformers") is None:
@@ -57,7 +61,9 @@ class Transformers(Path):
         from importlib import import_module
 
         import transformers
+        from packaging.version import Version
 
+        self._repeats_heads = Version(transformers.__version__) >= Version(REPEATS_HEADS)
         decorated = getattr(import_module(MODULE), self._function_name)
         self._function = getattr(decorated, "__wrapped__", decorated)
         return transformers.__version__
@@ -80,9 +86,14 @@ class Transformers(Path):
         start = launch.batch.query_start_loc[first]
         count = last - first
         names = ("q", "k", "v", "g", "beta")
-        rows = [launch[n][start : start + count * length].unflatten(0, (count, length)) for n in names]
+        q, k, *rest = (launch[n][start : start + count * length].unflatten(0, (count, length)) for n in names)
+        if not self._repeats_heads:
+            ratio = rest[0].shape[2] // q.shape[2]
+            q, k = q.repeat_interleave(ratio, dim=2), k.repeat_interleave(ratio, dim=2)
         out, state = self._function(
-            *rows,
+            q,
+            k,
+            *rest,
             initial_state=launch["initial_state"][first:last],
             output_final_state=True,
             use_qk_l2norm_in_kernel=True,
