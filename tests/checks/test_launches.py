@@ -36,6 +36,14 @@ def test_healthy_kernels_are_captured_and_never_accused(judge: Judge, path: str,
     assert tally["compared"] >= 8  # other slots, and fewer rows, of each
 
 
+@pytest.mark.parametrize(("path", "kind"), [("fla-recurrent", "decode"), ("fla-chunk", "prefill")])
+def test_flas_kernels_are_captured_too(judge: Judge, path: str, kind: str) -> None:
+    """What their path needs to know of the rows it does not read from the device."""
+    pytest.importorskip("fla", reason="pip install 'gdn-verify[fla]'")
+    tally, messages = judge("healthy", path, kind, 3)
+    assert (tally["silent"], tally["compared"]) == (3, 3), messages
+
+
 def test_a_branch_frozen_at_capture_is_found(judge: Judge) -> None:
     """graph-capture-freezes-branch, neg-index-clamped-to-live-slot: eager launches of the same rows are right."""
     tally, messages = judge("branch_of_the_capture", "fused-decode", "decode", LAUNCHES["branch_of_the_capture"])
