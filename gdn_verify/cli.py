@@ -30,6 +30,7 @@ from gdn_verify.facts import Answer, Question, measure
 from gdn_verify.hosts import HOSTS
 from gdn_verify.hosts.pin import cards
 from gdn_verify.hosts.sanitizer import TOOLS
+from gdn_verify.ledger_command import ledger
 from gdn_verify.mutants import METADATA, NAMES, planter_of
 from gdn_verify.mutants_command import mutants
 from gdn_verify.paths import Builder, registered
@@ -38,6 +39,7 @@ from gdn_verify.profiles import PROFILES, SANITIZE, Profile
 from gdn_verify.report import drift as report_drift
 from gdn_verify.report import invariance as report_invariance
 from gdn_verify.report.crosscompile import show as show_crosscompilation
+from gdn_verify.report.ledger import append, entry
 from gdn_verify.report.pace import Pace
 from gdn_verify.report.table import show
 from gdn_verify.report.tally import STANDING, Report
@@ -53,6 +55,7 @@ app = typer.Typer(
 
 app.add_typer(bench, name="bench")
 app.command()(mutants)
+app.command()(ledger)
 
 RED, BROKEN = 1, 3
 """Exit statuses: 0 the gate is green, 1 it is red, 3 it failed itself; 2, a command not understood, is in `words`."""
@@ -75,13 +78,21 @@ def gate(
     kinds: Annotated[str, typer.Option(help="Kinds: decode, prefill, spec, mixed, trajectory; all by default.")] = "",
     hosts: Hosts = "",
     require: Require = "",
-    seed: Annotated[int, typer.Option(help="Another set of cases than the profile's; 0 for the profile's.", min=0)] = 0,
+    seed: Annotated[
+        int,
+        typer.Option(
+            help="Another set of cases than the profile's; 0 for the profile's. Seeds 100 apart share none.", min=0
+        ),
+    ] = 0,
     workers: Workers = 0,
     json_file: Json = None,
     verbose: Verbose = False,
     plant: Annotated[str, typer.Option(help="Plant a defect in a copy of each path, to see the gate go red.")] = "",
     laws: Laws = "",
     only_laws: Annotated[bool, typer.Option("--only-laws", help="Hold launches to laws, and to no oracle.")] = False,
+    ledger_file: Annotated[
+        File | None, typer.Option("--ledger", help="Add the run's cases to this ledger of healthy runs.")
+    ] = None,
 ) -> None:
     """Judge every available path on every host over generated cases; exit 1 if any disagrees or crashes.
 
@@ -91,6 +102,8 @@ def gate(
     chosen = PROFILES[words_of(profile, PROFILES, "profile")[0]]
     chosen = replace(chosen, seed=seed or chosen.seed)
     wanted = words_of(hosts, HOSTS, "host")
+    if ledger_file and plant:
+        raise refuse("--ledger counts accusations of right kernels, and --plant makes wrong ones; leave one out")
     defect = planter_of(words_of(plant, NAMES, "defect")[0]) if plant else None
     held = () if laws == "none" else words_of(laws, LAWS, "law")
     named = [path for path in subjects_of(paths) if not plant or isinstance(path, Builder) == (plant in METADATA)]
@@ -105,6 +118,9 @@ def gate(
     jobs = [job for job in jobs if job.laws] if only_laws else jobs
     report = _judged(jobs, chosen, workers, place=f" where {plant} can be planted" if plant else "")
     report.absent |= absent
+    if ledger_file:
+        report.finish()
+        append(ledger_file, entry(report, " ".join(sys.argv[1:]), chosen.name, chosen.seed))
     _finish(report, json_file, verbose, words_of(require, HOSTS, "host") if require else [])
 
 

@@ -270,6 +270,11 @@ class Report:
         """Per path, host and kind that were held to laws: what each came to."""
         return {key: group.laws for key, group in self._groups.items() if group.laws}
 
+    @property
+    def devices(self) -> list[str]:
+        """The devices and toolchains that paths ran on."""
+        return sorted({group.ready.device for group in self._groups.values() if group.ready})
+
     def as_json(self) -> dict[str, Any]:
         """The report as data; `schema` is raised when a key changes its meaning."""
         return {
@@ -282,7 +287,7 @@ class Report:
                 }
                 for row in self.rows
             ],
-            "devices": sorted({g.ready.device for g in self._groups.values() if g.ready}),
+            "devices": self.devices,
             "compile_keys": self.compile_keys,
             "absent": [{"path": p, "host": h, "reason": why} for (p, h), why in self.absent.items()],
             "refusals": [
