@@ -15,11 +15,11 @@ from gdn_verify.cases.contract import Kind
 from gdn_verify.cases.topics import Series
 from gdn_verify.hosts import HOSTS
 from gdn_verify.hosts.worker import Worker
+from gdn_verify.mutants.known import Known
 from gdn_verify.mutants.nursery import Begin, Look, Try
 from gdn_verify.mutants.reached import Lines, passing
 from gdn_verify.mutants.record import Row, equivalent, equivalents
-from gdn_verify.mutants.systematic import Slip
-from gdn_verify.mutants.trial import Fate, Verdict
+from gdn_verify.mutants.trial import Fate, Mutant, Places, Verdict
 from gdn_verify.paths import find_subject
 from gdn_verify.profiles import PROFILES, Profile
 from gdn_verify.service import Job
@@ -35,13 +35,19 @@ OWN = (
     "tables", "tables-null", "tables-blocks", "tables-buffers", "tables-buffers-null", "tables-feed",
 )  # fmt: skip
 """Paths and builders that run this project's kernels. `gate.plan` adds their relays."""
-Waiting = TypeVar("Waiting", Job, Slip)
+Waiting = TypeVar("Waiting", Job, Mutant)
 
 
-def plan(profile: Profile = PROFILES["gate"]) -> tuple[Job, ...]:
-    """The gate's jobs of this project's own subjects, each in one piece, on the processor."""
+def plan(profile: Profile = PROFILES["gate"], mutants: Sequence[Mutant] = ()) -> tuple[Job, ...]:
+    """The gate's jobs of this project's own subjects, each in one piece, on the processor.
+
+    Those that mutants of the catalogue are planted in are among them; where there are no others, they alone.
+    """
     whole = replace(profile, shard=1 << 20)
-    return tuple(gate.plan(map(find_subject, OWN), ["cpu", "interpreter"], [*Kind, *Series], whole))
+    planted = [mutant.path for mutant in mutants if isinstance(mutant, Known)]
+    own = [] if len(planted) == len(mutants) > 0 else OWN
+    subjects = map(find_subject, dict.fromkeys((*own, *planted)))
+    return tuple(gate.plan(subjects, ["cpu", "interpreter"], [*Kind, *Series], whole))
 
 
 @dataclass
@@ -54,7 +60,7 @@ class Campaign:
     workers: list[Worker] = field(default_factory=list)
     lines: dict[Job, Lines] = field(default_factory=dict)
 
-    def run(self, mutants: Sequence[Slip], count: int | None = None) -> Iterator[Row]:
+    def run(self, mutants: Sequence[Mutant], count: int | None = None) -> Iterator[Row]:
         """A row for each mutant, in the order in which they are settled."""
         known = equivalents()
         reasons = {mutant.name: equivalent(mutant, known) for mutant in mutants}
@@ -66,6 +72,8 @@ class Campaign:
             return
         try:
             self._begin(count or len(os.sched_getaffinity(0)))
+            if not all(isinstance(mutant, Known) for mutant in waiting):
+                self._look()
             yield from self._try(waiting)
         finally:
             for worker in self.workers:
@@ -77,20 +85,27 @@ class Campaign:
             worker.send(Begin(self.jobs))
         for worker in self.workers:
             worker.receive(BEGINNING)
-        self._look()
 
     def _look(self) -> None:
         judged = deque(job for job in self.jobs if not job.laws)
         for job, lines in self._spread(judged, lambda job: Look((job,))):
             (self.lines[job],) = lines
 
-    def _try(self, waiting: deque[Slip]) -> Iterator[Row]:
-        def asked(mutant: Slip) -> Try:
-            places = passing(self.lines, mutant.file, mutant.first, mutant.last)
-            return Try(mutant, places, self._concerned(places), self.patience, self.limit)
+    def _try(self, waiting: deque[Mutant]) -> Iterator[Row]:
+        def asked(mutant: Mutant) -> Try:
+            return Try(mutant, *self._where(mutant), self.patience, self.limit)
 
         for mutant, verdict in self._spread(waiting, asked):
             yield Row.of(mutant, verdict)
+
+    def _where(self, mutant: Mutant) -> tuple[Places, tuple[Job, ...]]:
+        """Cases that are tried first, and all jobs that are."""
+        if isinstance(mutant, Known):
+            jobs = mutant.jobs(self.jobs)
+            judged = (job for job in jobs if job.kind in mutant.kinds and not job.laws)
+            return {job: frozenset(range(job.count)) for job in judged}, jobs
+        places = passing(self.lines, mutant.file, mutant.first, mutant.last)
+        return places, self._concerned(places)
 
     def _concerned(self, places: Mapping[Job, frozenset[int]]) -> tuple[Job, ...]:
         """All jobs of the subjects and hosts that come by."""

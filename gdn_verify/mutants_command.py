@@ -16,24 +16,31 @@ from rich.console import Console
 from rich.table import Table
 
 from gdn_verify.campaign import Campaign, plan
+from gdn_verify.cases.catalogue import CLASSES
+from gdn_verify.mutants.known import known, on_cards
 from gdn_verify.mutants.operators import OPERATORS
 from gdn_verify.mutants.record import Row, Summary, load, save
-from gdn_verify.mutants.systematic import Slip, files
+from gdn_verify.mutants.systematic import files
 from gdn_verify.mutants.systematic import mutants as all_mutants
-from gdn_verify.mutants.trial import Fate
+from gdn_verify.mutants.trial import Fate, Mutant
 from gdn_verify.words import refuse
 
 SAMPLING = 20260801
 """Seed of the sample: the same mutants each time, as long as there are the same."""
 SAVING = 10.0
 """Seconds between two states of the JSON file."""
+CATALOGUE, SYSTEMATIC = "catalogue", "systematic"
 WEAK = 1
 """Exit status of a score below the least one."""
 
 
 def mutants(
-    classes: Annotated[str, typer.Option("--class", help="Operators; all by default.")] = "",
-    sources: Annotated[str, typer.Option("--files", help="Files of gdn_verify/kernels; all by default.")] = "",
+    classes: Annotated[
+        str, typer.Option("--class", help="Classes of bugs, operators, catalogue or systematic; all by default.")
+    ] = "",
+    sources: Annotated[
+        str, typer.Option("--files", help="Files of gdn_verify/kernels, and no bugs of the catalogue.")
+    ] = "",
     names: Annotated[str, typer.Option(help="Mutants by name; all by default.")] = "",
     sample: Annotated[int, typer.Option(help="Try so many, always the same; 0 for all.", min=0)] = 0,
     shard: Annotated[str, typer.Option(help="i/n: the i-th of n parts, counted from 1.")] = "1/1",
@@ -42,20 +49,22 @@ def mutants(
     workers: Annotated[int, typer.Option(help="Processes; one a core by default.", min=0)] = 0,
     json: Annotated[File | None, typer.Option("--json", help="Write rows here, and go on from those there.")] = None,
 ) -> None:
-    """Plant small mistakes in copies of this project's kernels, in memory, and see which the gate's cases show.
+    """Plant real bugs and small mistakes in copies of this project's kernels, and see which the gate's cases show.
 
     A mutant is killed by a finding of any check, and survives if it lives through the whole gate profile.
     """
     for module, extra in (("coverage", "mutants"), ("triton", "interpreter")):
         if find_spec(module) is None:
             raise refuse(f"{module} is not installed; pip install 'gdn-verify[{extra}]'")
-    chosen = _chosen(_words("--class", classes, tuple(OPERATORS)), _words("--files", sources, files()), names)
+    known_classes = (CATALOGUE, SYSTEMATIC, *CLASSES, *OPERATORS)
+    chosen = _chosen(_words("--class", classes, known_classes), _words("--files", sources, files()), names)
     chosen = _shard(_sample(chosen, sample), shard)
     rows = {} if json is None else load(json, chosen)
     waiting = [mutant for mutant in chosen if mutant.name not in rows]
     saved, console = time.monotonic(), Console()
+    console = console if console.is_terminal else Console(width=120)
     try:
-        for row in Campaign(plan(), limit or inf).run(waiting, workers or None):
+        for row in Campaign(plan(mutants=waiting), limit or inf).run(waiting, workers or None):
             rows[row.name] = row
             console.print(_line(row, len(rows), len(chosen)), soft_wrap=True, markup=False, highlight=False)
             if json and time.monotonic() - saved > SAVING:
@@ -77,21 +86,27 @@ def _words(option: str, text: str, known: Sequence[str]) -> list[str]:
     return words
 
 
-def _chosen(classes: Sequence[str], sources: Sequence[str], names: str) -> list[Slip]:
-    found = [mutant for mutant in all_mutants(sources) if not classes or mutant.operator in classes]
+def _chosen(classes: Sequence[str], sources: Sequence[str], names: str) -> list[Mutant]:
+    """Mutants of these classes, files and names; the catalogue's first."""
+    every: list[Mutant] = [*(() if sources else known()), *all_mutants(sources)]
+    found = [m for m in every if not classes or m.operator in classes or _family(m.bug) in classes]
     wanted = {name for name in names.split(",") if name}
     if missing := wanted - {mutant.name for mutant in found}:
-        raise refuse(f"--names {', '.join(sorted(missing))}: no such mutant; the JSON of a run lists them")
+        raise refuse(f"--names {', '.join(sorted(missing))}: no such mutant here; the JSON of a run lists them")
     return [mutant for mutant in found if not wanted or mutant.name in wanted]
 
 
-def _sample(chosen: list[Slip], size: int) -> list[Slip]:
+def _family(bug: str) -> str:
+    return CATALOGUE if bug else SYSTEMATIC
+
+
+def _sample(chosen: list[Mutant], size: int) -> list[Mutant]:
     if not size or size >= len(chosen):
         return chosen
     return random.Random(SAMPLING).sample(chosen, size)
 
 
-def _shard(chosen: list[Slip], text: str) -> list[Slip]:
+def _shard(chosen: list[Mutant], text: str) -> list[Mutant]:
     number, _, parts = text.partition("/")
     if not (number.isdigit() and parts.isdigit() and 1 <= int(number) <= int(parts)):
         raise refuse(f"--shard {text}: write it as i/n, as in 1/4")
@@ -104,21 +119,29 @@ def _line(row: Row, done: int, of: int) -> str:
 
 
 def _show(console: Console, rows: Sequence[Row]) -> None:
-    """A line an operator, and the mutants that live."""
-    table = Table(title="mutants")
+    """A line a class of the catalogue and an operator, and the mutants that live."""
+    for family, classes in ((CATALOGUE, tuple(CLASSES)), (SYSTEMATIC, tuple(OPERATORS))):
+        if own := [row for row in rows if _family(row.bug) == family]:
+            console.print(_table(family, classes, own))
+    if cards := on_cards() if any(row.bug for row in rows) else ():
+        console.print(f"not tried: {', '.join(cards)}, which need a card", soft_wrap=True, markup=False)
+    for row in rows:
+        if row.fate in (Fate.SURVIVED, Fate.OPEN):
+            text = f"{row.fate} {row.name}, line {row.line}: {row.before!r} -> {row.after!r}"
+            console.print(text, soft_wrap=True, markup=False)
+
+
+def _table(family: str, classes: Sequence[str], rows: Sequence[Row]) -> Table:
+    table = Table(title=f"{family} mutants", title_justify="left", box=None, pad_edge=False)
     fates = [fate.value for fate in Fate]
-    for heading in ("operator", *fates, "score", "median s", "95 % s"):
-        table.add_column(heading, justify="left" if heading == "operator" else "right")
-    for operator in [*OPERATORS, ""]:
-        own = [row for row in rows if not operator or row.operator == operator]
+    for heading in ("class", *fates, "score", "median s", "95 % s"):
+        table.add_column(heading, justify="left" if heading == "class" else "right", no_wrap=True)
+    for each in [*classes, ""]:
+        own = [row for row in rows if not each or row.operator == each]
         if own:
             counts = Counter(row.fate.value for row in own)
             times = sorted(row.seconds for row in own if row.fate == Fate.KILLED)
             spread = [f"{times[int(share * (len(times) - 1))]:.1f}" if times else "" for share in (0.5, 0.95)]
             score = f"{Summary.of(own).score:.1%}"
-            table.add_row(operator or "all", *(str(counts[fate] or "") for fate in fates), score, *spread)
-    console.print(table)
-    for row in rows:
-        if row.fate in (Fate.SURVIVED, Fate.OPEN):
-            text = f"{row.fate} {row.name}, line {row.line}: {row.before!r} -> {row.after!r}"
-            console.print(text, soft_wrap=True, markup=False)
+            table.add_row(each or "all", *(str(counts[fate] or "") for fate in fates), score, *spread)
+    return table

@@ -12,8 +12,7 @@ from multiprocessing.connection import Connection
 from gdn_verify.hosts import Host
 from gdn_verify.mutants.child import forked
 from gdn_verify.mutants.reached import Lines, lines_of
-from gdn_verify.mutants.systematic import Slip
-from gdn_verify.mutants.trial import Drawn, Fate, Places, Verdict, tried
+from gdn_verify.mutants.trial import Drawn, Fate, Mutant, Places, Verdict, tried
 from gdn_verify.paths import find_subject
 from gdn_verify.service import Job, draw
 
@@ -36,7 +35,7 @@ class Look:
 class Try:
     """Put a mutant on trial for `limit` seconds; silence of `patience` seconds is a hang. The answer is a `Verdict`."""
 
-    mutant: Slip
+    mutant: Mutant
     passing: Places
     jobs: tuple[Job, ...]
     patience: float

@@ -11,15 +11,17 @@ from importlib.resources import files
 from pathlib import Path as File
 from typing import Any
 
-from gdn_verify.mutants.systematic import Slip
-from gdn_verify.mutants.trial import Fate, Verdict
+from gdn_verify.mutants.trial import Fate, Mutant, Verdict
 
 SCHEMA = 1
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row(Verdict):
-    """A mutant and what became of it. `line` is where it is; `before` and `after` are what stands there."""
+    """A mutant and what became of it. `line` is where it is; `before` and `after` are what stands there.
+
+    `operator` is its class; `bug` names what shipped elsewhere, where it is the like of that.
+    """
 
     name: str
     operator: str
@@ -27,15 +29,16 @@ class Row(Verdict):
     before: str
     after: str
     why: str = ""
+    bug: str = ""
 
     @classmethod
-    def of(cls, mutant: Slip, verdict: Verdict, why: str = "") -> Row:
+    def of(cls, mutant: Mutant, verdict: Verdict, why: str = "") -> Row:
         """The row of a verdict; `why` an equivalent mutant is one."""
-        place = {"name": mutant.name, "operator": mutant.operator, "line": mutant.first, "why": why}
+        place = {"name": mutant.name, "operator": mutant.operator, "line": mutant.first, "why": why, "bug": mutant.bug}
         told: dict[str, Any] = {**vars(verdict), **place, "before": mutant.before, "after": mutant.after}
         return cls(**{**told, "seconds": round(verdict.seconds, 2)})
 
-    def is_of(self, mutant: Slip) -> bool:
+    def is_of(self, mutant: Mutant) -> bool:
         """Whether the mutant is still the one that was tried."""
         return (self.name, self.before, self.after) == (mutant.name, mutant.before, mutant.after)
 
@@ -62,7 +65,7 @@ class Summary:
         return self.killed / (self.killed + alive) if self.killed + alive else 1.0
 
 
-def load(file: File, wanted: Iterable[Slip]) -> dict[str, Row]:
+def load(file: File, wanted: Iterable[Mutant]) -> dict[str, Row]:
     """The rows of an earlier run that are of these mutants, and settled; none where there is no such file."""
     if not file.exists():
         return {}
@@ -91,7 +94,7 @@ def equivalents() -> dict[str, dict[str, str]]:
     return tomllib.loads(text)
 
 
-def equivalent(mutant: Slip, known: Mapping[str, Mapping[str, str]]) -> str | None:
+def equivalent(mutant: Mutant, known: Mapping[str, Mapping[str, str]]) -> str | None:
     """Why a mutant is equivalent, or None. Raises LookupError where its place has changed since that was written."""
     entry = known.get(mutant.name)
     if entry is None:

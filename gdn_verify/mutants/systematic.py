@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from gdn_verify.mutants.operators import OPERATORS, Source
-from gdn_verify.mutants.sources import folder
+from gdn_verify.mutants.sources import Kernels, folder
 
 LEFT_OUT = {
     "triton/config.py": "chooses among configurations, each of which is right: `gate --profile configurations`",
@@ -50,6 +50,15 @@ class Slip:
     start: int
     before: str
     after: str
+
+    plant = None
+    """It is in the source, and nothing is planted in a path."""
+    bug = ""
+
+    def begin(self) -> None:
+        """Have every import of a kernel from now on get the mistake. Raises SyntaxError."""
+        compile(self.text(), self.file, "exec")
+        Kernels({self.file: self.text()}).stay()
 
     def text(self) -> str:
         """The whole file with the mistake."""
@@ -141,7 +150,12 @@ def _within(node: ast.AST, function: str) -> Iterator[tuple[str, ast.AST]]:
 def _refuses(node: ast.AST) -> bool:
     """Whether a statement only refuses input, which no case has, or tells the compiler what it may assume."""
     if isinstance(node, ast.If):
-        return not node.orelse and all(isinstance(each, ast.Raise) or _refuses(each) for each in node.body)
+        *said, last = node.body  # what a message is made of, and the raise
+        return (
+            not node.orelse
+            and all(isinstance(each, ast.Assign) or _refuses(each) for each in said)
+            and (isinstance(last, ast.Raise) or _refuses(last))
+        )
     call = node.value if isinstance(node, ast.Expr) else None
     return isinstance(call, ast.Call) and _only_refuses(ast.unparse(call.func).split(".")[-1])
 

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from math import inf
 
 from gdn_verify.cases.reach import reach
 from gdn_verify.cases.strategies import Fed
 from gdn_verify.hosts import HOSTS
-from gdn_verify.mutants.sources import Kernels
+from gdn_verify.mutants.known import Known
 from gdn_verify.mutants.systematic import Slip
 from gdn_verify.paths import Subject, find_subject
 from gdn_verify.report.tally import STANDING, Failure, Report
 from gdn_verify.service import Job, Ready, Trial
 
+Mutant = Slip | Known
 Drawn = Mapping[Job, Sequence[tuple[Fed, bytes]]]
 Places = Mapping[Job, frozenset[int]]
 """Of each job, the numbers of the cases that come by a mutant's place."""
@@ -71,7 +72,7 @@ def order(jobs: Sequence[Job], drawn: Drawn, passing: Places) -> Iterator[tuple[
 
 
 def tried(
-    mutant: Slip,
+    mutant: Mutant,
     jobs: Sequence[Job],
     drawn: Drawn,
     passing: Places,
@@ -85,8 +86,7 @@ def tried(
     """
     started, cases, report = time.perf_counter(), 0, Report()
     try:
-        compile(mutant.text(), mutant.file, "exec")
-        Kernels({mutant.file: mutant.text()}).stay()
+        mutant.begin()
         subjects = {job.path: _loaded(job, report) for job in jobs}
     except Exception as error:
         return Verdict(Fate.STILLBORN, finding=f"{type(error).__name__}: {error}")
@@ -97,7 +97,8 @@ def tried(
     for job, number in order(jobs, drawn, passing):
         if time.perf_counter() - started > limit:
             return verdict(Fate.OPEN)
-        trial = Trial(job, subjects[job.path], HOSTS[job.host], lambda message: None)
+        planted = replace(job, plant=mutant.plant)
+        trial = Trial(planted, subjects[job.path], HOSTS[job.host], lambda message: None)
         fed, _ = drawn[job][number]
         file = trial.file(fed)
         beat((job.path, job.host, str(job.kind), file))

@@ -63,7 +63,7 @@ class KernelTables(_Own):
             )  # fmt: skip
             return _built(made, rows, roster)
 
-        return _maker(build, setup)
+        return _maker(build, shown, setup.conv_width)
 
     def _rows(self, roster: Roster, shown: Presentation) -> list[Row]:
         """The rows as the engine gives them to the helpers."""
@@ -88,7 +88,7 @@ class BufferedTables(_Own):
             rows = kernel_rows(roster, shown)
             return _built(buffers.fill(rows, pad_to=roster.pad_to), rows, roster)
 
-        return _maker(build, setup)
+        return _maker(build, shown)
 
 
 class BlockedTables(KernelTables):
@@ -172,10 +172,11 @@ def _dtype(shown: Presentation) -> torch.dtype:
     return torch.int64 if shown.index_type is IndexType.I64 else torch.int32
 
 
-def _maker(build: Build, setup: Setup) -> Maker:
+def _maker(build: Build, shown: Presentation, conv_width: int | None = None) -> Maker:
+    """With the width of the conv, or for `commit` to work it out."""
     from gdn_verify.kernels.tables import commit
 
-    return Maker(build, partial(commit, width=setup.conv_width, pad_slot_id=setup.presentation.sentinel))
+    return Maker(build, partial(commit, width=conv_width, pad_slot_id=shown.sentinel))
 
 
 def _built(made: Tables, rows: Sequence[Row], roster: Roster) -> Built:

@@ -15,8 +15,9 @@ import pytest
 
 from gdn_verify.campaign import OWN, Campaign, plan
 from gdn_verify.cases.contract import Kind
-from gdn_verify.mutants import sources
+from gdn_verify.mutants import BUGS, MUTANTS, sources
 from gdn_verify.mutants.child import forked
+from gdn_verify.mutants.known import known, on_cards
 from gdn_verify.mutants.record import Row, Summary, equivalent, equivalents, load, save
 from gdn_verify.mutants.systematic import Slip, mutants, source_of
 from gdn_verify.mutants.trial import Fate, Verdict, order
@@ -76,6 +77,22 @@ def test_a_mutant_that_hangs_is_killed() -> None:
     row = fate(made("tables.py", "(width or 1) - len(row.slots)", "__import__('time').sleep(99)"), patience=2.0)
     assert row.check == "crash"
     assert row.finding.startswith("hang")
+
+
+def test_a_bug_of_the_catalogue_is_killed_on_its_own_path() -> None:
+    """Planted case by case; the jobs are those of its path and host, and the row names the bug."""
+    (bug,) = [each for each in known() if each.name == "offsets_go_on_in_padding"]
+    jobs = plan(FEW, [bug])
+    assert {(job.path, job.host) for job in jobs} == {("tables-buffers", "cpu")}
+    (row,) = Campaign(jobs).run([bug], 1)
+    assert (row.fate, row.check, row.path, row.operator) == (Fate.KILLED, "tables", "tables-buffers", "drafts")
+    assert row.bug == BUGS["offsets_go_on_in_padding"]
+
+
+def test_every_bug_that_needs_no_card_is_in_a_campaign() -> None:
+    """And the others are named."""
+    assert {each.name for each in known()} | set(on_cards()) == set(MUTANTS)
+    assert not {each.name for each in known()} & set(on_cards())
 
 
 def test_a_mutant_that_cannot_be_imported_is_stillborn() -> None:
