@@ -79,6 +79,16 @@ def test_a_mutant_that_hangs_is_killed() -> None:
     assert row.finding.startswith("hang")
 
 
+def test_a_checkpoint_in_the_entry_of_another_is_killed() -> None:
+    """Nothing but a prefill that goes on from it can show one."""
+    pytest.importorskip("triton")
+    few = replace(FEW, interpreted_long=6)
+    jobs = [job for job in plan(few) if job.path == "chunk-delta-checkpoints" and job.kind == Kind.PREFILL]
+    wrong = made("triton/scan_kernel.py", "first // EVERY + done // EVERY - 1", "first // EVERY + done // EVERY")
+    (row,) = Campaign(tuple(job for job in jobs if not job.laws)).run([wrong], 1)
+    assert (row.fate, row.path) == (Fate.KILLED, "chunk-delta-checkpoints")
+
+
 def test_a_bug_of_the_catalogue_is_killed_on_its_own_path() -> None:
     """Planted case by case; the jobs are those of its path and host, and the row names the bug."""
     (bug,) = [each for each in known() if each.name == "offsets_go_on_in_padding"]
