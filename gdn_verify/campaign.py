@@ -30,10 +30,10 @@ BEGINNING = 600.0
 PATIENCE = 30.0
 """Seconds of silence that are a hang: a healthy case takes a few at most."""
 OWN = (
-    "fallback", "fused-decode", "fused-decode-null", "fused-decode-o", "two-launch-decode", "fused-spec",
-    "fused-spec-null", "chunk-delta", "chunk-delta-exact", "chunk-delta-checkpoints", "conv-chunk-delta",
-    "conv-chunk-delta-null", "dispatch", "tables", "tables-null", "tables-blocks", "tables-buffers",
-    "tables-buffers-null", "tables-feed",
+    "fallback", "fallback-stages", "fused-decode", "fused-decode-null", "fused-decode-o", "two-launch-decode",
+    "fused-spec", "fused-spec-null", "chunk-delta", "chunk-delta-exact", "chunk-delta-long",
+    "chunk-delta-checkpoints", "conv-chunk-delta", "conv-chunk-delta-null", "dispatch", "dispatch-two-launch",
+    "tables", "tables-null", "tables-blocks", "tables-buffers", "tables-buffers-null", "tables-feed",
 )  # fmt: skip
 """Paths and builders that run this project's kernels. `gate.plan` adds their relays."""
 Waiting = TypeVar("Waiting", Job, Mutant)

@@ -28,7 +28,10 @@ LEFT_OUT = {
     "prepare.py": "compiled preparation for the bench's peers, which no path calls: tests/kernels/test_prepare.py",
 }
 """Files without mutants, and why."""
-CHOICES = ("choose_segments", "default_shape", "precision", "may_contract", "kernels_missing")
+CHOICES = (
+    "choose_segments", "default_shape", "default_segments", "hopper_takes", "precision", "may_contract",
+    "kernels_missing",
+)  # fmt: skip
 """Functions that choose among right ways to the same result."""
 HINTS = ("num_warps", "num_stages", "num_ctas", "maxnreg", "cache_modifier", "eviction_policy", "input_precision")
 """Arguments that change no result."""

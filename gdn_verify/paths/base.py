@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from gdn_verify.cases.case import Batch, Case
-from gdn_verify.cases.contract import Capabilities, Conventions, DTypes, Geometry, Options
+from gdn_verify.cases.contract import Capabilities, Conventions, DTypes, Geometry, Kind, Options
 from gdn_verify.cases.presentation import Presentation
 from gdn_verify.oracles.noise import Rounding
 
@@ -93,6 +93,8 @@ class Path(ABC):
     kernels: tuple[str, ...] = ()
     #: The share of the fixed probe set that `capabilities` must go on accepting; a drop below it fails the gate.
     least_reach: float = 0.0
+    #: The kinds of launch that the gate judges it on; None for all that it takes.
+    judged: frozenset[Kind] | None = None
     #: The place of the configuration that autotuned kernels are pinned to, counted round; None for the first.
     configuration: int | None = None
 

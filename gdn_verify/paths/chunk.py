@@ -177,6 +177,16 @@ class ChunkDeltaExact(ChunkDelta):
     exact = True
 
 
+class ChunkDeltaLong(ChunkDelta):
+    """`chunk_delta` in chunks of 64 tokens: the choice of many a chip, and never the interpreter's own."""
+
+    name = "chunk-delta-long"
+    hosts = ("interpreter",)
+    least_reach = 0.2
+    capabilities = replace(ChunkDelta.capabilities, groups=frozenset({Group.PREFILL}))
+    settings = MappingProxyType({"chunk": 64})
+
+
 class ConvChunkDelta(ChunkDelta):
     """`conv_prefill` from packed projections, torch's gates, then `chunk_delta` on views of the conv's output."""
 
@@ -253,4 +263,4 @@ def chunk_length(geometry: Geometry, exact: bool, host: str) -> int:
 
 def paths() -> Iterable[ChunkDelta]:
     """Each in the chip's configuration."""
-    return (ChunkDelta(), ChunkDeltaExact(), ConvChunkDelta(), ConvChunkDeltaNull())
+    return (ChunkDelta(), ChunkDeltaExact(), ChunkDeltaLong(), ConvChunkDelta(), ConvChunkDeltaNull())

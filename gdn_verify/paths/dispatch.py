@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from gdn_verify.cases.case import Batch, Case
-from gdn_verify.cases.contract import Capabilities, DType, DTypes, Geometry, Group, Span, Stage
+from gdn_verify.cases.contract import Capabilities, DType, DTypes, Geometry, Group, Kind, Span, Stage
 from gdn_verify.cases.presentation import Presentation
 from gdn_verify.oracles.noise import Rounding
 from gdn_verify.oracles.rounding import (
@@ -44,13 +44,17 @@ class Dispatch(Path):
     """
 
     name = "dispatch"
-    hosts = ("cpu", "interpreter", "cuda", "rocm")
+    hosts: tuple[str, ...] = ("cpu", "interpreter", "cuda", "rocm")
     kernels = tuple(name for names in KERNELS.values() for name in names)
     capabilities = Capabilities(
         span=Span(Stage.UNPACK, Stage.NORM), column_strides=True, separate_slots=True, beta_scales=frozenset({1.0, 2.0})
     )
     least_reach = 0.99
     conventions = Fallback.conventions
+    #: The kernels of each group of rows.
+    served: ClassVar[Mapping[Group, tuple[str, ...]]] = KERNELS
+    #: What is asked of the dispatcher where kernels run.
+    kernel = "auto"
 
     def missing(self, host: str) -> Missing | None:
         return None if host == "cpu" else FusedDecode().missing(host)
@@ -58,7 +62,7 @@ class Dispatch(Path):
     def load(self, host: str) -> str:
         import gdn_verify.kernels.dispatch
 
-        self._kernel = "fallback" if host == "cpu" else "auto"
+        self._kernel = "fallback" if host == "cpu" else self.kernel
         return gdn_verify.__version__
 
     def run(self, launch: Launch) -> Outputs:
@@ -66,13 +70,16 @@ class Dispatch(Path):
 
         live = {row.group for _, row in launch.batch.live_rows()}
         # The runner asks for these after each launch.
-        self.kernels = tuple(name for group in KERNELS if group in live for name in KERNELS[group])
+        self.kernels = tuple(name for group in self.served if group in live for name in self.served[group])
         out, _ = gated_delta_net_packed(
             launch["qkvz"], launch["ba"], layer(launch), launch["conv_pool"], launch["ssm_pool"], tables(launch),
-            packing=packing(launch), state_order=launch.presentation.state_order.value, output=launch["out"],
-            z_output=launch["z_out"], plan=plan(launch.batch), kernel=self._kernel,
+            packing=packing(launch), state_order=launch.presentation.state_order.value, output=launch.get("out"),
+            z_output=launch["z_out"], plan=self._plan(launch), kernel=self._kernel,
         )  # fmt: skip
         return Outputs(o=out)
+
+    def _plan(self, launch: Launch) -> LaunchPlan | None:
+        return plan(launch.batch)
 
     def rounding(self, case: Case, presentation: Presentation, host: str) -> Rounding:
         groups = {row.group for batch in case.batches for _, row in batch.live_rows()}
@@ -81,6 +88,45 @@ class Dispatch(Path):
         if Group.PREFILL in groups:
             return prefill_rounding(case.dtypes, case.geometry, host, every_token=Group.SPEC in groups)
         return sequential_float32(case.dtypes, conv_out=DType.F32, o=DType.F32)
+
+
+class DispatchTwoLaunch(Dispatch):
+    """The dispatcher with the pair of decode kernels, told nothing: it reads the tables back.
+
+    Where tokens are dense it makes its output too.
+    """
+
+    name = "dispatch-two-launch"
+    hosts = ("interpreter", "cuda", "rocm")
+    served: ClassVar = {
+        Group.DECODE: ("gdn_conv_update_kernel", "gdn_decode_kernel"),
+        Group.PREFILL: KERNELS[Group.PREFILL],
+    }
+    capabilities = Capabilities(
+        span=Span(Stage.UNPACK, Stage.NORM), groups=frozenset({Group.DECODE, Group.PREFILL}), separate_slots=True,
+        beta_scales=frozenset({1.0, 2.0}),
+    )  # fmt: skip
+    judged = frozenset({Kind.DECODE, Kind.MIXED})
+    least_reach = 0.3
+    kernel = "two-launch"
+
+    def run(self, launch: Launch) -> Outputs:
+        if launch.presentation.row_pad:
+            return super().run(launch)
+        made = super().run(replace(launch, tensors={**launch.tensors, "out": None}))  # type: ignore[dict-item]
+        launch["out"].copy_(made.o)
+        return Outputs(o=launch["out"])
+
+    def _plan(self, launch: Launch) -> LaunchPlan | None:
+        return None
+
+    def rounding(self, case: Case, presentation: Presentation, host: str) -> Rounding:
+        groups = {row.group for batch in case.batches for _, row in batch.live_rows()}
+        if Group.PREFILL not in groups:
+            return sequential_float32(case.dtypes)
+        chunks = prefill_rounding(case.dtypes, case.geometry, host, every_token=False)
+        sites = (site for site in chunks.sites if site[0] is not Site.OUT)
+        return replace(chunks, sites=(*sites, (Site.OUT, case.dtypes.activation, 1.0)))
 
 
 def prefill_rounding(dtypes: DTypes, geometry: Geometry, host: str, *, every_token: bool) -> Rounding:
@@ -118,5 +164,5 @@ def plan(batch: Batch) -> LaunchPlan:
 
 
 def paths() -> Iterable[Path]:
-    """The dispatcher."""
-    return (Dispatch(),)
+    """The dispatcher, twice."""
+    return (Dispatch(), DispatchTwoLaunch())

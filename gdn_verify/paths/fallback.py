@@ -33,7 +33,7 @@ class Fallback(Path):
     """`gdn_verify.kernels.fallback` over the whole layer core."""
 
     name = "fallback"
-    hosts = ("cpu", "cuda", "rocm")
+    hosts: tuple[str, ...] = ("cpu", "cuda", "rocm")
     capabilities = Capabilities(
         span=Span(Stage.UNPACK, Stage.NORM), column_strides=True, separate_slots=True, beta_scales=frozenset({1.0, 2.0})
     )

@@ -25,9 +25,9 @@ class BrokenPluginError(ImportError):
 
 
 def _own() -> Iterable[Subject]:
-    from gdn_verify.paths import checkpoints, chunk, dispatch, fallback, fla, fused, tables, transformers
+    from gdn_verify.paths import checkpoints, chunk, dispatch, fallback, fla, fused, stages, tables, transformers
 
-    ours = (*fallback.paths(), *fused.paths(), *chunk.paths(), *checkpoints.paths(), *dispatch.paths())
+    ours = (*fallback.paths(), *stages.paths(), *fused.paths(), *chunk.paths(), *checkpoints.paths(), *dispatch.paths())
     return (*ours, *transformers.paths(), *fla.paths(), *tables.builders())
 
 

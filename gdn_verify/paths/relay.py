@@ -120,4 +120,7 @@ def relays(paths: Iterable[Path | Builder]) -> tuple[Path, ...]:
 def topics(path: Path | Builder) -> tuple[Topic, ...]:
     """What a path or a builder is judged on: launches of each kind, and trajectories; of a relay trajectories alone."""
     course = (Series.TRAJECTORY,) if served(path.capabilities) else ()
-    return course if isinstance(path, Relay) else (*path.capabilities.kinds, *course)
+    kinds = path.capabilities.kinds
+    if not isinstance(path, Builder) and path.judged is not None:
+        kinds = tuple(kind for kind in kinds if kind in path.judged)
+    return course if isinstance(path, Relay) else (*kinds, *course)
