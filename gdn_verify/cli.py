@@ -41,6 +41,7 @@ from gdn_verify.report.crosscompile import show as show_crosscompilation
 from gdn_verify.report.pace import Pace
 from gdn_verify.report.table import show
 from gdn_verify.report.tally import STANDING, Report
+from gdn_verify.rules_command import rules
 from gdn_verify.service import Job
 from gdn_verify.words import paths_of, refuse, subjects_of, words_of
 
@@ -53,6 +54,7 @@ app = typer.Typer(
 
 app.add_typer(bench, name="bench")
 app.command()(mutants)
+app.command()(rules)
 
 RED, BROKEN = 1, 3
 """Exit statuses: 0 the gate is green, 1 it is red, 3 it failed itself; 2, a command not understood, is in `words`."""

@@ -20,7 +20,7 @@ COARSE = (
     "zero_state",
     "no_correction",
     "beta_of_one",
-    "queries_and_keys_exchanged",
+    "q_and_k_exchanged",
     "no_initial_state",
     "state_transposed",
     "read_before_write",
@@ -66,7 +66,7 @@ def beta_of_one(path: Path) -> Run:
     return replaced(path, {STEP: wrong})
 
 
-def queries_and_keys_exchanged(path: Path) -> Run:
+def q_and_k_exchanged(path: Path) -> Run:
     """q and k change places before they are normalised and q is scaled."""
     return replaced(path, {"fallback.qk_norm": lambda right, launch: lambda q, k, *rest: right(k, q, *rest)})
 

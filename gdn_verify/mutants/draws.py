@@ -12,8 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.functional import logsigmoid, normalize, silu
 
 from gdn_verify.cases.contract import Geometry
 
@@ -71,7 +71,7 @@ Draw = Callable[[Source], Inputs]
 
 def _gentle(rng: Source, normalizer: float) -> Tensor:
     """FLA's log decay: logsigmoid(U[0, 1)) over a divisor."""
-    return F.logsigmoid(rng.uniform(*rng.heads)) / normalizer
+    return logsigmoid(rng.uniform(*rng.heads)) / normalizer
 
 
 def fla_chunk(normalizer: float, masked: float = 0.0) -> Draw:
@@ -140,7 +140,7 @@ def unit_normal(rng: Source) -> Inputs:
 def flashinfer_decode(rng: Source) -> Inputs:
     """q, k, v, b, states ~ N(0, 1), k of norm 1; a, A_log, dt_bias 0.1·N(0, 1)."""
     drawn = _raw(rng, _scaled(1.0, 0.1, 1.0, 0.1, 0.1, 1.0))
-    return {**drawn, "k": F.normalize(drawn["k"].float(), dim=-1).to(rng.activation)}
+    return {**drawn, "k": normalize(drawn["k"].float(), dim=-1).to(rng.activation)}
 
 
 def flashinfer_prefill(decays: bool, writes: bool) -> Draw:
@@ -158,7 +158,7 @@ def flashinfer_prefill(decays: bool, writes: bool) -> Draw:
         g = rng.uniform(*rng.heads, low=1e-7).log() if decays else 0 * one
         beta = rng.uniform(*rng.heads) if writes else one
         states = torch.full(rng.pool, math.nan)
-        return rng.stored({"q": q, "k": F.normalize(k, dim=-1), "v": v, "g": g, "beta": beta, "states": states})
+        return rng.stored({"q": q, "k": normalize(k, dim=-1), "v": v, "g": g, "beta": beta, "states": states})
 
     return draw
 
@@ -171,16 +171,16 @@ def vllm_split(rng: Source) -> Inputs:
 
     def conv(shape: tuple[int, int, int]) -> Tensor:
         window, taps = 0.1 * rng.normal(4, *shape), 0.1 * rng.normal(4, *shape[1:])
-        return F.silu((window * taps[:, None]).sum(0) + 0.1 * rng.normal(*shape[1:]))
+        return silu((window * taps[:, None]).sum(0) + 0.1 * rng.normal(*shape[1:]))
 
     drawn = _raw(rng, _scaled(0.0, 0.1, 0.1, 0.1, 0.1, 0.05))
     return rng.stored({**drawn, "q": conv(rng.keys), "k": conv(rng.keys), "v": conv(rng.values)})
 
 
 def vllm_cutedsl(rng: Source) -> Inputs:
-    """q, k ~ N(0, 1) of norm 1; v, a, b ~ N(0, 1); A ~ U[0, 16), dt log-uniform in [0.001, 0.1]; states 0.05·N(0, 1)."""
+    """q, k of norm 1; v, a, b ~ N(0, 1); A ~ U[0, 16), dt log-uniform in [0.001, 0.1]; states 0.05·N(0, 1)."""
     drawn = _raw(rng, _scaled(1.0, 1.0, 1.0, 0.0, 0.0, 0.05))
-    units = {name: F.normalize(drawn[name].float(), dim=-1).to(rng.activation) for name in ("q", "k")}
+    units = {name: normalize(drawn[name].float(), dim=-1).to(rng.activation) for name in ("q", "k")}
     dt = rng.uniform(*rng.heads[1:], low=math.log(0.001), high=math.log(0.1)).exp()
     A_log = rng.uniform(*rng.heads[1:], low=1e-6, high=16.0).log()
     return {**drawn, **units, "A_log": A_log, "dt_bias": dt + torch.log(-torch.expm1(-dt))}
@@ -203,5 +203,5 @@ def vllm_cpu(rng: Source) -> Inputs:
 def sglang_chunk(rng: Source) -> Inputs:
     """q, k, v ~ N(0, 1), g = logsigmoid(N(0, 1)), β = sigmoid(N(0, 1)), states 0.1·N(0, 1)."""
     q, k, v = rng.normal(*rng.keys), rng.normal(*rng.keys), rng.normal(*rng.values)
-    g, beta = F.logsigmoid(rng.normal(*rng.heads)), rng.normal(*rng.heads).sigmoid()
+    g, beta = logsigmoid(rng.normal(*rng.heads)), rng.normal(*rng.heads).sigmoid()
     return rng.stored({"q": q, "k": k, "v": v, "g": g, "beta": beta, "states": 0.1 * rng.normal(*rng.pool)})

@@ -6,10 +6,9 @@ outlives a launch and of Hopper's kernels are left out: no rule here reaches tho
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import cache
 
 import torch
 from torch import Tensor
@@ -17,7 +16,7 @@ from torch import Tensor
 from gdn_verify.cases.catalogue import IN_MEMORY
 from gdn_verify.feed import Feed
 from gdn_verify.hosts import Host
-from gdn_verify.mutants import HANDOVER, METADATA, MUTANTS, NAMES, PLANTED, planter_of
+from gdn_verify.mutants import HANDOVER, METADATA, MUTANTS, NAMES, PLACE, planter_of
 from gdn_verify.mutants.child import Beat, forked
 from gdn_verify.mutants.coarse import COARSE
 from gdn_verify.mutants.launched import Seen, fed, observed, passes, refusal, right
@@ -29,8 +28,6 @@ from gdn_verify.service import planter
 
 PATIENCE = 300.0
 """Seconds of silence after which a mutant hangs."""
-BY_HAND = tuple(name for name in PLANTED if name not in MUTANTS)
-"""Defects that are the like of no bug of the catalogue."""
 _SLOTS = (
     "slot_zero_is_nobodys",
     "negative_ids_raised_to_zero",
@@ -113,14 +110,17 @@ def questions(mutants: Iterable[str], rules: Iterable[str]) -> list[RulesOf]:
     return [RulesOf(*home, tuple(names), tuple(rules)) for home, names in homes.items()]
 
 
-def inapplicable(rule: Rule, mutant: str) -> str:
-    """Why a rule does not concern a mutant, whatever the launch; "" where it does."""
-    path, _ = place_of(mutant)
+def unlike(rule: Rule, path: str) -> str:
+    """Why a rule does not concern a path, or ""."""
     kernels = {"chunk": (Kernel.CHUNK,), "conv": (Kernel.CHUNK,), "fused": (Kernel.DECODE,)}
-    if rule.kernel not in kernels.get(path.partition("-")[0], tuple(Kernel)):
-        return f"the test runs no kernel like {path}"
+    fitting = kernels.get(path.partition("-")[0], tuple(Kernel))
+    return "" if rule.kernel in fitting else f"the test runs no kernel like {path}"
+
+
+def inapplicable(rule: Rule, mutant: str) -> str:
+    """Why a rule does not concern a mutant, whatever the launch, or ""."""
     part = PARTS.get(mutant)
-    return f"the test runs no {part}" if part and part not in rule.parts else ""
+    return unlike(rule, place_of(mutant)[0]) or (f"the test runs no {part}" if part and part not in rule.parts else "")
 
 
 @dataclass(frozen=True)
@@ -132,6 +132,12 @@ class _Trial:
     expected: tuple[Tensor, Tensor]
     healthy: Seen
 
+    @property
+    def kinds(self) -> set[str]:
+        """What the launch is, and what its rows are."""
+        case = self.setting.case
+        return {str(case.kind), *(str(row.group) for _, row in case.batches[0].live_rows())}
+
 
 class Bench:
     """The launches of rules on one path: made once on the healthy path, and again with each mutant.
@@ -140,90 +146,90 @@ class Bench:
     """
 
     def __init__(self, path: Path, host: Host, rules: Sequence[Rule]) -> None:
-        self.path, self.host = path, host
+        self.path, self.host, self.rules = path, host, rules
+        self._made: dict[tuple[Setting, str], tuple[Feed, Seen]] = {}
         path.load(host.name)
-        self.trials = {rule.name: [*filter(None, (self._trial(*each) for each in rule.trials))] for rule in rules}
-        self.rules = rules
-        for rule in rules:
-            if wrong := self.rejected(rule):
-                raise ValueError(f"{rule.name} rejects the right result of {path.name} in {', '.join(wrong)}")
+        self.trials = {rule.name: self._trials(rule) for rule in rules}
 
-    def _trial(self, setting: Setting, judge: Judge) -> _Trial | None:
-        if refusal(setting, self.path):
-            return None
-        made, seen = self._launched(setting, judge, "")
-        return _Trial(setting, judge, right(made, self.path, setting), seen)
+    def _trials(self, rule: Rule) -> list[_Trial]:
+        if unlike(rule, self.path.name):
+            return []
+        taken = [(setting, judge) for setting, judge in rule.trials if not refusal(setting, self.path)]
+        return [self._trial(rule, setting, judge) for setting, judge in taken]
 
-    @cache  # noqa: B019 - a bench lives as long as its worker
-    def _seen(self, setting: Setting, unwritten: str, scratch: str, mutant: str) -> tuple[Feed, Seen]:
-        judge = Judge(torch.equal, unwritten=float(unwritten), scratch=float(scratch))
-        if isinstance(self.path, Core):
-            self.path.normalised = setting.normalised
-        made = fed(setting, self.path, judge)
-        plant = planter(planter_of(mutant)) if mutant and mutant not in COARSE else _coarse(mutant)
-        return made, observed(made, plant(self.path) if plant else self.path.run, judge)
+    def _trial(self, rule: Rule, setting: Setting, judge: Judge) -> _Trial:
+        made, seen = self._launched(setting, judge)
+        expected = right(made, self.path, setting)
+        if not passes(judge, made, expected, seen):
+            place = f"{self.path.name} on {self.host.name}, {setting.label}"
+            raise ValueError(f"{rule.name} rejects the right result of {place}; {seen.raised or 'its numbers are off'}")
+        return _Trial(setting, judge, expected, seen)
 
-    def _launched(self, setting: Setting, judge: Judge, mutant: str) -> tuple[Feed, Seen]:
-        """A launch, once for all rules that feed it so; the fills by their names, as NaN is not itself."""
-        return self._seen(setting, str(judge.unwritten), str(judge.scratch), mutant)
-
-    def rejected(self, rule: Rule) -> list[str]:
-        """Launches in which the rule rejects the healthy path's result: none, or nothing follows from the rule."""
-        healthy = ((t, self._launched(t.setting, t.judge, "")[0]) for t in self.trials[rule.name])
-        return [t.setting.label for t, made in healthy if not passes(t.judge, made, t.expected, t.healthy)]
+    def _launched(self, setting: Setting, judge: Judge, mutant: str = "") -> tuple[Feed, Seen]:
+        """A launch of the path, or of a mutant of it: once for all rules that feed it so."""
+        key = (setting, f"{mutant} {judge.unwritten} {judge.scratch}")  # NaN is not itself, its name is
+        if key not in self._made:
+            if isinstance(self.path, Core):
+                self.path.normalised = setting.normalised
+            made, plant = fed(setting, self.path, judge), planter(_home(mutant))
+            self._made[key] = made, observed(made, plant(self.path) if plant else self.path.run, judge)
+        return self._made[key]
 
     def measured(self, mutants: Iterable[str]) -> list[Row]:
         """The rows of all, each mutant in a process of its own: one that dies is caught by whatever it died in."""
-        rows: list[Row] = []
-        for mutant in mutants:
-            outcome = forked(lambda beat, name=mutant: [self.row(rule, name, beat) for rule in self.rules], PATIENCE)  # type: ignore[misc]
-            rows += outcome.answer or [self._dead(rule, mutant, outcome.death) for rule in self.rules]
+        return [row for mutant in mutants for row in self._measured(mutant)]
+
+    def _measured(self, mutant: str) -> list[Row]:
+        outcome = forked(lambda beat: [self.row(rule, mutant, beat) for rule in self.rules], PATIENCE)
+        rows: list[Row] = outcome.answer or [self._dead(rule, mutant, outcome.death) for rule in self.rules]
         return rows
 
     def _dead(self, rule: Rule, mutant: str, death: str) -> Row:
-        why = inapplicable(rule, mutant)
-        fate = Fate.NOT_APPLICABLE if why or not self.trials[rule.name] else Fate.CAUGHT
-        return Row(rule.name, mutant, self.path.name, self.host.name, fate, why=why or death)
+        apart = self._apart(rule, mutant)
+        return self._row(rule, mutant, Fate.NOT_APPLICABLE if apart else Fate.CAUGHT, why=apart or death)
+
+    def _apart(self, rule: Rule, mutant: str) -> str:
+        return inapplicable(rule, mutant) or ("" if self.trials[rule.name] else "the path takes none of its launches")
 
     def row(self, rule: Rule, mutant: str, beat: Beat = lambda what: None) -> Row:
-        """A rule's word on a mutant."""
-        why, trials = inapplicable(rule, mutant), self.trials[rule.name]
-        if why or not trials:
-            return self._row(rule, mutant, Fate.NOT_APPLICABLE, why=why or "the path takes none of its launches")
-        caught, reached = [], False
+        """A rule's word on a mutant; `beat` is told of each launch."""
+        if apart := self._apart(rule, mutant):
+            return self._row(rule, mutant, Fate.NOT_APPLICABLE, why=apart)
+        caught, reached, trials = [], False, self.trials[rule.name]
         for trial in trials:
             beat(trial.setting.label)
             made, seen = self._launched(trial.setting, trial.judge, mutant)
             reached |= not seen.same(trial.healthy)
             if not passes(trial.judge, made, trial.expected, seen):
                 caught.append(trial.setting.label)
-        if reached:
-            fate = Fate.CAUGHT if caught else Fate.LET_THROUGH
-            return self._row(rule, mutant, fate, tuple(caught), len(trials))
-        return self._unreached(rule, mutant, trials)
+        if not reached:
+            return self._unreached(rule, mutant, trials)
+        return self._row(rule, mutant, Fate.CAUGHT if caught else Fate.LET_THROUGH, tuple(caught), len(trials))
 
     def _unreached(self, rule: Rule, mutant: str, trials: Sequence[_Trial]) -> Row:
-        """The same bits as ever: the defect is of launches of another kind, or this one does not exercise it."""
-        kinds = {str(trial.setting.case.kind) for trial in trials}
+        """The same bits as ever: the defect is of launches of another kind, or these do not exercise it."""
+        kinds = set[str]().union(*(trial.kinds for trial in trials))
         shown = set(MUTANTS[mutant].kinds) if mutant in MUTANTS else kinds
-        if kinds & shown or "mixed" in shown and len(kinds) > 1:
+        if kinds & shown:
             return self._row(rule, mutant, Fate.NOT_REACHED, launches=len(trials))
-        return self._row(rule, mutant, Fate.NOT_APPLICABLE, why=f"shows in launches of kind {', '.join(sorted(shown))}")
+        return self._row(rule, mutant, Fate.NOT_APPLICABLE, why=f"shows in launches of {', '.join(sorted(shown))}")
 
     def _row(
-        self, rule: Rule, mutant: str, fate: Fate, caught_in: tuple[str, ...] = (), launches: int = 0, why: str = ""
+        self, rule: Rule, mutant: str, fate: Fate, caught: tuple[str, ...] = (), launches: int = 0, why: str = ""
     ) -> Row:
-        return Row(rule.name, mutant, self.path.name, self.host.name, fate, caught_in, launches, why)
+        return Row(rule.name, mutant, self.path.name, self.host.name, fate, caught, launches, why)
 
 
-def _coarse(mutant: str) -> object:
-    return planter(f"gdn_verify.mutants.coarse:{mutant}") if mutant else None
+def _home(mutant: str) -> str | None:
+    """Where a mutant is planted, as "module:function"; None for none."""
+    if not mutant:
+        return None
+    return f"{PLACE}.coarse:{mutant}" if mutant in COARSE else planter_of(mutant)
 
 
-def counts(rows: Iterable[Row]) -> Mapping[str, Mapping[Fate, int]]:
+def counts(rows: Iterable[Row]) -> dict[str, dict[Fate, int]]:
     """How many mutants of each fate a rule has."""
     table: dict[str, dict[Fate, int]] = {}
     for row in rows:
-        line = table.setdefault(row.rule, dict.fromkeys(Fate, 0))
-        line[row.fate] += 1
+        table.setdefault(row.rule, dict.fromkeys(Fate, 0))[row.fate] += 1
     return table

@@ -14,6 +14,10 @@ from gdn_verify.mutants.comparisons import Comparison
 from gdn_verify.mutants.draws import Draw
 
 
+AS_IT_IS = Presentation()
+NAN = math.nan
+
+
 class Kernel(StrEnum):
     """What a test runs: one token a row from a pool of states, or rows of many tokens, step by step or in chunks."""
 
@@ -50,7 +54,7 @@ class Setting:
     slots: int = 0
     scale: float | None = None
     normalised: bool = True
-    shown: Presentation = Presentation()
+    shown: Presentation = AS_IT_IS
 
     @property
     def case(self) -> Case:
@@ -95,10 +99,9 @@ class Rule:
     parts: frozenset[Part] = frozenset()
 
 
-NAN = math.nan
-
-
-def rows_of(lengths: Iterable[int], slots: Iterable[int | None] | None = None, *, fresh: bool = False) -> tuple[Row, ...]:
+def rows_of(
+    lengths: Iterable[int], slots: Iterable[int | None] | None = None, *, fresh: bool = False
+) -> tuple[Row, ...]:
     """A row for each length, on these slots; row n on slot n by default."""
     lengths = tuple(lengths)
     places = range(len(lengths)) if slots is None else slots

@@ -15,7 +15,7 @@ from gdn_verify.mutants.published import Judge, Kernel, Part, Rule, Setting, row
 
 F32, BF16, F16 = DType.F32, DType.BF16, DType.F16
 NORM, DECODE = frozenset({Part.NORM}), frozenset({Part.NORM, Part.SLOTS})
-TWO = Geometry(1, 2, 128, 128)
+TWO = Geometry(2, 4, 128, 128)
 UNTOUCHED = Close(1.3e-6, 1e-5)
 """`torch.testing.assert_close` of float32 without tolerances of its own."""
 
@@ -37,7 +37,7 @@ _SPLIT = Rule(
     reference="tests/kernels/mamba/test_gdn_forward_core_split.py @0f25e050",
     inputs="layer inputs, conv weights and gates 0.1·N(0, 1), states 0.05·N(0, 1); one-token rows, then prompts",
     comparison="output and pool: rtol = atol = 2e-2 with float32 states, 6e-2 with bfloat16",
-    reduced="prompts of 512 and 300 to 160 and 100, H 4 to 1; windows of the conv drawn each by itself; compared with the "
+    reduced="prompts of 512 and 300 to 160 and 100, H 4 to 2; each window of the conv drawn by itself; compared with the "
     "right result, where the test compares one way through the layer with another",
     kernel=Kernel.CHUNK,
     trials=tuple(
@@ -66,7 +66,7 @@ _PACKED = Rule(
     reference="tests/kernels/test_fused_recurrent_packed_decode.py @202c2b67",
     inputs="everything N(0, 1); slots from 1 on, the last three rows -1",
     comparison="output of live rows and pool: rtol 1e-2, atol 2e-2; 1e-4 in float32",
-    reduced="B 32 to 8, H 4 to 1, HV 8 to 2",
+    reduced="B 32 to 8, H 4 to 2, HV 8 to 4",
     kernel=Kernel.DECODE,
     trials=tuple(_packed(dtype, strided) for dtype, strided in ((F16, False), (BF16, True), (F32, False))),
     parts=DECODE | {Part.PACKING},
@@ -113,10 +113,13 @@ _CUTEDSL = Rule(
     reference="tests/kernels/mamba/test_gdn_prefill_cutedsl.py @f8fd413b",
     inputs="q, k of norm 1, v, a, b N(0, 1), A U[0, 16), dt log-uniform in [0.001, 0.1], states 0.05·N(0, 1)",
     comparison="output: largest error below 2e-3 and mean below 6e-5; state: 2e-2 and 6e-4",
-    reduced="1 and 5 rows of 1 to 129 tokens, not 257; H 4 to 1, HV 8 to 2; lengths fixed",
+    reduced="1 and 5 rows of 1 to 129 tokens, not 257; H 4 to 2, HV 8 to 4; lengths fixed",
     kernel=Kernel.CHUNK,
     trials=tuple(
-        (Setting(f"{len(lengths)} rows, {state} states", draws.vllm_cutedsl, TWO, rows_of(lengths), BF16, state), _WITHIN)
+        (
+            Setting(f"{len(lengths)} rows, {state} states", draws.vllm_cutedsl, TWO, rows_of(lengths), BF16, state),
+            _WITHIN,
+        )
         for lengths, state in (([100], F32), ([77, 1, 129, 64, 18], F32), ([77, 1, 129, 64, 18], BF16))
     ),
 )
@@ -127,9 +130,9 @@ _SGLANG_CHUNK = Rule(
     project="SGLang",
     test="test_chunk_gated_delta_rule",
     reference="test/registered/cpu/test_mamba.py @0361c8ad, python/sglang/test/cpu_test_utils.py @028fc152",
-    inputs="q, k, v N(0, 1), g = logsigmoid(N(0, 1)), β = sigmoid(N(0, 1)), states 0.1·N(0, 1); slots 3, 11, 15, 7 of 17",
+    inputs="q, k, v N(0, 1), g = logsigmoid(N(0, 1)), β = sigmoid(N(0, 1)), states 0.1·N(0, 1); 4 slots of 17",
     comparison="output and state: rtol = atol = 1e-2; other slots: float32's default tolerance",
-    reduced="H 3 and 16 to 1, HV 6 and 32 to 2",
+    reduced="H 3 and 16 to 2, HV 6 and 32 to 4",
     kernel=Kernel.CHUNK,
     trials=(
         (
@@ -146,7 +149,7 @@ _SGLANG_DECODE = Rule(
     reference="python/sglang/jit_kernel/tests/test_cutedsl_gdn.py @130cc752",
     inputs="everything N(0, 1); slots in order",
     comparison="output alone: no NaN, and an error above 0.1 in less than 1 %; the state is not compared",
-    reduced="B 8 to 256 to 8, float32 states alone; H 16 to 1, HV 32 to 2",
+    reduced="B 8 to 256 to 8, float32 states alone; H 16 to 2, HV 32 to 4",
     kernel=Kernel.DECODE,
     trials=((Setting("B8", draws.unit_normal, TWO, rows_of([1] * 8), BF16), Judge(FewBeyond(0.1, 0.01))),),
     parts=DECODE,

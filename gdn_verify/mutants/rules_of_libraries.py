@@ -28,10 +28,12 @@ def _both(rtol: float, atol: float) -> Judge:
 
 _SWEEP = (
     Setting("T63 D64 float16", draws.aiter_rearranged(1), _square(1, 1, 64), rows_of([63]), F16, F16, scale=1.0),
-    Setting("D60 float16", draws.aiter_rearranged(1), _square(1, 1, 60), rows_of([96]), F16, F16, scale=1.0),
-    Setting("D128 HV/H 4 float16", draws.aiter_rearranged(0.1), _square(1, 4, 128), rows_of([96]), F16, F16, scale=1.0),
+    Setting("D60 float16", draws.aiter_rearranged(1), _square(2, 2, 60), rows_of([96]), F16, F16, scale=1.0),
+    Setting("D128 HV/H 4 float16", draws.aiter_rearranged(0.1), _square(2, 8, 128), rows_of([96]), F16, F16, scale=1.0),
     Setting("D64 scale 0.1 float16", draws.aiter_rearranged(1), _square(2, 2, 64), rows_of([96]), F16, F16, scale=0.1),
-    Setting("D128 HV/H 2 bfloat16", draws.aiter_rearranged(1), _square(2, 4, 128), rows_of([96]), BF16, BF16, scale=1.0),
+    Setting(
+        "D128 HV/H 2 bfloat16", draws.aiter_rearranged(1), _square(2, 4, 128), rows_of([96]), BF16, BF16, scale=1.0
+    ),
     Setting("D16 bfloat16, no norm", draws.aiter_plain, _square(4, 4, 16), rows_of([8]), BF16, BF16, normalised=False),
 )
 _AITER_SWEEP = Rule(
@@ -41,14 +43,14 @@ _AITER_SWEEP = Rule(
     reference=f"op_tests/triton_tests/test_fused_rearrange_sigmoid_gdr.py:86-215 {AITER}",
     inputs="q, k, v, states 0.05·N(0, 1); one of twelve launches, without a norm of q and k, N(0, 1)",
     comparison="output and state: rtol 0.03, atol 0.08 in float16; 0.05, 0.1 in bfloat16",
-    reduced="6 of 12 launches; T 500-2048 to 96, H 2-4 to 1-2; that without a norm runs on the fallback alone",
+    reduced="6 of 12 launches; T 500-2048 to 96, H 3-4 to 2; that without a norm runs on the fallback alone",
     kernel=Kernel.RECURRENT,
     trials=tuple((s, _both(0.05, 0.1) if s.activation is BF16 else _both(0.03, 0.08)) for s in _SWEEP),
     parts=NORM,
 )
 
 _PACKED = Setting(
-    "valid", draws.aiter_packed, _square(1, 4, 128), rows_of([1] * 4, [5, 0, 6, 2]), BF16, BF16, slots=7
+    "valid", draws.aiter_packed, _square(2, 8, 128), rows_of([1] * 4, [5, 0, 6, 2]), BF16, BF16, slots=7
 )  # fmt: skip
 _MIXED = replace(
     _PACKED,
@@ -65,19 +67,19 @@ _AITER_PACKED = Rule(
     reference=f"op_tests/test_gdr_decode_packed_bf16.py:20-239 {AITER}",
     inputs="q, k, v 0.1·N(0, 1), states 0.02·N(0, 1), A_log U[-3, -1); ids -1, P and 2³¹-1 pad",
     comparison="output and state: rtol 1e-2, atol 1e-3; other slots: the same bits; padded rows: zeros",
-    reduced="H 8 to 1, HV 32 to 4; ids of padding one kind a launch",
+    reduced="H 8 to 2, HV 32 to 8; ids of padding one kind a launch",
     kernel=Kernel.DECODE,
     trials=tuple((s, _EXACT_REST) for s in (_PACKED, _MIXED, _BEYOND)),
     parts=DECODE | {Part.PACKING},
 )
 
 _CHUNKS = (
-    Setting("T75 D64, decay e⁻⁴⁷", draws.fla_chunk(0.01), _square(1, 1, 64), rows_of([75] * 2), F16, scale=1.0),
-    Setting("D60", draws.fla_chunk(1), _square(1, 1, 60), rows_of([100] * 2), F16, scale=1.0),
-    Setting("D64, half no decay", draws.fla_chunk(1, 0.5), _square(1, 1, 64), rows_of([100] * 2), F16, scale=0.1),
-    Setting("D64, no decay", draws.fla_chunk(1, 1.0), _square(1, 1, 64), rows_of([128]), F16, scale=0.1),
+    Setting("T75 D64, decay e⁻⁴⁷", draws.fla_chunk(0.01), _square(2, 2, 64), rows_of([75] * 2), F16, scale=1.0),
+    Setting("D60", draws.fla_chunk(1), _square(2, 2, 60), rows_of([100] * 2), F16, scale=1.0),
+    Setting("D64, half no decay", draws.fla_chunk(1, 0.5), _square(2, 2, 64), rows_of([100] * 2), F16, scale=0.1),
+    Setting("D64, no decay", draws.fla_chunk(1, 1.0), _square(2, 2, 64), rows_of([128]), F16, scale=0.1),
     Setting("D64 HV/H 4", draws.fla_chunk(0.1), _square(2, 8, 64), rows_of([128]), F16, scale=1.0),
-    Setting("D128, slow decay", draws.fla_chunk(10), _square(1, 1, 128), rows_of([192]), F16, scale=0.1),
+    Setting("D128, slow decay", draws.fla_chunk(10), _square(2, 2, 128), rows_of([192]), F16, scale=0.1),
 )
 _FLA_FILL = {"unwritten": NAN, "scratch": NAN}
 _FLA_CHUNK = Rule(
@@ -87,7 +89,7 @@ _FLA_CHUNK = Rule(
     reference=f"tests/ops/test_gdn.py:108-200, fla/utils/_testing.py:22-41, tests/conftest.py:69-148 {FLA}",
     inputs="q, k, v U[0, 1), g = logsigmoid(U[0, 1))/n, n 0.01 to 10, some g 0; initial states zero; NaN in new memory",
     comparison="output and state: rms ratio below 0.005; gradients are not measured here",
-    reduced="6 of 11 launches; T 256-2048 to 100-192, H to 1-2, B to 1-2; mask 1.0 at D 64, not 128",
+    reduced="6 of 11 launches; T 256-2048 to 100-192, H to 2, B to 1-2; mask 1.0 at D 64, not 128",
     kernel=Kernel.CHUNK,
     trials=tuple((s, Judge(Ratio(0.005), Ratio(0.005), **_FLA_FILL)) for s in _CHUNKS),
     parts=NORM,
@@ -102,10 +104,10 @@ _FLA_CHUNK_CI = replace(
 _STEPS = (
     Setting("T63 D64", draws.fla_recurrent(1), _square(1, 1, 64), rows_of([63]), F32, scale=1.0),
     Setting("D60", draws.fla_recurrent(1), _square(2, 2, 60), rows_of([64] * 2), F32, scale=1.0),
-    Setting("D128 HV/H 4, fast decay", draws.fla_recurrent(0.1), _square(1, 4, 128), rows_of([64]), F32, scale=1.0),
-    Setting("D128, slow decay", draws.fla_recurrent(10), _square(1, 1, 128), rows_of([128]), F32, scale=1.0),
-    Setting("D64 scale 0.1", draws.fla_recurrent(1), _square(1, 1, 64), rows_of([64]), F32, scale=0.1),
-    Setting("D128 HV/H 2 float16", draws.fla_recurrent(10), _square(1, 2, 128), rows_of([64]), F16, scale=1.0),
+    Setting("D128 HV/H 4, fast decay", draws.fla_recurrent(0.1), _square(2, 8, 128), rows_of([64]), F32, scale=1.0),
+    Setting("D128, slow decay", draws.fla_recurrent(10), _square(2, 2, 128), rows_of([128]), F32, scale=1.0),
+    Setting("D64 scale 0.1", draws.fla_recurrent(1), _square(2, 2, 64), rows_of([64]), F32, scale=0.1),
+    Setting("D128 HV/H 2 float16", draws.fla_recurrent(10), _square(2, 4, 128), rows_of([64]), F16, scale=1.0),
 )
 _FLA_RECURRENT = replace(
     _FLA_CHUNK,
@@ -114,7 +116,7 @@ _FLA_RECURRENT = replace(
     reference=f"tests/ops/test_gdn.py:48-105, fla/utils/_testing.py:22-41 {FLA}",
     inputs="q, k, v, states N(0, 1), g = logsigmoid(U[0, 1))/n, n 0.1 to 10; NaN in new memory",
     comparison="output and state: rms ratio below 0.002",
-    reduced="6 of 8 launches; T 500-2048 to 64-128, H to 1-2, B to 1-2",
+    reduced="6 of 8 launches; T 500-2048 to 64-128, H to 2, B to 1-2",
     kernel=Kernel.RECURRENT,
     trials=tuple((s, Judge(Ratio(0.002), Ratio(0.002), **_FLA_FILL)) for s in _STEPS),
 )
@@ -130,8 +132,8 @@ def _prefill(label: str, heads: tuple[int, int], lengths: list[int], dtype: DTyp
 
 _AUTO = 128**-0.5
 _FULL = (
-    _prefill("bfloat16, auto scale", (1, 2), [64, 128, 192], BF16, _AUTO, True, True),
-    _prefill("float16, decay alone", (1, 1), [128], F16, 1.0, True, False),
+    _prefill("bfloat16, auto scale", (2, 4), [64, 128, 192], BF16, _AUTO, True, True),
+    _prefill("float16, decay alone", (3, 3), [128], F16, 1.0, True, False),
     _prefill("bfloat16, β alone", (1, 1), [64], BF16, 1.0, False, True),
     _prefill("float16, auto scale", (1, 1), [128], F16, _AUTO, True, True),
 )
@@ -142,14 +144,14 @@ _FLASHINFER_PREFILL = Rule(
     project="FlashInfer",
     test="test_prefill_kernel_basic",
     reference=f"tests/gdn/test_prefill_delta_rule.py:75-293, tests/gdn/conftest.py:32-53 {FLASHINFER}",
-    inputs="vectors U(±0.25) about 0.05·N(0, 1), k of norm 1, decay and β U[0, 1) or 1; no initial states; NaN in results",
+    inputs="vectors U(±0.25) about 0.05·N(0, 1), k of norm 1, decay and β U[0, 1) or 1; no states; NaN in results",
     comparison="bfloat16: output 1e-2, state 1e-3 and 5e-3; float16: output 1e-3 and 2e-3, state 1e-4 and 1e-3",
-    reduced="4 launches of the grid; rows of 256 and 512 to 192, H to 1; q normalised, its mean norm in the scale; no GQA",
+    reduced="4 launches of the grid; rows of 256 and 512 to 192, H up to 3; q normalised, its norm in the scale; no GQA",
     kernel=Kernel.CHUNK,
     trials=tuple((s, _FILLED if s.activation is BF16 else _FINER) for s in _FULL),
 )
 _SHORT = (
-    _prefill("31-150, bfloat16", (1, 2), [31, 63, 93, 123, 150], BF16, _AUTO, True, True),
+    _prefill("31-150, bfloat16", (2, 4), [31, 63, 93, 123, 150], BF16, _AUTO, True, True),
     _prefill("61, float16", (1, 1), [61], F16, 1.0, True, True),
 )
 _FLASHINFER_NONFULL = replace(
@@ -157,7 +159,7 @@ _FLASHINFER_NONFULL = replace(
     name="flashinfer-prefill-nonfull",
     test="test_prefill_kernel_nonfull",
     reference=f"tests/gdn/test_prefill_delta_rule.py:75-178,296-346, tests/gdn/conftest.py:32-53 {FLASHINFER}",
-    reduced="2 launches of the grid; rows above 150 left out, H to 1; q normalised, its mean norm in the scale; no GQA",
+    reduced="2 launches of the grid; rows above 150 left out, H up to 2; q normalised, its norm in the scale; no GQA",
     trials=tuple((s, _FILLED if s.activation is BF16 else _FINER) for s in _SHORT),
 )
 _FLASHINFER_DECODE = Rule(
@@ -167,11 +169,11 @@ _FLASHINFER_DECODE = Rule(
     reference=f"tests/gdn/test_decode_delta_rule.py:135-298 {FLASHINFER}",
     inputs="q, k, v, b, states N(0, 1), a, A_log, dt_bias 0.1·N(0, 1), scale 1",
     comparison="output and state: rtol 5e-3, atol 0.016",
-    reduced="B 1, 32 and 512 to 1 and 8; H 16 to 1, HV 32 to 2",
+    reduced="B 1, 32 and 512 to 1 and 8; H 16 to 2, HV 32 to 4",
     kernel=Kernel.DECODE,
     trials=tuple(
         (
-            Setting(f"B{B}", draws.flashinfer_decode, _square(1, 2, 128), rows_of([1] * B), BF16, scale=1.0),
+            Setting(f"B{B}", draws.flashinfer_decode, _square(2, 4, 128), rows_of([1] * B), BF16, scale=1.0),
             _both(5e-3, 0.016),
         )
         for B in (1, 8)
