@@ -97,7 +97,7 @@ def _at_unpack(setting: Setting, inputs: Inputs) -> Inputs:
     taps = torch.zeros(size.D, size.W)
     taps[:, -1] = 1
     given = {"x": x, "z": torch.ones(len(x), size.HV, size.V), "conv_weight": taps}
-    gates = {name: inputs[name] for name in ("a", "b", "A_log", "dt_bias") if name in inputs}
+    gates: Inputs = {name: inputs[name] for name in ("a", "b", "A_log", "dt_bias") if name in inputs}
     if not gates:
         a = (-inputs["g"].double()).clamp(min=NO_DECAY).expm1().log()
         b = inputs["beta"].double().logit().clamp(max=FULL_WRITE)

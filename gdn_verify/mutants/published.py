@@ -13,7 +13,6 @@ from gdn_verify.cases.presentation import Presentation
 from gdn_verify.mutants.comparisons import Comparison
 from gdn_verify.mutants.draws import Draw
 
-
 AS_IT_IS = Presentation()
 NAN = math.nan
 

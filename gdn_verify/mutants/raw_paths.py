@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from unittest.mock import patch
 
@@ -43,5 +44,9 @@ class DecodeNull(FusedDecodeNull):
 
 def without_norm(name: str) -> Path:
     """The path of this name, or what stands in for it."""
-    stand_ins = {"fallback": Core, "fused-decode": FusedDecodeRaw, "fused-decode-null": DecodeNull}
+    stand_ins: dict[str, Callable[[], Path]] = {
+        "fallback": Core,
+        "fused-decode": FusedDecodeRaw,
+        "fused-decode-null": DecodeNull,
+    }
     return stand_ins[name]() if name in stand_ins else find(name)

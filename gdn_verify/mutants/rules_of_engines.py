@@ -37,8 +37,8 @@ _SPLIT = Rule(
     reference="tests/kernels/mamba/test_gdn_forward_core_split.py @0f25e050",
     inputs="layer inputs, conv weights and gates 0.1·N(0, 1), states 0.05·N(0, 1); one-token rows, then prompts",
     comparison="output and pool: rtol = atol = 2e-2 with float32 states, 6e-2 with bfloat16",
-    reduced="prompts of 512 and 300 to 160 and 100, H 4 to 2; each window of the conv drawn by itself; compared with the "
-    "right result, where the test compares one way through the layer with another",
+    reduced="prompts of 512 and 300 to 160 and 100, H 4 to 2; each window of the conv drawn by itself; compared with "
+    "the right result, where the test compares one way through the layer with another",
     kernel=Kernel.CHUNK,
     trials=tuple(
         (_split(prompts, decodes, state), _close(2e-2 if state is F32 else 6e-2, pool=True))

@@ -81,7 +81,12 @@ _CHUNKS = (
     Setting("D64 HV/H 4", draws.fla_chunk(0.1), _square(2, 8, 64), rows_of([128]), F16, scale=1.0),
     Setting("D128, slow decay", draws.fla_chunk(10), _square(2, 2, 128), rows_of([192]), F16, scale=0.1),
 )
-_FLA_FILL = {"unwritten": NAN, "scratch": NAN}
+
+
+def _ratio(limit: float, warns: bool = False) -> Judge:
+    return Judge(Ratio(limit, warns), Ratio(limit, warns), unwritten=NAN, scratch=NAN)
+
+
 _FLA_CHUNK = Rule(
     name="fla-chunk",
     project="FLA",
@@ -91,7 +96,7 @@ _FLA_CHUNK = Rule(
     comparison="output and state: rms ratio below 0.005; gradients are not measured here",
     reduced="6 of 11 launches; T 256-2048 to 100-192, H to 2, B to 1-2; mask 1.0 at D 64, not 128",
     kernel=Kernel.CHUNK,
-    trials=tuple((s, Judge(Ratio(0.005), Ratio(0.005), **_FLA_FILL)) for s in _CHUNKS),
+    trials=tuple((s, _ratio(0.005)) for s in _CHUNKS),
     parts=NORM,
 )
 _FLA_CHUNK_CI = replace(
@@ -99,7 +104,7 @@ _FLA_CHUNK_CI = replace(
     name="fla-chunk-ci",
     test="test_chunk, FLA_CI_ENV=1",
     comparison="the same, but where the ratio is below 0.01 or no error above 0.3 it warns and passes",
-    trials=tuple((s, Judge(Ratio(0.005, True), Ratio(0.005, True), **_FLA_FILL)) for s in _CHUNKS),
+    trials=tuple((s, _ratio(0.005, True)) for s in _CHUNKS),
 )
 _STEPS = (
     Setting("T63 D64", draws.fla_recurrent(1), _square(1, 1, 64), rows_of([63]), F32, scale=1.0),
@@ -118,7 +123,7 @@ _FLA_RECURRENT = replace(
     comparison="output and state: rms ratio below 0.002",
     reduced="6 of 8 launches; T 500-2048 to 64-128, H to 2, B to 1-2",
     kernel=Kernel.RECURRENT,
-    trials=tuple((s, Judge(Ratio(0.002), Ratio(0.002), **_FLA_FILL)) for s in _STEPS),
+    trials=tuple((s, _ratio(0.002)) for s in _STEPS),
 )
 
 _Q = 1.728
@@ -146,7 +151,7 @@ _FLASHINFER_PREFILL = Rule(
     reference=f"tests/gdn/test_prefill_delta_rule.py:75-293, tests/gdn/conftest.py:32-53 {FLASHINFER}",
     inputs="vectors U(±0.25) about 0.05·N(0, 1), k of norm 1, decay and β U[0, 1) or 1; no states; NaN in results",
     comparison="bfloat16: output 1e-2, state 1e-3 and 5e-3; float16: output 1e-3 and 2e-3, state 1e-4 and 1e-3",
-    reduced="4 launches of the grid; rows of 256 and 512 to 192, H up to 3; q normalised, its norm in the scale; no GQA",
+    reduced="4 launches of the grid; rows of 256, 512 to 192, H up to 3; q normalised, its norm in the scale; no GQA",
     kernel=Kernel.CHUNK,
     trials=tuple((s, _FILLED if s.activation is BF16 else _FINER) for s in _FULL),
 )
@@ -158,7 +163,7 @@ _FLASHINFER_NONFULL = replace(
     _FLASHINFER_PREFILL,
     name="flashinfer-prefill-nonfull",
     test="test_prefill_kernel_nonfull",
-    reference=f"tests/gdn/test_prefill_delta_rule.py:75-178,296-346, tests/gdn/conftest.py:32-53 {FLASHINFER}",
+    reference=f"tests/gdn/test_prefill_delta_rule.py:75-178,296-350, tests/gdn/conftest.py:32-53 {FLASHINFER}",
     reduced="2 launches of the grid; rows above 150 left out, H up to 2; q normalised, its norm in the scale; no GQA",
     trials=tuple((s, _FILLED if s.activation is BF16 else _FINER) for s in _SHORT),
 )
