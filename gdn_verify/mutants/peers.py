@@ -51,6 +51,9 @@ PARTS: dict[str, Part] = {
 }
 """Mutants of what only some tests run; the others are of the recurrence, of its rows or of its chunks."""
 
+KINDS = {"state_ignored_on_second_chunk": ("prefill",)}
+"""Launches that show a mutant of no bug, where not all do."""
+
 
 class Fate(StrEnum):
     """What became of a mutant under a rule."""
@@ -176,17 +179,17 @@ class Bench:
         return self._made[key]
 
     def measured(self, mutants: Iterable[str]) -> list[Row]:
-        """The rows of all, each mutant in a process of its own: one that dies is caught by whatever it died in."""
-        return [row for mutant in mutants for row in self._measured(mutant)]
+        """The rows of all, each in a process of its own.
 
-    def _measured(self, mutant: str) -> list[Row]:
-        outcome = forked(lambda beat: [self.row(rule, mutant, beat) for rule in self.rules], PATIENCE)
-        rows: list[Row] = outcome.answer or [self._dead(rule, mutant, outcome.death) for rule in self.rules]
-        return rows
+        Some mutants remember launches, and one that dies is caught by the rule that it died under.
+        """
+        return [self._measured(rule, mutant) for mutant in mutants for rule in self.rules]
 
-    def _dead(self, rule: Rule, mutant: str, death: str) -> Row:
-        apart = self._apart(rule, mutant)
-        return self._row(rule, mutant, Fate.NOT_APPLICABLE if apart else Fate.CAUGHT, why=apart or death)
+    def _measured(self, rule: Rule, mutant: str) -> Row:
+        if apart := self._apart(rule, mutant):
+            return self._row(rule, mutant, Fate.NOT_APPLICABLE, why=apart)
+        outcome = forked(lambda beat: self.row(rule, mutant, beat), PATIENCE)
+        return outcome.answer or self._row(rule, mutant, Fate.CAUGHT, why=outcome.death)
 
     def _apart(self, rule: Rule, mutant: str) -> str:
         return inapplicable(rule, mutant) or ("" if self.trials[rule.name] else "the path takes none of its launches")
@@ -209,7 +212,7 @@ class Bench:
     def _unreached(self, rule: Rule, mutant: str, trials: Sequence[_Trial]) -> Row:
         """The same bits as ever: the defect is of launches of another kind, or these do not exercise it."""
         kinds = set[str]().union(*(trial.kinds for trial in trials))
-        shown = set(MUTANTS[mutant].kinds) if mutant in MUTANTS else kinds
+        shown = set(MUTANTS[mutant].kinds if mutant in MUTANTS else KINDS.get(mutant, kinds))
         if kinds & shown:
             return self._row(rule, mutant, Fate.NOT_REACHED, launches=len(trials))
         return self._row(rule, mutant, Fate.NOT_APPLICABLE, why=f"shows in launches of {', '.join(sorted(shown))}")

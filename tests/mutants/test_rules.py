@@ -93,7 +93,7 @@ def test_the_healthy_path_passes_every_rule(bench: Bench) -> None:
 def test_a_rule_that_rejects_the_healthy_path_is_refused(bench: Bench) -> None:
     """Nothing would follow from it."""
     rule = RULES["vllm-cpu-decode"]
-    strict = replace(rule, trials=tuple((setting, Judge(Close(0, -1.0))) for setting, _ in rule.trials[:1]))
+    strict = replace(rule, trials=tuple((setting, Judge(MaxAndMean(0.0, 0.0))) for setting, _ in rule.trials[:1]))
     with pytest.raises(ValueError, match="rejects the right result of fallback-o on cpu"):
         Bench(bench.path, bench.host, [strict])
 
@@ -166,7 +166,7 @@ def test_measured_mutants_are_those_planted_in_paths() -> None:
     [
         ("aiter-rearranged", "q", 0.05),
         ("aiter-packed-decode", "states", 0.02),
-        ("flashinfer-decode", "a", 0.1),
+        ("flashinfer-decode", "states", 1.0),
         ("vllm-packed-decode", "v", 1.0),
         ("vllm-core-split", "states", 0.05),
         ("sglang-cpu-chunk", "states", 0.1),
@@ -175,7 +175,7 @@ def test_measured_mutants_are_those_planted_in_paths() -> None:
 def test_inputs_have_the_published_scale(rule: str, name: str, scale: float) -> None:
     """The standard deviation, within a tenth."""
     drawn = _drawn(RULES[rule].trials[0][0])[name].double()
-    assert drawn.std() == pytest.approx(scale, rel=0.1 if drawn.numel() > 1000 else 0.3)
+    assert drawn.std() == pytest.approx(scale, rel=0.1)
 
 
 def test_equal_sizes_are_one_tensor_in_vllms_cpu_test() -> None:
