@@ -1,4 +1,4 @@
-"""Defects that no test should let through, planted to measure rules of comparison: `peers` alone plants them.
+"""Coarse defects, planted to measure rules of comparison: `peers` alone plants them.
 
 Each takes a path and returns a defective `run`. All but the first two are of the fallback's recurrence.
 """

@@ -22,7 +22,7 @@ from gdn_verify.mutants import coarse, peers
 from gdn_verify.mutants.comparisons import Close, Comparison, Equal, FewBeyond, MaxAndMean, Ratio
 from gdn_verify.mutants.draws import Source
 from gdn_verify.mutants.peers import Bench, Fate
-from gdn_verify.mutants.published import Judge, Setting
+from gdn_verify.mutants.published import Judge, Rule, Setting
 from gdn_verify.mutants.raw_paths import without_norm
 from gdn_verify.mutants.rules import RULES
 
@@ -207,6 +207,17 @@ def test_kernels_are_measured_in_the_interpreter() -> None:
     assert [row.fate for row in found] == [Fate.CAUGHT]
 
 
+@pytest.mark.slow
+def test_every_healthy_kernel_passes_every_rule_of_its_kind() -> None:
+    """In the interpreter: a rule that rejects one is an answer missing."""
+    if find_spec("triton") is None:
+        pytest.skip("triton is not installed")
+    mutants = ["sum_not_carried", "differences_of_zero_dropped", "padding_id_not_asked", "slot_in_32_bits"]
+    found, absent = measure(peers.questions(mutants, RULES), workers=1)
+    assert not absent
+    assert len(found) == len(mutants) * len(RULES)
+
+
 def test_the_command_writes_what_it_prints(tmp_path: File) -> None:
     """A line a rule, the names let through, and all of it as JSON."""
     file = tmp_path / "rules.json"
@@ -225,3 +236,12 @@ def test_the_command_writes_what_it_prints(tmp_path: File) -> None:
 def test_an_unknown_rule_ends_the_command() -> None:
     """With the names of those that there are."""
     assert CliRunner().invoke(app, ["rules", "--names", "nobodys"]).exit_code == 2
+
+
+@pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
+def test_the_page_tells_of_every_rule(rule: Rule) -> None:
+    """Where it stands, what it feeds, how it compares and what is smaller here."""
+    page = (File(__file__).parents[2] / "docs" / "peers.md").read_text(encoding="utf-8")
+    row = f"| {rule.name} | {rule.reference} | {rule.inputs} | {rule.comparison} |"
+    assert row in page
+    assert f"| {rule.name} | {rule.reduced} |" in page
