@@ -43,6 +43,7 @@ from gdn_verify.report.ledger import append, entry
 from gdn_verify.report.pace import Pace
 from gdn_verify.report.table import show
 from gdn_verify.report.tally import STANDING, Report
+from gdn_verify.rules_command import rules
 from gdn_verify.service import Job
 from gdn_verify.words import paths_of, refuse, subjects_of, words_of
 
@@ -55,6 +56,7 @@ app = typer.Typer(
 
 app.add_typer(bench, name="bench")
 app.command()(mutants)
+app.command()(rules)
 app.command()(ledger)
 
 RED, BROKEN = 1, 3
