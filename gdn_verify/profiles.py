@@ -107,7 +107,7 @@ PROFILES = {
             "gate",
             short=400,
             long=150,
-            interpreted_short=150,
+            interpreted_short=130,
             interpreted_long=100,
             courses=60,
             interpreted_courses=5,

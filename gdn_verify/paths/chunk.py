@@ -23,6 +23,7 @@ from gdn_verify.cases.contract import (
     Group,
     IdRule,
     IllegalIds,
+    Kind,
     PadPolicy,
     Span,
     Stage,
@@ -174,6 +175,7 @@ class ChunkDeltaExact(ChunkDelta):
     """`chunk_delta` in float32 throughout."""
 
     name = "chunk-delta-exact"
+    judged = frozenset({Kind.PREFILL})  # rows of one token are those of the other path in float32
     exact = True
 
 
@@ -191,6 +193,7 @@ class ConvChunkDelta(ChunkDelta):
     """`conv_prefill` from packed projections, torch's gates, then `chunk_delta` on views of the conv's output."""
 
     name = "conv-chunk-delta"
+    judged: frozenset[Kind] | None = frozenset({Kind.PREFILL, Kind.MIXED})  # which has rows of one token too
     kernels: tuple[str, ...] = ("gdn_conv_prefill_kernel", *ChunkDelta.kernels)
     least_reach = 0.45
     conventions = CONVENTIONS
@@ -233,6 +236,7 @@ class ConvChunkDeltaNull(ConvChunkDelta):
     kernels = (*ConvChunkDelta.kernels, "gdn_span_kernel", "gdn_join_kernel")
     least_reach = 0.2
     capabilities = replace(ConvChunkDelta.capabilities, groups=frozenset({Group.PREFILL}))
+    judged = None
     conventions = Conventions(
         pads=tuple((stage, IdRule.NOT_POSITIVE) for stage in (Stage.CONV, Stage.DELTA)),
         illegal_ids=IllegalIds.NO_OP,

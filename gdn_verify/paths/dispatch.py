@@ -71,12 +71,12 @@ class Dispatch(Path):
         live = {row.group for _, row in launch.batch.live_rows()}
         # The runner asks for these after each launch.
         self.kernels = tuple(name for group in self.served if group in live for name in self.served[group])
-        out, _ = gated_delta_net_packed(
+        out, z = gated_delta_net_packed(
             launch["qkvz"], launch["ba"], layer(launch), launch["conv_pool"], launch["ssm_pool"], tables(launch),
             packing=packing(launch), state_order=launch.presentation.state_order.value, output=launch.get("out"),
-            z_output=launch["z_out"], plan=self._plan(launch), kernel=self._kernel,
+            z_output=launch.get("z_out"), plan=self._plan(launch), kernel=self._kernel,
         )  # fmt: skip
-        return Outputs(o=out)
+        return Outputs(o=out, stages={} if "z_out" in launch.tensors else {"z": z})
 
     def _plan(self, launch: Launch) -> LaunchPlan | None:
         return plan(launch.batch)
@@ -93,7 +93,7 @@ class Dispatch(Path):
 class DispatchTwoLaunch(Dispatch):
     """The dispatcher with the pair of decode kernels, told nothing: it reads the tables back.
 
-    Where tokens are dense it makes its output too.
+    Where tokens are dense it makes its outputs too.
     """
 
     name = "dispatch-two-launch"
@@ -113,8 +113,10 @@ class DispatchTwoLaunch(Dispatch):
     def run(self, launch: Launch) -> Outputs:
         if launch.presentation.row_pad:
             return super().run(launch)
-        made = super().run(replace(launch, tensors={**launch.tensors, "out": None}))  # type: ignore[dict-item]
+        given = {name: tensor for name, tensor in launch.tensors.items() if name not in ("out", "z_out")}
+        made = super().run(replace(launch, tensors=given))
         launch["out"].copy_(made.o)
+        launch["z_out"].copy_(made.stages["z"])
         return Outputs(o=launch["out"])
 
     def _plan(self, launch: Launch) -> LaunchPlan | None:
