@@ -19,6 +19,7 @@ from gdn_verify.campaign import Campaign, plan
 from gdn_verify.cases.catalogue import CLASSES
 from gdn_verify.mutants.known import known, on_cards
 from gdn_verify.mutants.operators import OPERATORS
+from gdn_verify.mutants.picture import PictureError, draw
 from gdn_verify.mutants.record import Row, Summary, load, save
 from gdn_verify.mutants.systematic import files
 from gdn_verify.mutants.systematic import mutants as all_mutants
@@ -48,6 +49,7 @@ def mutants(
     least: Annotated[float, typer.Option(help="The least score, 0 to 1, for exit status 0.", min=0, max=1)] = 0.0,
     workers: Annotated[int, typer.Option(help="Processes; one a core by default.", min=0)] = 0,
     json: Annotated[File | None, typer.Option("--json", help="Write rows here, and go on from those there.")] = None,
+    plot: Annotated[File | None, typer.Option(help="Draw what became of each class to this file.")] = None,
 ) -> None:
     """Plant real bugs and small mistakes in copies of this project's kernels, and see which the gate's cases show.
 
@@ -74,6 +76,11 @@ def mutants(
         if json:
             save(json, rows.values())
     _show(console, list(rows.values()))
+    if plot:
+        try:
+            draw(list(rows.values()), (*CLASSES, *OPERATORS), plot)
+        except PictureError as error:
+            raise refuse(str(error)) from None
     if Summary.of(rows.values()).score < least:
         raise typer.Exit(WEAK)
 
