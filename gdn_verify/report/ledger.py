@@ -15,7 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path as File
 from typing import Any
 
-from gdn_verify.report.tally import STANDING, Report
+from gdn_verify.report.tally import GIVEN_UP, STANDING, Report
 
 PACKAGES = ("torch", "triton", "numpy", "numba", "fla-core", "transformers")
 """Whose versions are kept."""
@@ -54,9 +54,10 @@ def entry(report: Report, command: str, profile: str, seed: int) -> Entry:
 
 
 def _lines(report: Report) -> Iterator[Line]:
+    accused = [failure for failure in report.failures if failure.finding.kind != GIVEN_UP]
     for row in report.rows:
         if row.check in STANDING and (ran := row.cases - row.refused - row.missing):
-            files = {f.file for f in report.failures if (f.path, f.host, f.kind) == (row.path, row.host, row.kind)}
+            files = {f.file for f in accused if (f.path, f.host, f.kind) == (row.path, row.host, row.kind)}
             yield Line(row.path, row.host, row.kind, row.version, ran, len(files))
 
 

@@ -19,6 +19,8 @@ from gdn_verify.verdict import SANITIZERS, Check, Finding, Outcome
 SCHEMA = 1
 STANDING = (Check.VALUES, Check.TABLES, *SANITIZERS)
 """Checks whose rows count cases, each case once."""
+GIVEN_UP = "given up"
+"""The kind of a finding about cases that were not run."""
 MIN_POOLED = 100
 """Bias and power are judged over at least this many cases; fewer are vacuous.
 
@@ -180,7 +182,7 @@ class Report:
     def add_lost(self, job: Job, reason: str) -> None:
         """Cases that will not run, because their path is given up or the run was ended: it is not whole."""
         self.whole = False
-        self.failures.append(Failure(job.path, job.host, job.kind, Finding(job.check, "given up", reason), ""))
+        self.failures.append(Failure(job.path, job.host, job.kind, Finding(job.check, GIVEN_UP, reason), ""))
 
     def add_broken(self, job: Job, traceback: str) -> None:
         """The suite itself failed; no path is blamed for it."""

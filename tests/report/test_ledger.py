@@ -41,6 +41,16 @@ def test_a_run_is_what_was_judged_and_what_was_accused() -> None:
     assert run.versions.keys() >= {"python", "numpy", "torch"}
 
 
+def test_cases_that_were_not_run_accuse_nobody() -> None:
+    """A run that was interrupted is red, and what it did run counts."""
+    report = Report()
+    report.open(JOB, Ready("1.0", "a processor", 1.0))
+    report.add(JOB, "{}", CaseResult(judged=1, powers=[dict.fromkeys(WRONG_NAMES, 100.0)]))
+    report.add_lost(JOB, "7 cases not run: the run was interrupted")
+    report.finish()
+    assert entry(report, "gate", "gate", 7).lines == [Line("a-path", "cpu", "decode", "1.0", 1, 0)]
+
+
 def test_what_is_written_is_read(tmp_path: File) -> None:
     """One line a run, those before it untouched."""
     file, other = tmp_path / "ledger.jsonl", replace(RUN, seed=500)
