@@ -22,7 +22,7 @@ from gdn_verify.service import SIZES, Job, draw
 from gdn_verify.verdict import Check
 
 Planned = Callable[..., tuple[int, list[Job]]]
-KERNELS = [name for name, path in registered().items() if path.kernels]
+KERNELS = [name for name, path in registered().items() if path.kernels and "cuda" in path.hosts]
 
 
 def test_every_tool_gets_the_same_cases() -> None:

@@ -117,7 +117,7 @@ def observed(made: Feed, run: Run, judge: Judge) -> Seen:
     assert pool is not None
     written = [name for name in WRITTEN if name in made.arena.names]
     astray = bool(made.arena.violations(dict.fromkeys(written, Writable.ALL)))
-    kept = tuple(made.arena[name].contiguous().clone().view(torch.uint8) for name in written)
+    kept = tuple(made.arena[name].clone(memory_format=torch.contiguous_format).view(torch.uint8) for name in written)
     return Seen(out.clone(), pool.clone(), kept, astray, raised)
 
 

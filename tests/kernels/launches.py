@@ -21,7 +21,8 @@ KINDS = ("decode", "prefill", "spec")
 
 def bits(x: Tensor) -> Tensor:
     """The bytes of a tensor: equal NaNs are equal, 0.0 and -0.0 are not."""
-    return x.contiguous().flatten().view(torch.uint8)
+    # A copy: a tensor of one element counts as contiguous whatever its strides, and keeps them.
+    return x.clone(memory_format=torch.contiguous_format).flatten().view(torch.uint8)
 
 
 def same_bits(x: Tensor, y: Tensor) -> bool:
