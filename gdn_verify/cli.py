@@ -43,6 +43,7 @@ from gdn_verify.report.ledger import append, entry
 from gdn_verify.report.pace import Pace
 from gdn_verify.report.table import show
 from gdn_verify.report.tally import STANDING, Report
+from gdn_verify.report.terminal import wide
 from gdn_verify.rules_command import rules
 from gdn_verify.service import Job
 from gdn_verify.words import paths_of, refuse, subjects_of, words_of
@@ -184,12 +185,6 @@ def _progress() -> Progress:
     return Progress(*columns, console=Console(stderr=True), transient=True)
 
 
-def _console() -> Console:
-    """The terminal; in a log, wide enough that the table is whole."""
-    console = Console()
-    return console if console.is_terminal else Console(width=190)
-
-
 def _plain_console() -> Console:
     """For lines to copy: markup would swallow the extra of `pip install 'gdn-verify[fla]'`, wrapping would break it."""
     return Console(markup=False, highlight=False, soft_wrap=True)
@@ -197,7 +192,7 @@ def _plain_console() -> Console:
 
 def _finish(report: Report, json_file: File | None, verbose: bool, require: Iterable[str] = ()) -> None:
     report.finish()
-    show(report, _console(), verbose=verbose)
+    show(report, wide(), verbose=verbose)
     if json_file:
         json_file.write_text(json.dumps(report.as_json(), indent=1) + "\n", encoding="utf-8")
     if report.broken:
@@ -281,7 +276,7 @@ def crosscompile(
             bar.update(task, description=f"{row.chip} {row.kernel}")
 
         report = crosscompiling.run(chips, wanted, required=named, workers=workers or None, progress=advance)
-    show_crosscompilation(report, _console())
+    show_crosscompilation(report, wide())
     if json_file:
         json_file.write_text(json.dumps(report.as_json(), indent=1) + "\n", encoding="utf-8")
     if not report.ok:
@@ -300,7 +295,7 @@ def drift(
     when = tuple(sorted({*(n for n in drifts.STEPS if n < steps), steps}))
     wanted = drifts.questions(paths_of(paths), words_of(hosts, HOSTS, "host"), when)
     found, absent = _facts(wanted, workers)
-    report_drift.show(found, absent, _console())
+    report_drift.show(found, absent, wide())
     if json_file:
         json_file.write_text(json.dumps(report_drift.as_json(found, absent), indent=1) + "\n", encoding="utf-8")
     if not found:
@@ -319,7 +314,7 @@ def invariance(
     """Say whether a row's bits are its own, alone and among others; exit 1 where a path claims so and they are not."""
     wanted = invariances.questions(paths_of(paths), words_of(hosts, HOSTS, "host"), cases)
     found, absent = _facts(wanted, workers)
-    report_invariance.show(found, absent, _console(), law=law)
+    report_invariance.show(found, absent, wide(), law=law)
     if json_file:
         json_file.write_text(json.dumps(report_invariance.as_json(found, absent), indent=1) + "\n", encoding="utf-8")
     if not found:

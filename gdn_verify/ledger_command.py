@@ -7,10 +7,10 @@ from pathlib import Path as File
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from gdn_verify.report.ledger import Entry, Line, read, totals
+from gdn_verify.report.terminal import wide
 from gdn_verify.words import refuse
 
 SMALL = ("decode", "spec")
@@ -25,7 +25,7 @@ def ledger(
         runs = read(file)
     except (OSError, ValueError) as error:
         raise refuse(str(error)) from None
-    console, found = Console(), totals(runs)
+    console, found = wide(), totals(runs)
     console.print(_table(found))
     for line in _sums(found):
         console.print(line)

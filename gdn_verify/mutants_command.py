@@ -24,6 +24,7 @@ from gdn_verify.mutants.record import Row, Summary, load, save
 from gdn_verify.mutants.systematic import files
 from gdn_verify.mutants.systematic import mutants as all_mutants
 from gdn_verify.mutants.trial import Fate, Mutant
+from gdn_verify.report.terminal import wide
 from gdn_verify.words import refuse
 
 SAMPLING = 20260801
@@ -63,8 +64,7 @@ def mutants(
     chosen = _shard(_sample(chosen, sample), shard)
     rows = {} if json is None else load(json, chosen)
     waiting = [mutant for mutant in chosen if mutant.name not in rows]
-    saved, console = time.monotonic(), Console()
-    console = console if console.is_terminal else Console(width=120)
+    saved, console = time.monotonic(), wide()
     try:
         for row in Campaign(plan(mutants=waiting), limit or inf).run(waiting, workers or None):
             rows[row.name] = row

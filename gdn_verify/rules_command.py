@@ -7,12 +7,12 @@ from pathlib import Path as File
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from gdn_verify.facts import measure
 from gdn_verify.mutants import peers
 from gdn_verify.mutants.rules import RULES
 from gdn_verify.report import rules as report
+from gdn_verify.report.terminal import wide
 from gdn_verify.words import refuse, words_of
 
 
@@ -24,7 +24,7 @@ def rules(
 ) -> None:
     """Run published tests' launches and comparisons over the mutants of this project's code, and count what passes."""
     chosen, planted = words_of(names, RULES, "rule"), words_of(mutants, peers.known(), "mutant")
-    console = Console()
+    console = wide()
 
     def tell(question: object) -> None:
         assert isinstance(question, peers.RulesOf)

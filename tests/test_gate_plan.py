@@ -53,10 +53,11 @@ def test_cases_are_cut_into_shards(host: str, kind: Kind, sizes: list[int]) -> N
 
 
 def test_a_plan_holds_what_a_path_declares() -> None:
-    """Its hosts, its kinds, no others."""
-    jobs = _plan("fla-recurrent", ("interpreter", "cpu"))
+    """Its hosts, its kinds, no others; fewer where it says that other launches have such rows."""
+    jobs = _plan("fla-chunk", ("interpreter", "cpu"))
     assert {job.host for job in jobs} == {"interpreter"}
     assert {job.kind for job in jobs} == {Kind.DECODE, Kind.PREFILL, Kind.MIXED}
+    assert {job.kind for job in _plan("fla-recurrent", ("interpreter",))} == {Kind.DECODE, Kind.MIXED}
 
 
 @pytest.mark.parametrize(

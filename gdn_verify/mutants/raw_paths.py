@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from unittest.mock import patch
 
-from gdn_verify.cases.contract import Packing, Span, Stage
+from gdn_verify.cases.contract import Span, Stage
 from gdn_verify.paths import Launch, Outputs, Path, find
-from gdn_verify.paths.fallback import Fallback, layer, tables
+from gdn_verify.paths.fallback import Fallback, layer, packing, tables
 from gdn_verify.paths.fused import FusedDecodeNull, FusedDecodeRaw
 
 
@@ -22,14 +22,13 @@ class Core(Fallback):
     def run(self, launch: Launch) -> Outputs:
         from gdn_verify.kernels import fallback, stages
 
-        g, packing = launch.geometry, launch.presentation.packing
-        style = "flat" if packing is Packing.FLAT else "interleaved"
-        x, z, b, a = stages.unpack(launch["qkvz"], launch["ba"], g.H, g.HV, g.K, g.V, style)
+        ours = layer(launch)
+        x, z, b, a = stages.unpack(launch["qkvz"], launch["ba"], *ours.geometry, packing(launch))
         launch["z_out"].copy_(z)
         taken = stages._unit if self.normalised else (lambda x, eps: x.float())
         with patch.object(stages, "_unit", taken):
             out = fallback.gated_delta_net(
-                x, None, b, a, layer(launch), launch["conv_pool"], launch["ssm_pool"], tables(launch),
+                x, None, b, a, ours, launch["conv_pool"], launch["ssm_pool"], tables(launch),
                 state_order=launch.presentation.state_order.value, output=launch["out"],
             )  # fmt: skip
         return Outputs(o=out)

@@ -77,7 +77,7 @@ class ChunkDeltaCheckpoints(ChunkDelta):
 
 
 def _tails(launch: Launch, slots: int) -> Iterable[Tail]:
-    """Rows that have a checkpoint, each with another one of its own: the first of the first such row and so on."""
+    """Live rows that have a checkpoint, each resumed from one of its own: which one goes round with its number."""
     bounds, own = launch["query_start_loc"].tolist(), launch["state_indices"].tolist()
     for row, (first, stop) in enumerate(pairwise(bounds)):
         if 0 <= own[row] < slots and (most := (stop - first) // EVERY):

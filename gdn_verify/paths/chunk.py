@@ -33,8 +33,8 @@ from gdn_verify.oracles.noise import Rounding
 from gdn_verify.oracles.rounding import CONV, GATES, folded_chunks
 from gdn_verify.oracles.sites import Site
 from gdn_verify.paths.base import Launch, Outputs
-from gdn_verify.paths.fallback import layer, tables
-from gdn_verify.paths.fused import CONVENTIONS, Fused, packing
+from gdn_verify.paths.fallback import layer, packing, tables
+from gdn_verify.paths.fused import CONVENTIONS, Fused
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -22,10 +22,12 @@ from gdn_verify.oracles.rounding import (
 from gdn_verify.oracles.sites import Site
 from gdn_verify.paths.base import Launch, Missing, Outputs, Path
 from gdn_verify.paths.chunk import ConvChunkDelta, chunk_length
-from gdn_verify.paths.fallback import Fallback, layer, tables
-from gdn_verify.paths.fused import FusedDecode, packing
+from gdn_verify.paths.fallback import Fallback, layer, packing, tables
+from gdn_verify.paths.fused import FusedDecode
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from gdn_verify.kernels.plan import LaunchPlan
 
 KERNELS = {
@@ -66,17 +68,20 @@ class Dispatch(Path):
         return gdn_verify.__version__
 
     def run(self, launch: Launch) -> Outputs:
+        return Outputs(o=self._dispatched(launch, launch["out"], launch["z_out"])[0])
+
+    def _dispatched(self, launch: Launch, out: Tensor | None, z_out: Tensor | None) -> tuple[Tensor, Tensor]:
+        """(output, z), made or in the buffers given."""
         from gdn_verify.kernels.dispatch import gated_delta_net_packed
 
         live = {row.group for _, row in launch.batch.live_rows()}
         # The runner asks for these after each launch.
         self.kernels = tuple(name for group in self.served if group in live for name in self.served[group])
-        out, z = gated_delta_net_packed(
+        return gated_delta_net_packed(
             launch["qkvz"], launch["ba"], layer(launch), launch["conv_pool"], launch["ssm_pool"], tables(launch),
-            packing=packing(launch), state_order=launch.presentation.state_order.value, output=launch.get("out"),
-            z_output=launch.get("z_out"), plan=self._plan(launch), kernel=self._kernel,
+            packing=packing(launch), state_order=launch.presentation.state_order.value, output=out,
+            z_output=z_out, plan=self._plan(launch), kernel=self._kernel,
         )  # fmt: skip
-        return Outputs(o=out, stages={} if "z_out" in launch.tensors else {"z": z})
 
     def _plan(self, launch: Launch) -> LaunchPlan | None:
         return plan(launch.batch)
@@ -113,10 +118,9 @@ class DispatchTwoLaunch(Dispatch):
     def run(self, launch: Launch) -> Outputs:
         if launch.presentation.row_pad:
             return super().run(launch)
-        given = {name: tensor for name, tensor in launch.tensors.items() if name not in ("out", "z_out")}
-        made = super().run(replace(launch, tensors=given))
-        launch["out"].copy_(made.o)
-        launch["z_out"].copy_(made.stages["z"])
+        out, z = self._dispatched(launch, None, None)
+        launch["out"].copy_(out)
+        launch["z_out"].copy_(z)
         return Outputs(o=launch["out"])
 
     def _plan(self, launch: Launch) -> LaunchPlan | None:

@@ -56,19 +56,23 @@ class Fallback(Path):
         from gdn_verify.kernels import fallback
         from gdn_verify.kernels.stages import unpack
 
-        g, packing = launch.geometry, launch.presentation.packing
-        style = "flat" if packing is Packing.FLAT else "interleaved"
-        x, z, b, a = unpack(launch["qkvz"], launch["ba"], g.H, g.HV, g.K, g.V, style)
+        ours = layer(launch)
+        x, z, b, a = unpack(launch["qkvz"], launch["ba"], *ours.geometry, packing(launch))
         launch["z_out"].copy_(z)
         stages: dict[str, Tensor] = {}
         out = fallback.gated_delta_net(
-            x, z, b, a, layer(launch), launch["conv_pool"], launch["ssm_pool"], tables(launch),
+            x, z, b, a, ours, launch["conv_pool"], launch["ssm_pool"], tables(launch),
             state_order=launch.presentation.state_order.value, output=launch["out"], stages=stages,
         )  # fmt: skip
         return Outputs(o=out, stages=stages)
 
     def rounding(self, case: Case, presentation: Presentation, host: str) -> Rounding:
         return sequential_float32(case.dtypes)
+
+
+def packing(launch: Launch) -> str:
+    """The packing by the kernels' name."""
+    return "flat" if launch.presentation.packing is Packing.FLAT else "interleaved"
 
 
 def layer(launch: Launch) -> Layer:

@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from gdn_verify.cases.case import Case
-from gdn_verify.cases.contract import Capabilities, DType, Group, Padding, Span, Stage, StateOrder
+from gdn_verify.cases.contract import Capabilities, DType, Group, Kind, Padding, Span, Stage, StateOrder
 from gdn_verify.cases.presentation import Presentation
 from gdn_verify.oracles.noise import Rounding
 from gdn_verify.oracles.rounding import chunked_tensor_core, sequential_float32
@@ -67,6 +67,7 @@ class FlaRecurrent(Fla):
     function = "fused_recurrent_gated_delta_rule"
     least_reach = 0.15
     kernels = ("fused_recurrent_gated_delta_rule_fwd_kernel",)
+    judged = frozenset({Kind.DECODE, Kind.MIXED})  # token by token, long rows are slow, and mixed launches have them
     capabilities = Capabilities(
         span=Span(Stage.DELTA, Stage.DELTA),
         groups=frozenset({Group.DECODE, Group.PREFILL}),

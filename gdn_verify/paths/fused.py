@@ -16,7 +16,6 @@ from gdn_verify.cases.contract import (
     Group,
     IdRule,
     IllegalIds,
-    Packing,
     PadPolicy,
     Span,
     Stage,
@@ -25,7 +24,7 @@ from gdn_verify.cases.presentation import Presentation
 from gdn_verify.oracles.noise import Rounding
 from gdn_verify.oracles.rounding import sequential_float32
 from gdn_verify.paths.base import Launch, Missing, Outputs, Path
-from gdn_verify.paths.fallback import layer
+from gdn_verify.paths.fallback import layer, packing
 
 if TYPE_CHECKING:
     from gdn_verify.kernels.triton.config import Sizes
@@ -199,11 +198,6 @@ def _sizes(itemsize: int, geometry: Geometry | None) -> Sizes:
 
     g = geometry or Geometry(1, 1, 128, 128)
     return Sizes(g.H, g.HV, g.K, g.V, itemsize)
-
-
-def packing(launch: Launch) -> str:
-    """The packing by the kernels' name."""
-    return "flat" if launch.presentation.packing is Packing.FLAT else "interleaved"
 
 
 def paths() -> Iterable[Path]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from gdn_verify.cases.contract import Packing, PadPolicy
+from gdn_verify.cases.contract import PadPolicy
 from gdn_verify.paths.base import Launch, Outputs
-from gdn_verify.paths.fallback import Fallback, layer
+from gdn_verify.paths.fallback import Fallback, layer, packing
 
 
 class FallbackStages(Fallback):
@@ -25,8 +25,7 @@ class FallbackStages(Fallback):
         from gdn_verify.kernels.delta import delta_rule
 
         ours = layer(launch)
-        style = "flat" if launch.presentation.packing is Packing.FLAT else "interleaved"
-        x, z, b, a = stages.unpack(launch["qkvz"], launch["ba"], *ours.geometry, style)
+        x, z, b, a = stages.unpack(launch["qkvz"], launch["ba"], *ours.geometry, packing(launch))
         launch["z_out"].copy_(z)
         own, starts, resumed = launch["state_indices"], launch["query_start_loc"], launch["has_initial_state"]
         counts, drafts, reads = (launch.get(n) for n in ("num_accepted_tokens", "spec_rows", "read_indices"))
