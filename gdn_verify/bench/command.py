@@ -96,6 +96,9 @@ def prefill(
     geometry: Geometry_ = "",
     grid: Annotated[str, typer.Option(help="The shapes of a published benchmark instead: fla or flashinfer.")] = "",
     most_tokens: Annotated[int, typer.Option(help="Leave out launches of more tokens.", show_default="none")] = 0,
+    most_judged: Annotated[
+        int, typer.Option(help="Tokens times value heads to compare with float64, two heads at least.", min=1)
+    ] = 1 << 20,
     states: Annotated[str, typer.Option(help="Dtypes of the state.")] = "float32",
     fresh: Annotated[bool, typer.Option("--fresh", help="No row has a state yet.")] = False,
     only: Only = "",
@@ -114,7 +117,7 @@ def prefill(
     from gdn_verify.bench.task import prefill_task
 
     field = _understood(lambda: runner.choose_prefill(_words(only)))
-    _measure(field, settings, runner.here(rounds, dry_run, prefill_task()), opinion, json_file, plot)
+    _measure(field, settings, runner.here(rounds, dry_run, prefill_task(most_judged)), opinion, json_file, plot)
 
 
 Made = TypeVar("Made")

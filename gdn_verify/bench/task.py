@@ -14,6 +14,7 @@ from gdn_verify.bench.judge import judge
 from gdn_verify.bench.prefill import inputs as prefill
 from gdn_verify.bench.prefill import yardsticks as prefill_yardsticks
 from gdn_verify.bench.prefill.judge import Judge
+from gdn_verify.bench.prefill.reference import MOST
 from gdn_verify.bench.yardsticks import Yardstick
 from gdn_verify.cases.contract import ConvLayout, StateOrder
 
@@ -45,12 +46,12 @@ def _prefill_stack(setting: Setting, device: str, layers: int, layout: Layout) -
 DECODE = Task(sizes.LAYERS, _decode_stack, judge, yardsticks.yardsticks, sizes.state_bytes)
 
 
-def prefill_task() -> Task:
-    """With a judge of its own, which holds on to a setting's reference."""
+def prefill_task(most_judged: int = MOST) -> Task:
+    """With a judge of its own, which holds on to a setting's reference of so many tokens times value heads."""
     return Task(
         sizes.PREFILL_LAYERS,
         _prefill_stack,
-        Judge(),
+        Judge(most_judged),
         prefill_yardsticks.yardsticks,
         lambda setting: sizes.floor_bytes(setting, sizes.RECURRENCE),
     )

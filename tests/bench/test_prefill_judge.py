@@ -16,9 +16,9 @@ from gdn_verify.bench.task import prefill_task
 from gdn_verify.cases.contract import ConvLayout, DType, Geometry, StateOrder
 
 
-def wrong(contender: Contender, setting: Setting | None = None) -> str:
+def wrong(contender: Contender, setting: Setting | None = None, judge: Judge | None = None) -> str:
     """What the judge says against it."""
-    found = Judge()(contender, setting or prefilled.setting(), "cpu")
+    found = (judge or Judge())(contender, setting or prefilled.setting(), "cpu")
     assert not found.agrees
     return found.words
 
@@ -111,27 +111,25 @@ def test_damage_is_seen_and_named(spoil: prefilled.Spoil) -> None:
     assert SPOILED[spoil] in wrong(prefilled.spoiled(spoil))
 
 
-def test_long_rows_are_judged_on_heads_from_first_to_last(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_long_rows_are_judged_on_heads_from_first_to_last() -> None:
     """Evenly, and at least on two; a wrong one among them keeps its own number."""
-    monkeypatch.setattr(reference, "MOST", 3 * 15)
-    setting = prefilled.setting(Geometry(4, 8, 8, 16))
-    assert heads(setting) == [0, 4, 7]
-    found = Judge()(prefilled.fallback(), setting, "cpu")
+    setting, most = prefilled.setting(Geometry(4, 8, 8, 16)), 3 * 15
+    assert heads(setting, most) == [0, 4, 7]
+    found = Judge(most)(prefilled.fallback(), setting, "cpu")
     assert found.agrees
     assert found.heads == 3
-    assert "out[14, 7]" in wrong(prefilled.spoiled(_last_head), setting)
-    monkeypatch.setattr(reference, "MOST", 1)
-    assert heads(setting) == [0, 7]
-    assert heads(prefilled.setting(Geometry(1, 1, 8, 16))) == [0]
+    assert "out[14, 7]" in wrong(prefilled.spoiled(_last_head), setting, Judge(most))
+    assert heads(setting, most=1) == [0, 7]
+    assert heads(prefilled.setting(Geometry(1, 1, 8, 16)), most=1) == [0]
 
 
 def test_a_reference_is_computed_once_for_a_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     """For all contenders in a row; it takes the longest of all."""
     asked: list[Setting] = []
 
-    def expect(inputs: PrefillInputs, order: StateOrder) -> reference.Expected:
+    def expect(inputs: PrefillInputs, order: StateOrder, most: int) -> reference.Expected:
         asked.append(inputs.setting)
-        return reference.expect(inputs, order)
+        return reference.expect(inputs, order, most=most)
 
     monkeypatch.setattr(judging, "expect", expect)
     judge, settings = Judge(), [prefilled.setting(), prefilled.setting(lengths=(4,))]

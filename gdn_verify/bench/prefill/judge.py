@@ -10,7 +10,7 @@ from gdn_verify.bench.contender import Contender, PrefillInputs, Results, Settin
 from gdn_verify.bench.damage import Judgement, overwritten, strayed, worse
 from gdn_verify.bench.judge import JUDGED_SEED, WARM_SEED
 from gdn_verify.bench.prefill.inputs import draw
-from gdn_verify.bench.prefill.reference import Expected, expect
+from gdn_verify.bench.prefill.reference import MOST, Expected, expect
 from gdn_verify.bench.reference import as_vk
 from gdn_verify.oracles.noise import threshold
 
@@ -18,9 +18,13 @@ WRITABLE = ("out", "pool")
 
 
 class Judge:
-    """Judges launches; what a setting should leave is computed once for all contenders in a row."""
+    """Judges launches; what a setting should leave is computed once for all contenders in a row.
 
-    def __init__(self) -> None:
+    `most` tokens times value heads are held to it, and never fewer than the first and the last head.
+    """
+
+    def __init__(self, most: int = MOST) -> None:
+        self.most = most
         self._known: tuple[Setting, str] | None = None
         self._expected: Expected | None = None
 
@@ -42,7 +46,7 @@ class Judge:
         asked = given.setting, str(given.q.device)
         if self._expected is None or self._known != asked:
             self._known, self._expected = asked, None  # the last setting's memory first
-            self._expected = expect(given, contender.state_order)
+            self._expected = expect(given, contender.state_order, most=self.most)
         return self._expected
 
 

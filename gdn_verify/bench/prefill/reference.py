@@ -41,16 +41,16 @@ class Expected:
     state_budget: Tensor
 
 
-def heads(setting: Setting) -> list[int]:
-    """The value heads that are looked at: all, or as many as MOST allows, the first and the last among them."""
+def heads(setting: Setting, most: int = MOST) -> list[int]:
+    """The value heads that are looked at: all, or as many as `most` allows, the first and the last among them."""
     HV = setting.geometry.HV
-    count = min(HV, max(2, MOST // setting.tokens))
+    count = min(HV, max(2, most // setting.tokens))
     return sorted({round(i * (HV - 1) / max(count - 1, 1)) for i in range(count)})
 
 
-def expect(inputs: PrefillInputs, order: StateOrder, draws: int = DRAWS) -> Expected:
+def expect(inputs: PrefillInputs, order: StateOrder, draws: int = DRAWS, most: int = MOST) -> Expected:
     """By the equations, and by them again with every operand moved by one unit roundoff, `draws` times."""
-    chosen = heads(inputs.setting)
+    chosen = heads(inputs.setting, most)
     clean = evaluate(inputs, order, chosen)
     squares = [torch.zeros_like(value[..., 0]) for value in clean]
     for seed in range(draws):
