@@ -56,8 +56,8 @@ def take(words, x, COUNT: gl.constexpr, SHARED: gl.constexpr):
     LANES: gl.constexpr = gl.BlockedLayout([1], [32], [4], [0])
     at = gl.arange(0, COUNT, LANES)
     if SHARED:
-        words.store(at + 1)
-    gl.store(x + at, words.load(LANES) if SHARED else at)
+        words.store((at + 1).to(gl.int64))
+    gl.store(x + at, words.load(LANES).to(gl.int32) if SHARED else at)
 
 
 @gluon.jit
@@ -65,15 +65,18 @@ def give(words, x, COUNT: gl.constexpr, SHARED: gl.constexpr):
     """The other four: put numbers into shared memory whenever they come to it, or into `x` behind the first ones'."""
     at = gl.arange(0, COUNT, gl.BlockedLayout([1], [32], [4], [0]))
     if SHARED:
-        words.store(at)
+        words.store(at.to(gl.int64))
     else:
         gl.store(x + COUNT + at, at)
 
 
 @gluon.jit
 def planted_warps_kernel(x, COUNT: gl.constexpr, SHARED: gl.constexpr):
-    """Two groups of warps that meet in shared memory without a barrier, or nowhere."""
-    words = gl.allocate_shared_memory(gl.int32, [COUNT], gl.SwizzledSharedLayout(1, 1, 1, [0]))
+    """Two groups of warps that meet in shared memory without a barrier, or nowhere.
+
+    In 64 bits: narrower numbers move by stmatrix and ldmatrix, and of six such kernels racecheck 2025.3.1 accused none.
+    """
+    words = gl.allocate_shared_memory(gl.int64, [COUNT], gl.SwizzledSharedLayout(1, 1, 1, [0]))
     gl.warp_specialize([(take, (words, x, COUNT, SHARED)), (give, (words, x, COUNT, SHARED))], [4], [64])
 
 

@@ -138,7 +138,7 @@ PROCESSOR = (Circumstance("", times=2), Circumstance("in scratch memory full of 
 """A processor runs the same program again: what chance decides is on a card."""
 # Scratch memory that a launch trusts may have been NaN at first: it must be seen to change with what lies there.
 CARD = (
-    Circumstance("", times=100),
+    Circumstance("", times=200),
     Circumstance("on another stream", times=3, streams=True),
     Circumstance("beside three others, each on its stream", times=5, beside=4, streams=True),
     Circumstance("in memory that NaN was left in", around=partial(used_memory, 0xFF)),

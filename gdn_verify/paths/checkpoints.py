@@ -12,7 +12,9 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from gdn_verify.cases.contract import DType, Group
+from gdn_verify.cases.case import Case
+from gdn_verify.cases.contract import DType, Geometry, Group
+from gdn_verify.cases.presentation import Presentation
 from gdn_verify.paths.base import Launch, Outputs
 from gdn_verify.paths.chunk import ChunkDelta
 from gdn_verify.paths.fallback import tables
@@ -34,13 +36,14 @@ class ChunkDeltaCheckpoints(ChunkDelta):
 
     name = "chunk-delta-checkpoints"
     least_reach = 0.05
+    hopper_reach = 0.0  # float32 states, prompts and Hopper's sizes do not meet in the probes
     capabilities = replace(ChunkDelta.capabilities, groups=frozenset({Group.PREFILL}), states=frozenset({DType.F32}))
 
     def run(self, launch: Launch) -> Outputs:
         import torch
 
         operands, pool, out = [launch[name] for name in ("q", "k", "v", "g", "beta")], launch["ssm_pool"], launch["out"]
-        kept, shape = pool.new_empty(out.shape[0] // EVERY, *pool.shape[1:]), self._forced(launch)
+        kept, shape = pool.new_empty(out.shape[0] // EVERY, *pool.shape[1:]), self._forced(launch, *operands[:2])
         self._call(launch, operands, pool, tables(launch), out, shape, checkpoints=kept, checkpoint_every=EVERY)
         tails = list(_tails(launch, pool.shape[0]))
         if not tails:
@@ -54,13 +57,21 @@ class ChunkDeltaCheckpoints(ChunkDelta):
         pool[launch["state_indices"][rows].long()] = states
         return Outputs(o=out)
 
-    def _forced(self, launch: Launch) -> Shape | None:
-        """The first launch's shape, where the second would choose another for operands that it has dense."""
+    def _forced(self, launch: Launch, q: Tensor, k: Tensor) -> Shape | None:
+        """The configuration's for both launches; without one, what suits both where they would choose two shapes.
+
+        The second has its operands dense.
+        """
         from gdn_verify.kernels.triton.shape import moves_in_words
 
-        if moves_in_words(launch["q"], launch["k"]):
+        g = launch.geometry
+        in_words = moves_in_words(q, k) and _dense_in_words(g)
+        if in_words and not self.settings:
             return None
-        return self._shape(launch.geometry.K, self._is_exact(launch.dtypes.activation), in_words=False)
+        return self._shape(g.K, self._is_exact(launch.dtypes.activation), in_words=in_words)
+
+    def _in_words(self, case: Case, presentation: Presentation) -> bool:
+        return super()._in_words(case, presentation) and _dense_in_words(case.geometry)
 
     def _call(
         self, launch: Launch, operands: list[Tensor], pool: Tensor, rows: Tables, out: Tensor, shape: Shape | None,
@@ -74,6 +85,12 @@ class ChunkDeltaCheckpoints(ChunkDelta):
             state_order=launch.presentation.state_order.value, checkpoints=checkpoints,
             checkpoint_every=checkpoint_every,
         )  # fmt: skip
+
+
+def _dense_in_words(g: Geometry) -> bool:
+    from gdn_verify.kernels.triton.shape import lie_in_words
+
+    return lie_in_words(g.H * g.K, g.K)
 
 
 def _tails(launch: Launch, slots: int) -> Iterable[Tail]:

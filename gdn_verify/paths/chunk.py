@@ -46,8 +46,8 @@ CHIPS = {"interpreter": ("interpreter", ""), "cuda": ("cuda", "90"), "rocm": ("h
 """The chip that a declaration is for where the host's own is not known: before `load`."""
 PLAIN = frozenset({Group.DECODE, Group.PREFILL})
 CHUNKS = (16, 32, 64)
-HOPPER_REACH = 0.03
-"""Of the probes, which are of all sizes, few are of the sizes that Hopper's scan has."""
+TALL, TALL_REACH = 64, 0.6
+"""Tokens of a chunk that a Hopper card refuses of unaligned keys; which share of a path's reach is of the others."""
 HOPPER_KEYS = Dims(64, 128, power_of_two=True)
 
 
@@ -58,6 +58,8 @@ class ChunkDelta(Fused):
     #: Of two scans on Hopper, where rows, heads and operands decide; a path with `groups` names its own.
     kernels: tuple[str, ...] = ("gdn_intra_kernel", "scan_kernel")
     least_reach = 0.45
+    #: Of the probes, which are of all sizes, few are of the sizes that Hopper's scan has.
+    hopper_reach = 0.03
     conventions = Conventions(
         pads=((Stage.DELTA, IdRule.OUTSIDE),),
         illegal_ids=IllegalIds.NO_OP,
@@ -79,6 +81,8 @@ class ChunkDelta(Fused):
     def configured(self, settings: Mapping[str, int]) -> ChunkDelta:
         other = type(self)()
         other.settings, other.configuration = settings, 0
+        if settings.get("chunk") == TALL:
+            other.least_reach = TALL_REACH * self.least_reach
         if settings.get("groups") == 0:
             other.kernels = tuple(name.replace("scan_kernel", "gdn_scan_kernel") for name in self.kernels)
         if groups := settings.get("groups"):
@@ -91,7 +95,7 @@ class ChunkDelta(Fused):
                 self.capabilities, key_dim=HOPPER_KEYS, value_dim=Dims(64 * groups, 256, multiple=64 * groups),
                 activations=frozenset({DType.BF16, DType.F16}), strided=False, misaligned=False,
             )  # fmt: skip
-            other.least_reach = HOPPER_REACH
+            other.least_reach = self.hopper_reach
         return other
 
     def configurations(self) -> Iterable[Mapping[str, int]]:
@@ -234,7 +238,7 @@ class ConvChunkDeltaNull(ConvChunkDelta):
 
     name = "conv-chunk-delta-null"
     kernels = (*ConvChunkDelta.kernels, "gdn_span_kernel", "gdn_join_kernel")
-    least_reach = 0.2
+    least_reach, hopper_reach = 0.2, 0.01
     capabilities = replace(ConvChunkDelta.capabilities, groups=frozenset({Group.PREFILL}))
     judged = None
     conventions = Conventions(

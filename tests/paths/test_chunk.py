@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -9,6 +11,7 @@ from torch import Tensor
 from gdn_verify.cases.case import Batch, Case, Row
 from gdn_verify.cases.contract import DType, DTypes, Geometry, Kind
 from gdn_verify.cases.presentation import Presentation
+from gdn_verify.cases.reach import reach
 from gdn_verify.cases.strategies import cases, draw_cases
 from gdn_verify.feed import feed, initial_pools
 from gdn_verify.kernels.fallback import Layer
@@ -19,7 +22,7 @@ from gdn_verify.paths import find
 
 pytest.importorskip("triton")
 
-from gdn_verify.kernels.triton.shape import choose_shape, moves_in_words, padded
+from gdn_verify.kernels.triton.shape import Shape, choose_shape, moves_in_words, padded
 from gdn_verify.kernels.triton.target import Target
 
 
@@ -64,14 +67,19 @@ def test_the_chunk_depends_on_how_keys_are_fed(K: int, shown: Presentation, chun
     assert find("chunk-delta").rounding(case, shown, "cuda").chunk == chunk
 
 
-@pytest.mark.parametrize("name", ["chunk-delta", "conv-chunk-delta"])
-def test_the_declared_chunk_is_the_launched_one(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By what Hopper's kernels would find in the tensors of any case."""
+@pytest.mark.parametrize("forced", ["", ":chunk=16"])
+@pytest.mark.parametrize("name", ["chunk-delta", "conv-chunk-delta", "chunk-delta-checkpoints"])
+def test_the_declared_chunk_is_the_launched_one(name: str, forced: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By what Hopper's kernels would find in the tensors of any case; and where a configuration says it.
+
+    A sweep on a card accused 28 configurations that were never launched.
+    """
     launched: list[int] = []
 
-    def note(q: Tensor, k: Tensor, v: Tensor, *rest: Tensor, exact: bool, **_: object) -> Tensor:
+    def note(q: Tensor, k: Tensor, v: Tensor, *_: Any, exact: bool = False, shape: Shape | None, **__: Any) -> Tensor:
         exact = exact or q.dtype == torch.float32
-        launched.append(choose_shape(Target("cuda", "90"), padded(q.shape[2]), exact, moves_in_words(q, k)).chunk)
+        chosen = shape or choose_shape(Target("cuda", "90"), padded(q.shape[2]), exact, moves_in_words(q, k))
+        launched.append(chosen.chunk)
         return v
 
     def convolved(x: Tensor, layer: Layer, *_: object, **__: object) -> Tensor:
@@ -79,22 +87,38 @@ def test_the_declared_chunk_is_the_launched_one(name: str, monkeypatch: pytest.M
 
     monkeypatch.setattr("gdn_verify.kernels.triton.chunk.chunk_delta", note)
     monkeypatch.setattr("gdn_verify.kernels.triton.conv_prefill.conv_prefill", convolved)
-    path = find(name)
-    drawn = [
-        pair
-        for pair in draw_cases(cases(path.capabilities, path.conventions, Kind.PREFILL), 60, seed=5)
-        if pair[0].batches[0].tokens > 1  # of one, chunks of all lengths are the same
-    ]
-    for case, shown in drawn:
+    path = find(name + forced)
+    monkeypatch.setattr(path, "_chip", Target("cuda", "90"))
+    seen = set()
+    for case, shown in draw_cases(cases(path.capabilities, path.conventions, Kind.PREFILL), 60, seed=5):
+        if case.batches[0].tokens == 1:
+            continue  # chunks of all lengths are the same
         path.run(feed(case, 0, path, shown, initial_pools(case, path, shown), "cpu").launch)
-    assert [path.rounding(case, shown, "cuda").chunk for case, shown in drawn] == launched
-    assert {32, 64} <= set(launched)
+        assert {path.rounding(case, shown, "cuda").chunk} == set(launched)
+        seen.update(launched)
+        launched.clear()
+    assert seen == {16} if forced else {32, 64} <= seen
 
 
 @pytest.mark.parametrize("chunk", [16, 32, 64])
 def test_the_chunk_is_that_of_the_name(chunk: int) -> None:
     """A sweep judges each configuration by its own oracle."""
     assert rounding(f"chunk-delta:chunk={chunk}").chunk == chunk
+
+
+FAMILY = ["chunk-delta", "chunk-delta-exact", "conv-chunk-delta", "conv-chunk-delta-null", "chunk-delta-checkpoints"]
+
+
+@pytest.mark.parametrize("name", FAMILY)
+def test_no_configuration_is_called_a_path_that_accepts_too_little(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a Hopper card refuses of a configuration is its own: a sweep was red for what it declares."""
+    hopper = Target("cuda", "90")
+    path = find(name)
+    monkeypatch.setattr(path, "_chip", hopper)
+    for settings in path.configurations():
+        each = path.configured(settings)
+        monkeypatch.setattr(each, "_chip", hopper)
+        assert reach(each.capabilities, each.conventions, each.refuses) >= each.least_reach, settings
 
 
 def test_segments_are_declared_where_a_name_asks_for_them() -> None:
