@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from gdn_verify.cases.strategies import Fed
 from gdn_verify.hosts import HOSTS
@@ -18,7 +19,7 @@ Lines = dict[str, dict[int, frozenset[int]]]
 
 
 def lines_of(job: Job, drawn: Sequence[tuple[Fed, bytes]]) -> Lines:
-    """Where the first cases of a job come by. They are run, not judged.
+    """Where the first cases of a job come by. They are run once, and neither watched nor launched again.
 
     Raises ImportError without the package coverage, and what the suite itself raises: a path's own errors are results.
     """
@@ -27,7 +28,8 @@ def lines_of(job: Job, drawn: Sequence[tuple[Fed, bytes]]) -> Lines:
     subject, host = find_subject(job.path), HOSTS[job.host]
     subject.load(job.host)
     watch = Coverage(data_file=None, include=[f"{folder()}/*"], config_file=False)
-    trial = Trial(job, subject, host, lambda message: None)
+    bare = replace(job, watches=0, replays=0, repeats=0)
+    trial = Trial(bare, subject, host, lambda message: None)
     for number, (fed, _) in enumerate(drawn[:LOOKED_AT]):
         watch.start()
         watch.switch_context(str(number))
