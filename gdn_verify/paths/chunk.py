@@ -103,13 +103,14 @@ class ChunkDelta(Fused):
 
         assert self._chip is not None, "load comes before configurations"
         cut = [{"chunk": chunk, "segments": segments} for chunk in CHUNKS for segments in (1, 3)]
+        wide = [{"chunk": 64, "intra_warps": 8, "scan_warps": 8, "ahead": 1, "block_v": rows} for rows in (16, 64)]
         if self._chip == INTERPRETER:  # to which warps and chunks ahead are nothing
-            return cut
+            return [*cut, *({"chunk": 64, "block_v": tile["block_v"]} for tile in wide)]
         hopper = self._chip == Target("cuda", "90") and not self.exact
         own = [{"groups": groups, "segments": segments} for groups in (1, 2) for segments in (1, 3) if hopper]
         tiles = product(CHUNKS, (4, 8), (4, 8), (1, 2, 3))
         fields = ("chunk", "intra_warps", "scan_warps", "ahead")
-        return [*cut, *own, *(dict(zip(fields, tile, strict=True)) for tile in tiles)]
+        return [*cut, *wide, *own, *(dict(zip(fields, tile, strict=True)) for tile in tiles)]
 
     def refuses(self, case: Case, presentation: Presentation) -> str | None:
         """Shapes that are known to be wrong on this chip are refused by the launch too."""

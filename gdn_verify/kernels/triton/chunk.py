@@ -105,7 +105,7 @@ def _scan(
 ) -> None:  # fmt: skip
     """The last launch, and before it those that find where segments start, if there are segments."""
     (T, H, K), (HV, V), N, reads = q.shape, v.shape[1:], tables.rows, tables.read_indices
-    block_v = min(16 if exact else 32, max(16, triton.next_power_of_2(V)))
+    block_v = min(shape.block_v or (16 if exact else 32), max(16, triton.next_power_of_2(V)))
     tiles, starts, cut = triton.cdiv(V, 64 * shape.groups or block_v), None, Cut(0, N)
     if (segments := shape.segments or _default_segments(q, v, N, tiles, shape)) > 1:
         cut = Cut.of(N, T, shape.chunk, segments)

@@ -18,6 +18,7 @@ HOPPER_AHEAD = {1: 3, 2: 2}
 """Chunks in shared memory for each number of warpgroups of `hopper_scan`: what fits (211 and 178 KiB at the most)."""
 MOST_AHEAD = 4
 """Of any other launch: more than any chip's shared memory holds."""
+BLOCKS_OF_V = (0, 16, 32, 64)
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,8 @@ class Shape:
 
     1 segment is the whole row, in two launches; more take four (`segments`); 0 leaves it to `choose_segments`.
     `intra_registers` bounds the registers of a thread of the first launch on Nvidia; 0 leaves them to the compiler.
-    With `groups`, 1 or 2, the last launch is Hopper's own (`hopper_scan`), of so many warpgroups a program.
+    With `groups`, 1 or 2, the last launch is Hopper's own (`hopper_scan`), of so many warpgroups a program. Any other
+    has `block_v` rows of V a program, 16, 32 or 64; 0 for 32, and for 16 where products are of float32.
     """
 
     chunk: int
@@ -36,6 +38,7 @@ class Shape:
     segments: int = 0
     intra_registers: int = 0
     groups: int = 0
+    block_v: int = 0
 
     def __post_init__(self) -> None:
         least = 2 if self.groups else 1  # Hopper's scan waits for the next chunk before it frees the last one's place
@@ -46,6 +49,8 @@ class Shape:
         if self.ahead < least or self.ahead > HOPPER_AHEAD.get(self.groups, MOST_AHEAD):
             most = HOPPER_AHEAD.get(self.groups, MOST_AHEAD)
             raise ValueError(f"ahead={self.ahead} is not from {least} to {most}, which groups={self.groups} takes")
+        if self.block_v not in BLOCKS_OF_V:
+            raise ValueError(f"block_v={self.block_v} is not one of {BLOCKS_OF_V}; 0 for the usual one")
         if self.segments < 0:
             raise ValueError(f"segments={self.segments} is negative; 0 leaves it to the launch, 1 cuts no row")
 

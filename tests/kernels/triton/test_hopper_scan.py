@@ -254,6 +254,7 @@ def test_what_it_does_not_take_is_refused_where_it_is_forced(interpreted) -> Non
         ("ahead=3", {"groups": 2, "ahead": 3}),
         ("ahead=0", {"ahead": 0}),
         ("segments=-1", {"segments": -1, "ahead": 1}),
+        ("block_v=128", {"block_v": 128, "ahead": 1}),
     ],
 )
 def test_a_shape_that_would_hang_cannot_be_made(field: str, shape: dict[str, int]) -> None:
