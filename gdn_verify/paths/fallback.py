@@ -99,15 +99,16 @@ def layer(launch: Launch) -> Layer:
 
 
 def tables(launch: Launch) -> Tables:
-    """The launch's index tensors as the fallback takes them."""
+    """The launch's index tensors as the fallback takes them; of rows that all draft it is not told that they do."""
     from gdn_verify.kernels.rows import Tables
 
+    all_draft = all(row.spec for row in launch.batch.rows)
     return Tables(
         query_start_loc=launch["query_start_loc"],
         state_indices=launch["state_indices"],
         has_initial_state=launch["has_initial_state"],
         num_accepted_tokens=launch.get("num_accepted_tokens"),
-        spec_rows=launch.get("spec_rows"),
+        spec_rows=None if all_draft else launch.get("spec_rows"),
         read_indices=launch.get("read_indices"),
     )
 
