@@ -58,6 +58,7 @@ class Campaign:
     jobs: tuple[Job, ...]
     limit: float = inf
     patience: float = PATIENCE
+    shrink: float = 0.0
     workers: list[Worker] = field(default_factory=list)
     lines: dict[Job, Lines] = field(default_factory=dict)
 
@@ -94,7 +95,7 @@ class Campaign:
 
     def _try(self, waiting: deque[Mutant]) -> Iterator[Row]:
         def asked(mutant: Mutant) -> Try:
-            return Try(mutant, *self._where(mutant), self.patience, self.limit)
+            return Try(mutant, *self._where(mutant), self.patience, self.limit, self.shrink)
 
         for mutant, verdict in self._spread(waiting, asked):
             yield Row.of(mutant, verdict)

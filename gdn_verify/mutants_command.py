@@ -47,6 +47,7 @@ def mutants(
     sample: Annotated[int, typer.Option(help="Try so many, always the same; 0 for all.", min=0)] = 0,
     shard: Annotated[str, typer.Option(help="i/n: the i-th of n parts, counted from 1.")] = "1/1",
     limit: Annotated[float, typer.Option(help="Seconds after which a mutant that lives is left open; 0 for none.")] = 0,
+    shrink: Annotated[float, typer.Option(help="Seconds to seek the smallest case that kills; 0 for none.", min=0)] = 0,
     least: Annotated[float, typer.Option(help="The least score, 0 to 1, for exit status 0.", min=0, max=1)] = 0.0,
     workers: Annotated[int, typer.Option(help="Processes; one a core by default.", min=0)] = 0,
     json: Annotated[File | None, typer.Option("--json", help="Write rows here, and go on from those there.")] = None,
@@ -66,7 +67,7 @@ def mutants(
     waiting = [mutant for mutant in chosen if mutant.name not in rows]
     saved, console = time.monotonic(), wide()
     try:
-        for row in Campaign(plan(mutants=waiting), limit or inf).run(waiting, workers or None):
+        for row in Campaign(plan(mutants=waiting), limit or inf, shrink=shrink).run(waiting, workers or None):
             rows[row.name] = row
             console.print(_line(row, len(rows), len(chosen)), soft_wrap=True, markup=False, highlight=False)
             if json and time.monotonic() - saved > SAVING:
@@ -141,7 +142,7 @@ def _show(console: Console, rows: Sequence[Row]) -> None:
 def _table(family: str, classes: Sequence[str], rows: Sequence[Row]) -> Table:
     table = Table(title=f"{family} mutants", title_justify="left", box=None, pad_edge=False)
     fates = [fate.value for fate in Fate]
-    for heading in ("class", *fates, "score", "median s", "95 % s"):
+    for heading in ("class", *fates, "score", "median s", "95 % s", *(["tokens"] if _sizes(rows) else [])):
         table.add_column(heading, justify="left" if heading == "class" else "right", no_wrap=True)
     for each in [*classes, ""]:
         own = [row for row in rows if not each or row.operator == each]
@@ -149,6 +150,17 @@ def _table(family: str, classes: Sequence[str], rows: Sequence[Row]) -> Table:
             counts = Counter(row.fate.value for row in own)
             times = sorted(row.seconds for row in own if row.fate == Fate.KILLED)
             spread = [f"{times[int(share * (len(times) - 1))]:.1f}" if times else "" for share in (0.5, 0.95)]
+            spread += [_range(_sizes(own))] if _sizes(rows) else []
             score = f"{Summary.of(own).score:.1%}"
             table.add_row(each or "all", *(str(counts[fate] or "") for fate in fates), score, *spread)
     return table
+
+
+def _sizes(rows: Sequence[Row]) -> list[int]:
+    """Tokens of the smallest cases, fewest first."""
+    return sorted(row.tokens for row in rows if row.tokens is not None)
+
+
+def _range(sizes: Sequence[int]) -> str:
+    """Median and most."""
+    return f"{sizes[len(sizes) // 2]}, ≤ {sizes[-1]}" if sizes else ""

@@ -39,7 +39,7 @@ from gdn_verify.hosts import Host
 from gdn_verify.hosts.sanitizer import Sanitizer
 from gdn_verify.paths import Builder, Subject, find_subject
 from gdn_verify.runner import CaseResult, Effort, run_case, run_laws, run_tables
-from gdn_verify.smallest import smallest
+from gdn_verify.smallest import SECONDS, smallest
 from gdn_verify.verdict import Check
 
 SIZES = {
@@ -277,10 +277,19 @@ class Trial:
         if self.sought or not (choices and result.findings) or self.job.kind is not Series.TRAJECTORY:
             return ended
         self.sought = True
-        strategy = _strategy(self.path, self.job.kind, self.job.size, self.job.shapes)
-        least = smallest(strategy, choices, lambda fed: bool(self.run(fed, ended.index, Effort.HASTY).findings))
+        least = self.least(choices, ended.index)
         findings = self.run(least, ended.index).findings
         return replace(ended, result=replace(result, findings=findings), file=self.file(least)) if findings else ended
+
+    def least(self, choices: bytes, index: int, seconds: float = SECONDS) -> Fed:
+        """The smallest case found that fails as the one of these choices does, run as that of this number is.
+
+        Raises ValueError where that one does not fail.
+        """
+        strategy = _strategy(self.path, self.job.kind, self.job.size, self.job.shapes)
+        return smallest(
+            strategy, choices, lambda fed: bool(self.run(fed, index, Effort.HASTY).findings), seconds=seconds
+        )
 
 
 def absence(path: Subject, host: Host) -> str | None:

@@ -33,13 +33,17 @@ class Look:
 
 @dataclass(frozen=True)
 class Try:
-    """Put a mutant on trial for `limit` seconds; silence of `patience` seconds is a hang. The answer is a `Verdict`."""
+    """Put a mutant on trial for `limit` seconds; silence of `patience` seconds is a hang. The answer is a `Verdict`.
+
+    For `shrink` seconds more a smaller case is sought that kills it.
+    """
 
     mutant: Mutant
     passing: Places
     jobs: tuple[Job, ...]
     patience: float
     limit: float
+    shrink: float = 0.0
 
 
 def serve(host: Host, pipe: Connection) -> None:
@@ -70,7 +74,7 @@ def _looked(message: Look, drawn: Drawn) -> list[Lines]:
 def _tried(message: Try, drawn: Drawn) -> Verdict:
     started = time.perf_counter()
     what = (message.mutant, message.jobs, drawn, message.passing)
-    outcome = forked(lambda beat: tried(*what, beat, message.limit), message.patience)
+    outcome = forked(lambda beat: tried(*what, beat, message.limit, message.shrink), message.patience)
     if isinstance(outcome.answer, Verdict):
         return outcome.answer
     path, host, kind, case = outcome.beat or ("", "", "", "")

@@ -11,6 +11,7 @@ from importlib.resources import files
 from pathlib import Path as File
 from typing import Any
 
+from gdn_verify.cases.codec import loads
 from gdn_verify.mutants.trial import Fate, Mutant, Verdict
 
 SCHEMA = 1
@@ -37,6 +38,13 @@ class Row(Verdict):
         place = {"name": mutant.name, "operator": mutant.operator, "line": mutant.first, "why": why, "bug": mutant.bug}
         told: dict[str, Any] = {**vars(verdict), **place, "before": mutant.before, "after": mutant.after}
         return cls(**{**told, "seconds": round(verdict.seconds, 2)})
+
+    @property
+    def tokens(self) -> int | None:
+        """Tokens of the smallest case, all its launches; None where none was sought."""
+        if not self.smallest:
+            return None
+        return sum(batch.tokens for batch in loads(self.smallest).case.batches)
 
     def is_of(self, mutant: Mutant) -> bool:
         """Whether the mutant is still the one that was tried."""

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import partial
 from math import inf
 
 from gdn_verify.cases.reach import reach
@@ -38,7 +39,8 @@ class Fate(StrEnum):
 class Verdict:
     """How a trial ended: by which check on which subject and host, in launches of which kind, after how many cases.
 
-    `case` is the file's text of the case that showed it, "" where it was pooled over many.
+    `case` is the file's text of the case that showed it, "" where it was pooled over many; `smallest` that of the
+    smallest one found that shows it too, "" where none was sought.
     """
 
     fate: Fate
@@ -50,6 +52,7 @@ class Verdict:
     cases: int = 0
     seconds: float = 0.0
     case: str = ""
+    smallest: str = ""
 
 
 EARLY, SOON, LATER = 2, 10, 40
@@ -78,11 +81,12 @@ def tried(
     passing: Places,
     beat: Callable[[object], None] = lambda told: None,
     limit: float = inf,
+    shrink: float = 0.0,
 ) -> Verdict:
     """Put a mutant on trial in this process, which is of no use for anything else afterwards.
 
     `beat` is told of each case before it runs: path, host, kind and its file's text. After `limit` seconds no other
-    begins. A mutant that no job comes by survives.
+    begins. A mutant that no job comes by survives. For `shrink` seconds the smallest case that shows it is sought.
     """
     started, cases, report = time.perf_counter(), 0, Report()
     try:
@@ -94,18 +98,22 @@ def tried(
     def verdict(fate: Fate, told: tuple[str, str, str, str, str] = ("",) * 5, case: str = "") -> Verdict:
         return Verdict(fate, *told, cases, time.perf_counter() - started, case)
 
+    def tell(file: str) -> None:
+        beat((job.path, job.host, str(job.kind), file))
+
     for job, number in order(jobs, drawn, passing):
         if time.perf_counter() - started > limit:
             return verdict(Fate.OPEN)
         planted = replace(job, plant=mutant.plant)
         trial = Trial(planted, subjects[job.path], HOSTS[job.host], lambda message: None)
-        fed, _ = drawn[job][number]
+        fed, choices = drawn[job][number]
         file = trial.file(fed)
-        beat((job.path, job.host, str(job.kind), file))
+        tell(file)
         cases += 1
         report.add(job, file, trial.run(fed, number))
         if report.failures:
-            return verdict(Fate.KILLED, _told(report.failures[0]), file)
+            killed = verdict(Fate.KILLED, _told(report.failures[0]), file)
+            return replace(killed, smallest=_smallest(trial, choices, number, shrink, partial(tell, file)))
     report.finish()
     if report.failures:
         return verdict(Fate.KILLED, _told(report.failures[0]))
@@ -113,6 +121,20 @@ def tried(
     if silent is not None:  # the gate is red then
         return verdict(Fate.KILLED, (silent.check, "nothing agrees", silent.path, silent.host, silent.kind))
     return verdict(Fate.SURVIVED)
+
+
+def _smallest(trial: Trial, choices: bytes, number: int, seconds: float, live: Callable[[], None]) -> str:
+    """The file's text of the smallest failing case, sought for so long; `live` is called before each that is tried."""
+    if not (seconds and choices):
+        return ""
+
+    def told(message: object) -> None:
+        live()
+
+    try:
+        return trial.file(replace(trial, tell=told).least(choices, number, seconds))
+    except ValueError:  # it fails one time, and not the next
+        return ""
 
 
 def _told(failure: Failure) -> tuple[str, str, str, str, str]:

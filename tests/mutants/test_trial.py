@@ -14,6 +14,7 @@ from types import ModuleType
 import pytest
 
 from gdn_verify.campaign import OWN, Campaign, plan
+from gdn_verify.cases.codec import loads
 from gdn_verify.cases.contract import Kind
 from gdn_verify.mutants import BUGS, MUTANTS, sources
 from gdn_verify.mutants.child import forked
@@ -47,6 +48,16 @@ def test_a_mutant_that_differs_is_killed() -> None:
     assert (row.fate, row.check, row.path, row.host) == (Fate.KILLED, "tables", "tables", "cpu")
     assert row.cases >= 1
     assert '"rows"' in row.case
+
+
+def test_the_smallest_case_that_kills_is_sought_where_asked() -> None:
+    """It shows the mutant too, with no more tokens than the first that did."""
+    wrong = made("tables.py", "(width or 1) - len(row.slots)", "(width or 1) + len(row.slots)")
+    row = fate(wrong, shrink=20.0)
+    first = sum(batch.tokens for batch in loads(row.case).case.batches)
+    assert row.tokens is not None
+    assert 1 <= row.tokens <= first
+    assert (fate(wrong).smallest, fate(wrong).tokens) == ("", None)
 
 
 def test_a_mutant_that_is_the_same_survives() -> None:
