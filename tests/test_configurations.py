@@ -33,7 +33,7 @@ def names(path: str, host: str = "interpreter") -> list[str]:
 
 def test_every_configuration_has_a_name() -> None:
     """Rows of a table, tiles of a chunk, and what a third party's kernels are autotuned over."""
-    assert names("fused-decode") == [f"fused-decode:config={place}" for place in range(4)]
+    assert names("fused-decode") == [f"fused-decode:config={place}" for place in range(5)]
     assert len(names("chunk-delta")) == 8
     assert names("fallback", "cpu") == ["fallback"]
     pytest.importorskip("fla")

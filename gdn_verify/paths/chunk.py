@@ -198,6 +198,8 @@ class ConvChunkDelta(ChunkDelta):
     """`conv_prefill` from packed projections, torch's gates, then `chunk_delta` on views of the conv's output."""
 
     name = "conv-chunk-delta"
+    #: The conv's output goes to a tensor of the caller's.
+    convolves_into_a_buffer = True
     judged: frozenset[Kind] | None = frozenset({Kind.PREFILL, Kind.MIXED})  # which has rows of one token too
     kernels: tuple[str, ...] = ("gdn_conv_prefill_kernel", *ChunkDelta.kernels)
     least_reach = 0.45
@@ -214,10 +216,12 @@ class ConvChunkDelta(ChunkDelta):
         parameters = layer(launch)
         _, z, b, a = unpack(launch["qkvz"], launch["ba"], *parameters.geometry, packing(launch))
         launch["z_out"].copy_(z)
-        conv = conv_prefill(
-            launch["qkvz"], parameters, launch["conv_pool"], tables(launch), packing=packing(launch),
+        given = launch["qkvz"].new_empty(z.shape[0], parameters.channels) if self.convolves_into_a_buffer else None
+        made = conv_prefill(
+            launch["qkvz"], parameters, launch["conv_pool"], tables(launch), packing=packing(launch), output=given,
             **self.padding,
         )  # fmt: skip
+        conv = made if given is None else given
         q, k, v = split_qkv(conv, *parameters.geometry)
         g, beta = fallback.gates(a, b, parameters.A_log, parameters.dt_bias, parameters.beta_scale)
         return Outputs(o=self._delta(launch, q, k, v, g, beta), stages={"conv": conv, "g": g, "beta": beta})
@@ -238,6 +242,7 @@ class ConvChunkDeltaNull(ConvChunkDelta):
     """Prompts of an engine whose slot 0 is nobody's, scanned in segments as few long ones would be."""
 
     name = "conv-chunk-delta-null"
+    convolves_into_a_buffer = False
     kernels = (*ConvChunkDelta.kernels, "gdn_span_kernel", "gdn_join_kernel")
     least_reach, hopper_reach = 0.2, 0.01
     capabilities = replace(ConvChunkDelta.capabilities, groups=frozenset({Group.PREFILL}))

@@ -27,6 +27,7 @@ from gdn_verify.kernels.triton.shape import (
     processors_of,
     refuse_wrong,
 )
+from gdn_verify.kernels.triton.strides import stride_of
 from gdn_verify.kernels.triton.target import Target, current_target, on_device_of
 
 MOST_STRIDE = 2**31 // 64 - 1
@@ -127,8 +128,7 @@ def _scan(
         starts, checkpoints,
         N, T, pool.shape[0], cut.tokens,
         q.stride(0), k.stride(0), v.stride(0), pool.stride(0), tables.state_indices.stride(0),
-        0 if reads is None else reads.stride(0), output.stride(0),
-        0 if checkpoints is None else checkpoints.stride(0),
+        stride_of(reads), output.stride(0), stride_of(checkpoints),
         H=H, HV=HV, K=K, V=V, C=shape.chunk, KP=padded(K), BV=block_v, STATE_KV=state_kv, PAD=pad_slot_id,
         ZERO_PADS=zero_pads, EXACT=exact, EVERY=checkpoint_every,
         NP=1 if starts is None else triton.next_power_of_2(N), num_warps=shape.scan_warps, num_stages=shape.ahead,

@@ -173,10 +173,12 @@ NVIDIA = {
 }
 # Never measured: there was no such card. V is not split (see `decode_kernel`), and no loop needs asynchronous copies.
 AMD = dict.fromkeys((2, 4), ((256, AMD_FEW), (None, AMD_HEAD)))
-# One of each kind at the sizes that an interpreter can run, which pays by the program.
+# One of each kind at the sizes that an interpreter can run, which pays by the program. Parts of an output are joined up
+# to 6, so that three value heads a key head are among them in launches of one and two rows.
 INTERPRETED = (
-    (4, Config(splits=8, block_v=16)),
-    (6, replace(HEAD, early=False)),
+    (2, Config(splits=2, block_v=16, stages=2)),
+    (6, Config(splits=8, block_v=16)),
+    (8, replace(HEAD, early=False)),
     (12, replace(KEY_HEAD, block_v=16)),
     (None, STREAM_F32),
 )

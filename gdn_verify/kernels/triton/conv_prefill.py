@@ -11,6 +11,7 @@ from gdn_verify.kernels.rows import Tables
 from gdn_verify.kernels.triton.checks import check_conv_pool, check_packed, check_plain
 from gdn_verify.kernels.triton.conv_prefill_kernel import gdn_conv_prefill_kernel
 from gdn_verify.kernels.triton.decode import taps_in_word
+from gdn_verify.kernels.triton.strides import stride_of
 from gdn_verify.kernels.triton.target import on_device_of
 from gdn_verify.kernels.triton.two_launch import check_mixed
 
@@ -84,8 +85,7 @@ def _launch(
             ba, layer.A_log if gated else None, layer.dt_bias if gated else None, g, beta, z_output,
             tables.rows, conv_pool.shape[0], layer.softplus_threshold, layer.beta_scale,
             x.stride(0), conv_pool.stride(0), tables.state_indices.stride(0),
-            0 if reads is None else reads.stride(0), mixed_qkv.stride(0), 0 if ba is None else ba.stride(0),
-            0 if z_output is None else z_output.stride(0),
+            stride_of(reads), mixed_qkv.stride(0), stride_of(ba), stride_of(z_output),
             H=H, HV=HV, K=K, V=V, W=layer.conv_weight.shape[1], INTERLEAVED=packing == "interleaved",
             CONV_SILU=layer.conv_activation == "silu", STRIDE_D=conv_pool.stride(1), STRIDE_C=conv_pool.stride(2),
             TAPS_IN_WORD=taps_in_word(layer.conv_weight), PAD=pad_slot_id, BT=BLOCK_T, BLOCK=BLOCK_D,

@@ -17,6 +17,7 @@ from gdn_verify.kernels.triton.checks import (
 from gdn_verify.kernels.triton.config import Config, Sizes, choose
 from gdn_verify.kernels.triton.contraction import may_contract
 from gdn_verify.kernels.triton.decode_kernel import gdn_decode_kernel
+from gdn_verify.kernels.triton.strides import stride_of
 from gdn_verify.kernels.triton.target import check_join, current_target, on_device_of
 from gdn_verify.kernels.triton.tickets import tickets_of
 
@@ -110,13 +111,13 @@ def launch(
             state_indices, query_start_loc, norm_weight, output, z_output, partial, tickets,
             rows, tokens, pool.shape[0], layer.q_scale, layer.qk_norm_eps, layer.norm_eps, layer.softplus_threshold,
             layer.beta_scale,
-            x.stride(0), ba.stride(0), 0 if conv_pool is None else conv_pool.stride(0), pool.stride(0),
-            state_indices.stride(0), output.stride(0), 0 if z_output is None else z_output.stride(0),
+            x.stride(0), ba.stride(0), stride_of(conv_pool), pool.stride(0),
+            state_indices.stride(0), output.stride(0), stride_of(z_output),
             H=sizes.H, HV=sizes.HV, K=sizes.K, V=sizes.V, W=layer.conv_weight.shape[1],
             CONV=conv, X_INTERLEAVED=interleaved and conv, BA_INTERLEAVED=interleaved,
             CONV_SILU=layer.conv_activation == "silu", NORM_SILU=layer.norm_activation == "silu",
-            STATE_KV=state_order == "KV", STRIDE_D=0 if conv_pool is None else conv_pool.stride(1),
-            STRIDE_C=0 if conv_pool is None else conv_pool.stride(2), TAPS_IN_WORD=taps_in_word(layer.conv_weight),
+            STATE_KV=state_order == "KV", STRIDE_D=stride_of(conv_pool, 1), STRIDE_C=stride_of(conv_pool, 2),
+            TAPS_IN_WORD=taps_in_word(layer.conv_weight),
             PAD=pad_slot_id, ZERO_PADS=zero_pads, EARLY=config.early and not target.amd,
             **constants, **config.options(target),
             enable_fp_fusion=may_contract(pool, state_order, constants, config.num_warps * target.wavefront),

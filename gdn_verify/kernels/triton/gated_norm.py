@@ -9,6 +9,7 @@ from gdn_verify.kernels.fallback import Layer
 from gdn_verify.kernels.rows import POOL_DTYPES, Tables, expect_dtype, expect_shape
 from gdn_verify.kernels.triton.checks import check_outputs, check_packed, check_plain, is_laid_out
 from gdn_verify.kernels.triton.gated_norm_kernel import gdn_gated_norm_kernel
+from gdn_verify.kernels.triton.strides import stride_of
 from gdn_verify.kernels.triton.target import on_device_of
 
 BLOCK_T, BLOCK_H = 4, 8
@@ -48,7 +49,7 @@ def gated_norm(
             o, qkvz, layer.norm_weight, tables.state_indices, reads, tables.query_start_loc,
             tables.has_initial_state, output,
             tables.rows, slots, layer.norm_eps,
-            o.stride(0), qkvz.stride(0), tables.state_indices.stride(0), 0 if reads is None else reads.stride(0),
+            o.stride(0), qkvz.stride(0), tables.state_indices.stride(0), stride_of(reads),
             output.stride(0),
             H=H, HV=HV, K=K, V=V, INTERLEAVED=packing == "interleaved", SILU=layer.norm_activation == "silu",
             PAD=pad_slot_id, BT=BLOCK_T, BH=heads, VP=triton.next_power_of_2(V),

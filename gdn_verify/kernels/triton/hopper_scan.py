@@ -10,6 +10,7 @@ from triton.experimental.gluon.nvidia.hopper import TensorDescriptor
 
 from gdn_verify.kernels.rows import Tables
 from gdn_verify.kernels.triton.hopper_scan_kernel import ROWS, gdn_hopper_scan_kernel
+from gdn_verify.kernels.triton.strides import stride_of
 
 CHUNK = 64
 """Tokens of a chunk: a warpgroup's tile of the state is as high."""
@@ -42,8 +43,7 @@ def hopper_scan(
         pool, tables.state_indices, reads, tables.query_start_loc, tables.has_initial_state, output, starts,
         pool if checkpoints is None else checkpoints,
         N, T, pool.shape[0], segment_tokens,
-        pool.stride(0), tables.state_indices.stride(0), 0 if reads is None else reads.stride(0), output.stride(0),
-        0 if checkpoints is None else checkpoints.stride(0),
+        pool.stride(0), tables.state_indices.stride(0), stride_of(reads), output.stride(0), stride_of(checkpoints),
         H=H, HV=HV, K=K, V=V, C=CHUNK, GROUPS=groups, STAGES=stages, STATE_KV=state_kv, PAD=pad_slot_id,
         ZERO_PADS=zero_pads, EVERY=checkpoint_every, NP=1 if starts is None else triton.next_power_of_2(N),
         num_warps=4, launch_pdl=True,

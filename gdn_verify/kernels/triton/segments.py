@@ -17,6 +17,7 @@ from torch import Tensor
 from gdn_verify.kernels.rows import Tables
 from gdn_verify.kernels.triton.join_kernel import gdn_join_kernel
 from gdn_verify.kernels.triton.span_kernel import gdn_span_kernel
+from gdn_verify.kernels.triton.strides import stride_of
 from gdn_verify.kernels.triton.target import Target, current_target
 
 MOST_SEGMENTS = 16
@@ -72,7 +73,7 @@ def join_segments(
     gdn_join_kernel[(N * HV * (VP // 16),)](
         spans, pool, tables.state_indices, reads, tables.query_start_loc, tables.has_initial_state, starts,
         pool.shape[0], cut.tokens,
-        pool.stride(0), tables.state_indices.stride(0), 0 if reads is None else reads.stride(0),
+        pool.stride(0), tables.state_indices.stride(0), stride_of(reads),
         HV=HV, K=K, V=V, KP=KP, VX=VX, VP=VP, BV=16, KB=KB, STATE_KV=state_kv, PAD=pad_slot_id,
         PRECISION=_precision(target, exact), UNROLL=unroll, num_warps=warps, num_stages=min(ahead, 2),
     )  # fmt: skip

@@ -12,6 +12,7 @@ from gdn_verify.kernels.triton.config import Sizes, SpecConfig, choose_spec
 from gdn_verify.kernels.triton.contraction import may_contract
 from gdn_verify.kernels.triton.decode import fused_decode, taps_in_word
 from gdn_verify.kernels.triton.spec_kernel import gdn_spec_kernel
+from gdn_verify.kernels.triton.strides import stride_of
 from gdn_verify.kernels.triton.target import check_join, current_target, on_device_of
 from gdn_verify.kernels.triton.tickets import tickets_of
 
@@ -84,7 +85,7 @@ def fused_spec_decode(
             rows, qkvz.shape[0], pool.shape[0], layer.q_scale, layer.qk_norm_eps, layer.norm_eps,
             layer.softplus_threshold, layer.beta_scale,
             qkvz.stride(0), ba.stride(0), conv_pool.stride(0), pool.stride(0), *state_indices.stride(),
-            output.stride(0), 0 if z_output is None else z_output.stride(0),
+            output.stride(0), stride_of(z_output),
             H=sizes.H, HV=sizes.HV, K=sizes.K, V=sizes.V, W=weight.shape[1], S=width,
             INTERLEAVED=packing == "interleaved", CONV_SILU=layer.conv_activation == "silu",
             NORM_SILU=layer.norm_activation == "silu", STATE_KV=state_order == "KV", STRIDE_D=conv_pool.stride(1),
