@@ -14,6 +14,7 @@ from gdn_verify.mutants.sources import Kernels, folder
 LEFT_OUT = {
     "triton/config.py": "chooses among configurations, each of which is right: `gate --profile configurations`",
     "triton/shape.py": "likewise",
+    "triton/segment_choice.py": "likewise",
     "triton/target.py": "tells what chip there is",
     "triton/samples.py": "arguments for cross compilation, not launched",
     "triton/checks.py": "refuses what no case has: tests/kernels/triton/test_refusals.py",
@@ -29,7 +30,7 @@ LEFT_OUT = {
 }
 """Files without mutants, and why."""
 CHOICES = (
-    "choose_segments", "default_shape", "default_segments", "hopper_takes", "precision", "may_contract",
+    "default_shape", "default_segments", "hopper_takes", "precision", "may_contract",
     "kernels_missing",
 )  # fmt: skip
 """Functions that choose among right ways to the same result."""

@@ -15,7 +15,8 @@ from gdn_verify.kernels.triton.checks import check_checkpoints, is_laid_out, ref
 from gdn_verify.kernels.triton.conv_prefill import check_plain
 from gdn_verify.kernels.triton.intra_kernel import gdn_intra_kernel
 from gdn_verify.kernels.triton.scan_kernel import gdn_scan_kernel
-from gdn_verify.kernels.triton.segments import SPAN_COLUMNS, Cut, choose_segments, join_segments
+from gdn_verify.kernels.triton.segment_choice import choose_segments
+from gdn_verify.kernels.triton.segments import SPAN_COLUMNS, Cut, join_segments
 from gdn_verify.kernels.triton.shape import (
     HOPPER_AHEAD,
     HOPPER_PROCESSORS,

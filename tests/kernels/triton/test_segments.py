@@ -270,7 +270,7 @@ H100 = 132
 )
 def test_rows_are_cut_where_processors_idle(rows, tokens, heads, processors, segments):
     """Few rows and heads and many chunks; not where a chip is full, and not where two launches cost what is won."""
-    from gdn_verify.kernels.triton.segments import choose_segments
+    from gdn_verify.kernels.triton.segment_choice import choose_segments
 
     assert choose_segments(rows, tokens, heads, 2, 4, processors) == segments
 
