@@ -98,7 +98,7 @@ class Dispatch(Path):
 class DispatchTwoLaunch(Dispatch):
     """The dispatcher with the pair of decode kernels, told nothing: it reads the tables back.
 
-    Where tokens are dense it makes its outputs too.
+    Where tokens are dense it makes its outputs too, or with float32 activations is given a narrower one.
     """
 
     name = "dispatch-two-launch"
@@ -116,9 +116,13 @@ class DispatchTwoLaunch(Dispatch):
     kernel = "two-launch"
 
     def run(self, launch: Launch) -> Outputs:
+        import torch
+
         if launch.presentation.row_pad:
             return super().run(launch)
-        out, z = self._dispatched(launch, None, None)
+        narrow = _narrow(launch.dtypes, launch.presentation)
+        made = torch.empty_like(launch["out"], dtype=torch.bfloat16) if narrow else None
+        out, z = self._dispatched(launch, made, None)
         launch["out"].copy_(out)
         launch["z_out"].copy_(z)
         return Outputs(o=launch["out"])
@@ -128,11 +132,20 @@ class DispatchTwoLaunch(Dispatch):
 
     def rounding(self, case: Case, presentation: Presentation, host: str) -> Rounding:
         groups = {row.group for batch in case.batches for _, row in batch.live_rows()}
-        if Group.PREFILL not in groups:
-            return sequential_float32(case.dtypes)
-        chunks = prefill_rounding(case.dtypes, case.geometry, host, every_token=False)
-        sites = (site for site in chunks.sites if site[0] is not Site.OUT)
-        return replace(chunks, sites=(*sites, (Site.OUT, case.dtypes.activation, 1.0)))
+        o = {Site.OUT: case.dtypes.activation}
+        if _narrow(case.dtypes, presentation):
+            o[Site.NORM_OUT] = DType.BF16
+        if Group.PREFILL in groups:
+            kernels = prefill_rounding(case.dtypes, case.geometry, host, every_token=False)
+        else:
+            kernels = sequential_float32(case.dtypes)
+        sites = (site for site in kernels.sites if site[0] not in o)
+        return replace(kernels, sites=(*sites, *((site, dtype, 1.0) for site, dtype in o.items())))
+
+
+def _narrow(dtypes: DTypes, presentation: Presentation) -> bool:
+    """Whether `dispatch-two-launch` has its output in bfloat16, where the activations are wider."""
+    return dtypes.activation is DType.F32 and not presentation.row_pad
 
 
 def prefill_rounding(dtypes: DTypes, geometry: Geometry, host: str, *, every_token: bool) -> Rounding:
