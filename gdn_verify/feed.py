@@ -19,7 +19,7 @@ from torch import Tensor
 
 from gdn_verify.arena import Arena, Poison, Role
 from gdn_verify.cases import problem
-from gdn_verify.cases.case import Batch, Case
+from gdn_verify.cases.case import Batch, Case, Row
 from gdn_verify.cases.contract import Capabilities, DType, DTypes, Packing, Span, Stage, StateOrder
 from gdn_verify.cases.presentation import ConvLayout, IndexType, Presentation
 from gdn_verify.oracles.stages import pack
@@ -280,9 +280,16 @@ def _slot_tables(batch: Batch, width: int, shown: Presentation, dtype: torch.dty
         tables["num_accepted_tokens"] = torch.tensor(counts, dtype=torch.int32)
         tables["spec_rows"] = torch.tensor([row.spec for row in batch.rows], dtype=torch.bool)
     if any(row.read is not None for row in batch.rows):
-        reads = [shown.physical(row.slots[0] if row.read is None else row.read) for row in batch.rows]
+        reads = [shown.physical(_read_id(row, number)) for number, row in enumerate(batch.rows)]
         tables["read_indices"] = torch.tensor(reads, dtype=dtype)
     return tables
+
+
+def _read_id(row: Row, number: int) -> int | None:
+    """The slot that a row's table names to read from; every other row without initial state names none."""
+    if row.fresh and number % 2 == 0:
+        return None
+    return row.slots[0] if row.read is None else row.read
 
 
 def _place_states(

@@ -275,6 +275,13 @@ def test_columns_that_a_later_launch_may_read_are_not_poisoned():
     assert held[:, :].tolist() == [[False] * 3 + [True] * 2, [True] * 5, [False] * 5, [True] * 5, [True] * 5]
 
 
+def test_a_row_without_initial_state_may_name_no_slot_to_read_from():
+    """Every other one: it is live, as nothing is read."""
+    rows = (Row(2, (3,), fresh=True), Row(1, (5,), read=2), Row(2, (4,), fresh=True), Row(2, (1,), fresh=True))
+    case = replace(CASE, batches=(Batch(rows),))
+    assert fed(case, first_slot=1, sentinel=-1).launch["read_indices"].tolist() == [-1, 3, -1, 2]
+
+
 def test_a_path_that_reads_where_it_writes_gets_no_table_of_slots_to_read_from():
     """A row that names its own slot says nothing new; whoever takes such a table gets it all the same."""
     case = replace(CASE, batches=(Batch((Row(1, (3,), read=3), Row(1, (5,)))),))

@@ -31,7 +31,7 @@ def judge(feed: Feed, conventions: Conventions, after: Pools, final_state: Tenso
     found = [_finding("changed", item) for item in feed.arena.violations(writable(feed, conventions))]
     found += list(_conv_states(feed, after))
     found += list(_idle_states(feed, final_state))
-    found += list(_passed_through(feed))
+    found += list(_passed_through(feed, conventions))
     found += list(_pad_outputs(feed, conventions))
     return found
 
@@ -125,12 +125,13 @@ def _idle_states(feed: Feed, final_state: Tensor | None) -> Iterator[Finding]:
         yield Finding(Check.MEMORY, "state of an idle row", f"row {row} has no token, and its final state has changed")
 
 
-def _passed_through(feed: Feed) -> Iterator[Finding]:
+def _passed_through(feed: Feed, conventions: Conventions) -> Iterator[Finding]:
     """z leaves the unpack stage as it came, for live tokens; what padding holds is the path's to declare."""
     if "z_out" in feed.launch.tensors:
-        live = torch.from_numpy(feed.live_tokens)
+        every = conventions.pad_output("z_out") is PadPolicy.COPIES
+        tokens, where = (slice(None), "all tokens") if every else (torch.from_numpy(feed.live_tokens), "live tokens")
         got = feed.launch["z_out"].cpu()
-        yield from _different("z", "live tokens", _bits(feed.rounded["z"][live]), _bits(got[live]))
+        yield from _different("z", where, _bits(feed.rounded["z"][tokens]), _bits(got[tokens]))
 
 
 def _pad_outputs(feed: Feed, conventions: Conventions) -> Iterator[Finding]:

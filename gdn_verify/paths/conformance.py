@@ -119,6 +119,8 @@ def _conventions(conventions: Conventions, c: Capabilities) -> None:
     for output, policy in conventions.pad_outputs:
         require(output in outputs, "conventions.pad_outputs", output, f"is none of the outputs {', '.join(outputs)}")
         require(isinstance(policy, PadPolicy), "conventions.pad_outputs", policy, "holds pairs (output, PadPolicy)")
+        copied = policy is not PadPolicy.COPIES or output == "z_out"
+        require(copied, "conventions.pad_outputs", conventions.pad_outputs, "can promise copies of z_out alone")
     slot = conventions.scratch_slot
     require(slot is None or slot >= 0, "conventions.scratch_slot", slot, "is None or a slot number")
 

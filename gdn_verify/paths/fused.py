@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 CONVENTIONS = Conventions(
     pads=tuple((stage, IdRule.OUTSIDE) for stage in (Stage.CONV, Stage.DELTA)),
     illegal_ids=IllegalIds.NO_OP,
-    pad_outputs=(("out", PadPolicy.ZEROS), ("z_out", PadPolicy.UNSPECIFIED)),
+    pad_outputs=(("out", PadPolicy.ZEROS), ("z_out", PadPolicy.COPIES)),
 )
 
 

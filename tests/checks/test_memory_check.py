@@ -190,6 +190,16 @@ def test_what_may_not_change_is_watched(spoil, kind):
     assert kinds(feed) == [kind]
 
 
+def test_padding_has_its_own_z_where_a_path_promises_copies():
+    """A kernel that gave the tokens of no row another token's z went unseen."""
+    copies = replace(PATH.conventions, pad_outputs=(("out", PadPolicy.ZEROS), ("z_out", PadPolicy.COPIES)))
+    feed = launch(case_for(ROWS["decode"], pad_tokens=2))
+    assert kinds(feed, copies) == []
+    flip(feed.launch["z_out"][-1, 0, 0])
+    assert kinds(feed) == []
+    assert kinds(feed, copies) == ["copy of z"]
+
+
 @pytest.mark.parametrize("name", ["qkvz", "ba", "conv_weight", "dt_bias", "query_start_loc", "state_indices"])
 def test_inputs_may_not_change(name):
     """Activations, parameters and tables keep every bit."""

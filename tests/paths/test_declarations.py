@@ -98,6 +98,7 @@ def test_right_declarations_are_taken() -> None:
         ({"conventions": Conventions(scratch_slot=-1)}, "conventions.scratch_slot"),
         ({"conventions": Conventions(pad_outputs=(("z_out", PadPolicy.ZEROS),))}, "conventions.pad_outputs"),
         ({"conventions": Conventions(pad_outputs=(("out", "zeros"),))}, "conventions.pad_outputs"),
+        ({"conventions": Conventions(pad_outputs=(("out", PadPolicy.COPIES),))}, "conventions.pad_outputs"),
         (_pads(), "conventions.pads"),
         (_pads((Stage.CONV, IdRule.NEGATIVE)), "conventions.pads"),
         (_pads((Stage.DELTA, IdRule.MINUS_ONE), (Stage.DELTA, IdRule.ZERO)), "conventions.pads"),
