@@ -177,7 +177,7 @@ AMD = dict.fromkeys((2, 4), ((256, AMD_FEW), (None, AMD_HEAD)))
 # to 6, so that three value heads a key head are among them in launches of one and two rows.
 INTERPRETED = (
     (2, Config(splits=2, block_v=16, stages=2)),
-    (6, Config(splits=8, block_v=16)),
+    (6, Config(splits=4, block_v=16)),
     (8, replace(HEAD, early=False)),
     (12, replace(KEY_HEAD, block_v=16)),
     (None, STREAM_F32),
