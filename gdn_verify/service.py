@@ -277,11 +277,11 @@ class Trial:
         if self.sought or not (choices and result.findings) or self.job.kind is not Series.TRAJECTORY:
             return ended
         self.sought = True
-        least = self.least(choices, ended.index)
+        least = self.shrunk(choices, ended.index)
         findings = self.run(least, ended.index).findings
         return replace(ended, result=replace(result, findings=findings), file=self.file(least)) if findings else ended
 
-    def least(self, choices: bytes, index: int, seconds: float = SECONDS) -> Fed:
+    def shrunk(self, choices: bytes, index: int, seconds: float = SECONDS) -> Fed:
         """The smallest case found that fails as the one of these choices does, run as that of this number is.
 
         Raises ValueError where that one does not fail.

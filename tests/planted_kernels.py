@@ -74,7 +74,7 @@ def give(words, x, COUNT: gl.constexpr, SHARED: gl.constexpr):
 def planted_warps_kernel(x, COUNT: gl.constexpr, SHARED: gl.constexpr):
     """Two groups of warps that meet in shared memory without a barrier, or nowhere.
 
-    In 64 bits: narrower numbers move by stmatrix and ldmatrix, and of six such kernels racecheck 2025.3.1 accused none.
+    In 64 bits: narrower numbers move by stmatrix and ldmatrix, and racecheck 2025.3.1 accused none of five such ones.
     """
     words = gl.allocate_shared_memory(gl.int64, [COUNT], gl.SwizzledSharedLayout(1, 1, 1, [0]))
     gl.warp_specialize([(take, (words, x, COUNT, SHARED)), (give, (words, x, COUNT, SHARED))], [4], [64])

@@ -97,8 +97,9 @@ def prefill(
     grid: Annotated[str, typer.Option(help="The shapes of a published benchmark instead: fla or flashinfer.")] = "",
     most_tokens: Annotated[int, typer.Option(help="Leave out launches of more tokens.", show_default="none")] = 0,
     most_judged: Annotated[
-        int, typer.Option(help="Tokens times value heads to compare with float64, two heads at least.", min=1)
-    ] = 1 << 20,
+        int,
+        typer.Option(help="Tokens times value heads to compare with float64, two heads at least.", show_default="2^20"),
+    ] = 0,
     states: Annotated[str, typer.Option(help="Dtypes of the state.")] = "float32",
     fresh: Annotated[bool, typer.Option("--fresh", help="No row has a state yet.")] = False,
     only: Only = "",
@@ -114,10 +115,11 @@ def prefill(
     settings = _understood(lambda: _prefills(*asked, grid, states, fresh, most_tokens))
     _prepare(dry_run)
     from gdn_verify.bench import run as runner
+    from gdn_verify.bench.prefill.reference import MOST
     from gdn_verify.bench.task import prefill_task
 
     field = _understood(lambda: runner.choose_prefill(_words(only)))
-    _measure(field, settings, runner.here(rounds, dry_run, prefill_task(most_judged)), opinion, json_file, plot)
+    _measure(field, settings, runner.here(rounds, dry_run, prefill_task(most_judged or MOST)), opinion, json_file, plot)
 
 
 Made = TypeVar("Made")

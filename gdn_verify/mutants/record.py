@@ -7,6 +7,7 @@ import tomllib
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from importlib.resources import files
 from pathlib import Path as File
 from typing import Any
@@ -39,7 +40,7 @@ class Row(Verdict):
         told: dict[str, Any] = {**vars(verdict), **place, "before": mutant.before, "after": mutant.after}
         return cls(**{**told, "seconds": round(verdict.seconds, 2)})
 
-    @property
+    @cached_property
     def tokens(self) -> int | None:
         """Tokens of the smallest case, all its launches; None where none was sought."""
         if not self.smallest:

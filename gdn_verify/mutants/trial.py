@@ -132,7 +132,7 @@ def _smallest(trial: Trial, choices: bytes, number: int, seconds: float, live: C
         live()
 
     try:
-        return trial.file(replace(trial, tell=told).least(choices, number, seconds))
+        return trial.file(replace(trial, tell=told).shrunk(choices, number, seconds))
     except ValueError:  # it fails one time, and not the next
         return ""
 

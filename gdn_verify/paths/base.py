@@ -41,8 +41,9 @@ class Launch:
     `z` [T, HV, V] where the span passes it through. Parameters as in `cases.problem.parameters`.
 
     Pools and tables: `ssm_pool` [P, HV, V, K] or [P, HV, K, V], `conv_pool` [P, D, C], `query_start_loc` [N+1],
-    `has_initial_state` [N] bool, `read_indices` [N] where slots are separate. `state_indices` is [N]; if any row of the
-    launch is a spec row it is [N, S], plain rows in column 0, and then there are `spec_rows` [N] bool and
+    `has_initial_state` [N] bool, `read_indices` [N] where slots are separate; it may hold the sentinel for a row that
+    has no initial state: nothing is read then, and the row is live. `state_indices` is [N]; if any row of the launch is
+    a spec row it is [N, S], plain rows in column 0, and then there are `spec_rows` [N] bool and
     `num_accepted_tokens` [N] (0 for a row that is no spec row) too. A dense path gets `initial_state` [N, HV, V, K] or
     [N, HV, K, V] instead of pools, zeros where a row is fresh.
 

@@ -45,7 +45,7 @@ class ChunkDeltaCheckpoints(ChunkDelta):
         operands, pool, out = [launch[name] for name in ("q", "k", "v", "g", "beta")], launch["ssm_pool"], launch["out"]
         shape = self._forced(launch, *operands[:2])
         # NaN, as what is not written may by chance be a state that does: zeros are one once all is forgotten.
-        kept = torch.full_like(pool[:1], torch.nan).repeat(out.shape[0] // EVERY, 1, 1, 1)
+        kept = pool.new_full((out.shape[0] // EVERY, *pool.shape[1:]), torch.nan)
         self._call(launch, operands, pool, tables(launch), out, shape, checkpoints=kept, checkpoint_every=EVERY)
         tails = list(_tails(launch, pool.shape[0]))
         if not tails:
