@@ -20,15 +20,16 @@ class Tables:
 
     `query_start_loc` N + 1 offsets; `state_indices` N rows of one id, or of S ids where the launch has a draft;
     `num_accepted_tokens` N counts, 0 for a row that is no draft, None where there is no draft; `read_indices` N ids,
-    None where no row reads elsewhere than it writes; `padding` the numbers of rows that name no sequence; `groups` the
-    rows that compute, by what they are, each in launch order.
+    None for a row without initial state (it reads nothing, and any id will do), or None where no row reads elsewhere
+    than it writes; `padding` the numbers of rows that name no sequence; `groups` the rows that compute, by what they
+    are, each in launch order.
     """
 
     query_start_loc: tuple[int, ...]
     state_indices: tuple[tuple[int, ...], ...]
     has_initial_state: tuple[bool, ...]
     num_accepted_tokens: tuple[int, ...] | None
-    read_indices: tuple[int, ...] | None
+    read_indices: tuple[int | None, ...] | None
     padding: tuple[int, ...]
     groups: dict[Group, tuple[int, ...]]
 
@@ -65,7 +66,9 @@ def _ids(row: Row, width: int, presentation: Presentation) -> tuple[int, ...]:
     return tuple(ids)
 
 
-def _read(row: Row, presentation: Presentation) -> int:
+def _read(row: Row, presentation: Presentation) -> int | None:
+    if row.fresh:
+        return None
     slot = row.slots[0] if row.read is None else row.read
     return presentation.sentinel if slot is None else slot + presentation.first_slot
 
