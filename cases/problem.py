@@ -27,7 +27,7 @@ def parameters(case: Case, span: Span) -> dict[str, Array]:
     if Stage.GATES in span:
         low, high = recipe.A_LOG[values.gates]
         out["A_log"] = low + (high - low) * recipe.uniform(values.seed, "A_log", (g.HV,))
-        out["dt_bias"] = 0.25 * recipe.uniform(values.seed, "dt_bias", (g.HV,))
+        out["dt_bias"] = recipe.gate_bias(values.gates, values.seed, "dt_bias", (g.HV,))
     if Stage.NORM in span:
         out["norm_weight"] = 1.0 + 0.25 * recipe.normal(values.seed, "norm_weight", (g.V,))
     return out

@@ -49,6 +49,7 @@ class Gates(StrEnum):
     """The decay: how much of the state a token keeps."""
 
     ZERO = "zero"
+    HALVING = "halving"
     WEAK = "weak"
     NORMAL = "normal"
     SPARSE = "sparse"
@@ -209,6 +210,10 @@ def states(recipe: States, seed: int, name: str, shape: tuple[int, ...]) -> Arra
     return noise * (64.0 if recipe is States.LARGE else 1.0)
 
 
+LOG_2 = 0.6931471805599453
+"""The natural logarithm of 2, to float64's last digit."""
+
+
 def log_decay(recipe: Gates, seed: int, name: str, spike: Array) -> Array:
     """g itself, for paths that take it; `spike` [T, HV] marks one token a row and head; [T, HV] float64."""
     u = uniform(seed, name, spike.shape)
@@ -218,6 +223,7 @@ def log_decay(recipe: Gates, seed: int, name: str, spike: Array) -> Array:
         return np.where(uniform(seed, name + "/sparse", spike.shape) < 0.5, 0.0, -2.0 * u)
     low, high = {
         Gates.ZERO: (0.0, 0.0),
+        Gates.HALVING: (LOG_2, LOG_2),
         Gates.WEAK: (0.0, 0.05),
         Gates.NORMAL: (0.01, 2.0),
         Gates.STRONG: (10.0, 60.0),
@@ -236,6 +242,7 @@ def raw_gate(recipe: Gates, seed: int, name: str, spike: Array) -> Array:
         return np.where(uniform(seed, name + "/sparse", spike.shape) < 0.5, -90.0, 4.0 * u)
     low, high = {
         Gates.ZERO: (-90.0, -90.0),
+        Gates.HALVING: (0.0, 0.0),  # where e^x is 1, and with no bias softplus is log 2
         Gates.WEAK: (-3.0, 1.0),
         Gates.NORMAL: (-4.0, 4.0),
         Gates.STRONG: (10.0, 18.0),
@@ -248,6 +255,7 @@ def raw_gate(recipe: Gates, seed: int, name: str, spike: Array) -> Array:
 A_LOG: dict[Gates, tuple[float, float]] = {
     # The range of A_log: with `raw_gate` it keeps g = -exp(A_log)·softplus(a + dt_bias) above -200.
     Gates.ZERO: (0.0, 0.0),
+    Gates.HALVING: (0.0, 0.0),
     Gates.WEAK: (-4.0, -3.0),
     Gates.NORMAL: (-2.0, 1.0),
     Gates.SPARSE: (-2.0, 0.0),
@@ -256,6 +264,11 @@ A_LOG: dict[Gates, tuple[float, float]] = {
     Gates.SATURATED_LOW: (0.0, 2.0),
     Gates.SATURATED_HIGH: (-4.0, -2.0),
 }
+
+
+def gate_bias(recipe: Gates, seed: int, name: str, shape: tuple[int, ...]) -> Array:
+    """dt_bias, which is added to a; [HV] float64."""
+    return np.zeros(shape) if recipe is Gates.HALVING else 0.25 * uniform(seed, name, shape)
 
 
 def beta(recipe: Betas, seed: int, name: str, shape: tuple[int, ...]) -> Array:

@@ -32,7 +32,7 @@ PATIENCE = 30.0
 OWN = (
     "fallback", "fallback-stages", "fused-decode", "fused-decode-null", "fused-decode-o", "two-launch-decode",
     "fused-spec", "fused-spec-null", "chunk-delta", "chunk-delta-exact", "chunk-delta-long",
-    "chunk-delta-checkpoints", "conv-chunk-delta", "conv-chunk-delta-null", "dispatch", "dispatch-two-launch",
+    "chunk-delta-checkpoints", "conv-chunk-delta", "prefill-null", "dispatch", "dispatch-two-launch",
     "tables", "tables-null", "tables-blocks", "tables-buffers", "tables-buffers-null", "tables-feed",
 )  # fmt: skip
 """Paths and builders that run this project's kernels. `gate.plan` adds their relays."""

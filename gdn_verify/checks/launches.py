@@ -109,7 +109,9 @@ def _idle(case: Case) -> Iterator[tuple[str, Case]]:
     rows = case.batches[0].rows
     if not any(row.spec for row in rows):  # the tables of no rows are those of plain ones
         yield "no rows", replace(case, batches=(Batch(()),))
-    yield "rows without tokens", replace(case, batches=(Batch(tuple(replace(row, tokens=0) for row in rows)),))
+    empty = tuple(replace(row, tokens=0) for row in rows)
+    yield "rows without tokens", replace(case, batches=(Batch(empty),))
+    yield "tokens of no row", replace(case, batches=(Batch(empty, pad_tokens=3),))
 
 
 def _too_large(stage: _Stage, case: Case) -> Iterator[Finding]:

@@ -195,11 +195,12 @@ class ChunkDeltaLong(ChunkDelta):
 
 
 class ConvChunkDelta(ChunkDelta):
-    """`conv_prefill` from packed projections, torch's gates, then `chunk_delta` on views of the conv's output."""
+    """`conv_prefill` from packed projections, torch's gates, then `chunk_delta` on views of the conv's output.
+
+    Where tokens are dense the conv's output goes to a tensor of the caller's.
+    """
 
     name = "conv-chunk-delta"
-    #: The conv's output goes to a tensor of the caller's.
-    convolves_into_a_buffer = True
     judged: frozenset[Kind] | None = frozenset({Kind.PREFILL, Kind.MIXED})  # which has rows of one token too
     kernels: tuple[str, ...] = ("gdn_conv_prefill_kernel", *ChunkDelta.kernels)
     least_reach = 0.45
@@ -216,7 +217,7 @@ class ConvChunkDelta(ChunkDelta):
         parameters = layer(launch)
         _, z, b, a = unpack(launch["qkvz"], launch["ba"], *parameters.geometry, packing(launch))
         launch["z_out"].copy_(z)
-        given = launch["qkvz"].new_empty(z.shape[0], parameters.channels) if self.convolves_into_a_buffer else None
+        given = None if launch.presentation.row_pad else launch["qkvz"].new_empty(z.shape[0], parameters.channels)
         made = conv_prefill(
             launch["qkvz"], parameters, launch["conv_pool"], tables(launch), packing=packing(launch), output=given,
             **self.padding,
@@ -233,16 +234,16 @@ class ConvChunkDelta(ChunkDelta):
         return replace(delta, sites=(*rows, *delta.sites))
 
     def _in_words(self, case: Case, presentation: Presentation) -> bool:
-        from gdn_verify.kernels.triton.shape import lie_in_words
-
-        return lie_in_words(case.geometry.D, case.geometry.K)  # views of the conv's output, which is dense
+        return _dense(case.geometry)
 
 
-class ConvChunkDeltaNull(ConvChunkDelta):
-    """Prompts of an engine whose slot 0 is nobody's, scanned in segments as few long ones would be."""
+class PrefillNull(ConvChunkDelta):
+    """`chunked_prefill` of a layer without a norm weight, as an engine calls it whose slot 0 is nobody's.
 
-    name = "conv-chunk-delta-null"
-    convolves_into_a_buffer = False
+    It is scanned in segments, as few long prompts would be, and gives o, in bfloat16 of float32 activations.
+    """
+
+    name = "prefill-null"
     kernels = (*ConvChunkDelta.kernels, "gdn_span_kernel", "gdn_join_kernel")
     least_reach, hopper_reach = 0.2, 0.01
     capabilities = replace(ConvChunkDelta.capabilities, groups=frozenset({Group.PREFILL}))
@@ -254,6 +255,34 @@ class ConvChunkDeltaNull(ConvChunkDelta):
     )
     settings = MappingProxyType({"segments": 3})
     padding = MappingProxyType({"pad_slot_id": 0})
+
+    def run(self, launch: Launch) -> Outputs:
+        import torch
+
+        from gdn_verify.kernels.triton.prefill import chunked_prefill
+
+        out, g, dtype = launch["out"], launch.geometry, launch.dtypes.activation
+        given = out.new_empty(out.shape, dtype=torch.bfloat16) if dtype is DType.F32 else out
+        chunked_prefill(
+            launch["qkvz"], launch["ba"], layer(launch), launch["conv_pool"], launch["ssm_pool"], tables(launch),
+            packing=packing(launch), state_order=launch.presentation.state_order.value, output=given,
+            z_output=launch["z_out"], shape=self._shape(g.K, self._is_exact(dtype), in_words=_dense(g)), **self.padding,
+        )  # fmt: skip
+        return Outputs(o=out.copy_(given))
+
+    def rounding(self, case: Case, presentation: Presentation, host: str) -> Rounding:
+        plain = super().rounding(case, presentation, host)
+        if case.dtypes.activation is not DType.F32:
+            return plain
+        sites = (site for site in plain.sites if site[0] is not Site.OUT)
+        return replace(plain, sites=(*sites, (Site.OUT, DType.BF16, 1.0)))
+
+
+def _dense(g: Geometry) -> bool:
+    """What `moves_in_words` will find of views of the conv's output, which is dense."""
+    from gdn_verify.kernels.triton.shape import lie_in_words
+
+    return lie_in_words(g.D, g.K)
 
 
 def _segment(case: Case, shape: Shape) -> int:
@@ -277,4 +306,4 @@ def chunk_length(geometry: Geometry, exact: bool, host: str) -> int:
 
 def paths() -> Iterable[ChunkDelta]:
     """Each in the chip's configuration."""
-    return (ChunkDelta(), ChunkDeltaExact(), ChunkDeltaLong(), ConvChunkDelta(), ConvChunkDeltaNull())
+    return (ChunkDelta(), ChunkDeltaExact(), ChunkDeltaLong(), ConvChunkDelta(), PrefillNull())

@@ -41,6 +41,7 @@ GOLDEN = {
     "states large": "bed42772ed1b9d5d",
     "states asymmetric": "f9e28e56fd9085a5",
     "g zero": "d165a2ff7ce641bf",
+    "g halving": "8af83e0ddf0823d5",
     "g weak": "42af7209e71eaf9e",
     "g normal": "4aaa56d113935b5e",
     "g sparse": "582d1b42acb21fbd",
@@ -49,6 +50,7 @@ GOLDEN = {
     "g softplus saturated low": "ee19131e3effd031",
     "g softplus saturated high": "70b95138d113207b",
     "a zero": "9de414bc9f33f71a",
+    "a halving": "6edd9f6f9cc92cde",
     "a weak": "8fbf74aac4d4bf1c",
     "a normal": "1dd4f31c0d23c9ce",
     "a sparse": "57bfbabc305e5e52",
@@ -121,6 +123,13 @@ def test_gates_stay_legal(recipe: Gates) -> None:
     assert low <= high
     if recipe in (Gates.ZERO, Gates.SPARSE):
         assert (g == 0).any()
+
+
+def test_a_halving_gate_keeps_one_half() -> None:
+    """Given, and computed: softplus(0) is log 2, and a bias would hide what happens at 0."""
+    assert (np.exp(values.log_decay(Gates.HALVING, 3, "g", SPIKE)) == 0.5).all()
+    assert not values.raw_gate(Gates.HALVING, 3, "a", SPIKE).any()
+    assert not values.gate_bias(Gates.HALVING, 3, "dt_bias", (8,)).any()
 
 
 @pytest.mark.parametrize("recipe", Betas)

@@ -106,7 +106,7 @@ def test_the_chunk_is_that_of_the_name(chunk: int) -> None:
     assert rounding(f"chunk-delta:chunk={chunk}").chunk == chunk
 
 
-FAMILY = ["chunk-delta", "chunk-delta-exact", "conv-chunk-delta", "conv-chunk-delta-null", "chunk-delta-checkpoints"]
+FAMILY = ["chunk-delta", "chunk-delta-exact", "conv-chunk-delta", "prefill-null", "chunk-delta-checkpoints"]
 
 
 @pytest.mark.parametrize("name", FAMILY)

@@ -101,12 +101,18 @@ def check_checkpoints(checkpoints: Tensor | None, every: int, pool: Tensor, toke
 
 
 def check_conv_pool(layer: Layer, conv_pool: Tensor, slots: int | None = None, columns: int = 0) -> None:
-    """Raises ValueError unless the conv pool fits the layer, has `slots` slots and at least `columns` columns."""
+    """Raises ValueError unless the conv pool fits the layer, has `slots` slots and at least `columns` columns.
+
+    And for slots of more than 2³¹ elements, holes included: kernels count in 32 bits from a slot's first.
+    """
     expect_shape("conv_pool", conv_pool, (slots, layer.channels, None))
     expect_dtype("conv_pool", conv_pool, POOL_DTYPES)
     needed = max(columns, layer.conv_weight.shape[1] - 1)
     if conv_pool.shape[2] < needed:
         raise ValueError(f"conv_pool has {conv_pool.shape[2]} columns; this launch needs at least {needed}")
+    _, channels, held = conv_pool.shape
+    if (channels - 1) * conv_pool.stride(1) + (held - 1) * conv_pool.stride(2) >= 2**31:
+        raise ValueError(f"conv_pool has strides {conv_pool.stride()}; its slots must span less than 2³¹ elements")
 
 
 def check_rows(state_indices: Tensor, query_start_loc: Tensor | None) -> None:

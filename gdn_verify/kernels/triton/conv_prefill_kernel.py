@@ -16,7 +16,6 @@ import triton.language as tl
 from gdn_verify.kernels.triton.conv_kernel import packed_column, packed_z_column
 from gdn_verify.kernels.triton.equations import (
     b_column,
-    conv_offset,
     load,
     load_taps,
     log_decay_and_beta,
@@ -31,7 +30,7 @@ def inputs_at(
     STRIDE_C: tl.constexpr,
 ):  # fmt: skip
     """(history, given): inputs at positions t of a row, of which the former holds where t < 0; zeros where masked."""
-    at = conv_slot + conv_offset(channel, STRIDE_D) + (W - 1 + t) * STRIDE_C
+    at = conv_slot + channel * STRIDE_D + (W - 1 + t) * STRIDE_C
     history = tl.load(at, mask=mask & known & (t < 0), other=0)
     return history, tl.load(x_row + t * stride_x + column, mask=mask & (t >= 0), other=0)
 
@@ -134,5 +133,5 @@ def gdn_conv_prefill_kernel(
         later = (tl.sum(tl.sum(y * y, 1), 0) < 0.0).to(tl.int64)  # a sum of squares is never negative
         slot = conv_pool + own * stride_conv + later
         for j in tl.static_range(W - 1):
-            at = slot + conv_offset(channel, STRIDE_D) + j * STRIDE_C
+            at = slot + channel * STRIDE_D + j * STRIDE_C
             tl.store(at, state[j], mask=within)

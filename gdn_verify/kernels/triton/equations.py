@@ -79,20 +79,11 @@ def load_taps(weight, channel, mask, W: tl.constexpr, TAPS_IN_WORD: tl.constexpr
 
 
 @triton.jit
-def conv_offset(channel, STRIDE_D: tl.constexpr):
-    """Where channels begin within a conv slot; 64 bits wide where the channels lie far apart."""
-    if STRIDE_D > 8192:
-        return channel.to(tl.int64) * STRIDE_D
-    else:
-        return channel * STRIDE_D
-
-
-@triton.jit
 def load_history(conv_slot, channel, mask, first, W: tl.constexpr, STRIDE_D: tl.constexpr, STRIDE_C: tl.constexpr):
     """Columns [first, first + W-1) of a conv slot for these channels, oldest first, as a tuple in the pool's dtype."""
     history = ()
     for w in tl.static_range(W - 1):
-        history = history + (load(conv_slot + conv_offset(channel, STRIDE_D) + (first + w) * STRIDE_C, mask),)
+        history = history + (load(conv_slot + channel * STRIDE_D + (first + w) * STRIDE_C, mask),)
     return history
 
 
@@ -115,7 +106,7 @@ def store_shifted(
     conv_slot, channel, mask, history, x, W: tl.constexpr, STRIDE_D: tl.constexpr, STRIDE_C: tl.constexpr
 ):
     """Stores history[1:] and x as columns [0, W-1) of a conv slot: bit-exact copies in the pool's dtype."""
-    slot = conv_slot + conv_offset(channel, STRIDE_D)
+    slot = conv_slot + channel * STRIDE_D
     for w in tl.static_range(W - 2):
         tl.store(slot + w * STRIDE_C, history[w + 1], mask=mask)
     tl.store(slot + (W - 2) * STRIDE_C, x.to(conv_slot.dtype.element_ty), mask=mask)

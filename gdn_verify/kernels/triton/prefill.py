@@ -19,6 +19,7 @@ from gdn_verify.kernels.triton.checks import (
 from gdn_verify.kernels.triton.chunk import chunk_delta
 from gdn_verify.kernels.triton.conv_prefill import check_width, prepare_prefill
 from gdn_verify.kernels.triton.gated_norm import gated_norm
+from gdn_verify.kernels.triton.shape import Shape
 
 
 def chunked_prefill(
@@ -38,6 +39,7 @@ def chunked_prefill(
     exact: bool = False,
     checkpoints: Tensor | None = None,
     checkpoint_every: int = 0,
+    shape: Shape | None = None,
 ) -> Tensor:
     """conv → gates → q/k norm → delta → gated norm over plain rows of any length; pools in place.
 
@@ -51,10 +53,10 @@ def chunked_prefill(
     no norm weight. `z_output` [T, HV, V] receives z of every row's tokens, bit for bit. Outputs of padded rows and
     tokens are zeros, or with `zero_pads=False` keep their bytes.
 
-    Four launches: the conv with gates and z; the two of `chunk_delta`, which tells of `exact` and of checkpoints; the
-    norm, if there is one. The conv's output is rounded to qkvz's dtype, and so is o before a norm, unless `output` is
-    float32. Nothing is read back, so the launches can be captured in a graph. Raises ValueError for operands that do
-    not fit, before a pool is touched, and RuntimeError where a gradient is asked.
+    Four launches: the conv with gates and z; the two of `chunk_delta`, which tells of `exact`, `shape` and checkpoints;
+    the norm, if there is one. The conv's output is rounded to qkvz's dtype, and so is o before a norm, unless `output`
+    is float32. Nothing is read back, so the launches can be captured in a graph. Raises ValueError for operands that
+    do not fit, before a pool is touched, and RuntimeError where a gradient is asked.
     """
     check_prefill(qkvz, ba, layer, conv_pool, pool, tables, packing, state_order)
     check_checkpoints(checkpoints, checkpoint_every, pool, qkvz.shape[0])
@@ -69,7 +71,7 @@ def chunked_prefill(
         *split_qkv(mixed_qkv, *layer.geometry), g, beta, pool, tables, scale=layer.scale, eps=layer.qk_norm_eps,
         state_order=state_order, pad_slot_id=pad_slot_id, output=output if in_place else None,
         zero_pads=zero_pads and in_place, exact=exact, checkpoints=checkpoints,
-        checkpoint_every=checkpoint_every,
+        checkpoint_every=checkpoint_every, shape=shape,
     )  # fmt: skip
     if layer.norm_weight is None:
         return output

@@ -23,7 +23,6 @@ from gdn_verify.kernels.triton.decode_kernel import (
 )
 from gdn_verify.kernels.triton.equations import (
     b_column,
-    conv_offset,
     convolve,
     decay_and_beta,
     k_step,
@@ -70,7 +69,7 @@ def store_stream(
     STRIDE_C: tl.constexpr,
 ):  # fmt: skip
     """Stores history[1:] and the row's tokens from column 0: exact copies; columns beyond keep their bytes."""
-    slot = conv_slot + conv_offset(channel, STRIDE_D)
+    slot = conv_slot + channel * STRIDE_D
     for w in tl.static_range(W - 2):
         tl.store(slot + w * STRIDE_C, history[w + 1], mask=mask)
     for t in tl.static_range(S):

@@ -13,6 +13,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from gdn_verify.emulator.stretch import stretch
+
 from .problems import Problem
 from .situations import DRAFTS
 
@@ -61,6 +63,13 @@ def one_less(x: Tensor) -> Tensor:
     return x[:-1]
 
 
+def channels_apart(x: Tensor) -> Tensor:
+    """As far as 32 bits do not count: so it seems, and no memory is taken."""
+    far = stretch(x)
+    far.apparent = (far.stride(0), 2**31 // (x.shape[1] - 1) + 1, 1)
+    return far
+
+
 def narrower(x: Tensor) -> Tensor:
     return x[..., :-1].contiguous()
 
@@ -96,6 +105,7 @@ REFUSED: list[tuple[tuple[str, ...], str, Change, str]] = [
     (("decode", "spec", "conv"), "conv_pool", Tensor.double, "conv_pool has dtype"),
     (("decode", "spec", "conv"), "conv_pool", lambda x: x[..., :2], "conv_pool has 2 columns"),
     (("spec",), "conv_pool", narrower, "conv_pool has 4 columns"),
+    (("decode", "spec", "conv"), "conv_pool", channels_apart, "conv_pool has strides"),
     (("decode", "conv", "delta"), "state_indices", lambda x: x[:, None], "state_indices has shape"),
     (("spec",), "state_indices", lambda x: x[:, 0], "state_indices has shape"),
     (("spec",), "state_indices", lambda x: x[:, :0], "state_indices has no columns"),
