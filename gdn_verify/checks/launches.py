@@ -107,11 +107,11 @@ def judge(case: Case, presentation: Presentation, path: Path, host: Host, run: R
 def _idle(case: Case) -> Iterator[tuple[str, Case]]:
     """Launches that have nothing to compute."""
     rows = case.batches[0].rows
-    if not any(row.spec for row in rows):  # the tables of no rows are those of plain ones
-        yield "no rows", replace(case, batches=(Batch(()),))
     empty = tuple(replace(row, tokens=0) for row in rows)
-    yield "rows without tokens", replace(case, batches=(Batch(empty),))
-    yield "tokens of no row", replace(case, batches=(Batch(empty, pad_tokens=3),))
+    for tokens, behind in ((0, ""), (3, ", and tokens of nobody")):
+        if not any(row.spec for row in rows):  # the tables of no rows are those of plain ones
+            yield f"no rows{behind}", replace(case, batches=(Batch((), tokens),))
+        yield f"rows without tokens{behind}", replace(case, batches=(Batch(empty, tokens),))
 
 
 def _too_large(stage: _Stage, case: Case) -> Iterator[Finding]:

@@ -34,6 +34,8 @@ CHOICES = (
     "kernels_missing",
 )  # fmt: skip
 """Functions that choose among right ways to the same result."""
+CARD_ALONE = ("hopper_scan",)
+"""Functions of files above that others call."""
 HINTS = ("num_warps", "num_stages", "num_ctas", "maxnreg", "cache_modifier", "eviction_policy", "input_precision")
 """Arguments that change no result."""
 
@@ -165,7 +167,7 @@ def _refuses(node: ast.AST) -> bool:
 
 
 def _only_refuses(name: str) -> bool:
-    """Whether a function of this name does nothing but refuse input, choose, or tell the compiler something."""
-    if name.lstrip("_") in CHOICES:
+    """Whether a function of this name only refuses input, chooses, tells the compiler something, or needs a card."""
+    if name.lstrip("_") in (*CHOICES, *CARD_ALONE):
         return True
     return name.lstrip("_").startswith(("static_", "assume", "multiple_of", "check", "expect", "refuse", "post_init"))

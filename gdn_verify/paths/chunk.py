@@ -13,7 +13,7 @@ from itertools import product
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from gdn_verify.cases.case import Case
+from gdn_verify.cases.case import Batch, Case
 from gdn_verify.cases.contract import (
     Capabilities,
     Conventions,
@@ -240,7 +240,8 @@ class ConvChunkDelta(ChunkDelta):
 class PrefillNull(ConvChunkDelta):
     """`chunked_prefill` of a layer without a norm weight, as an engine calls it whose slot 0 is nobody's.
 
-    It is scanned in segments, as few long prompts would be, and gives o, in bfloat16 of float32 activations.
+    And whose buffers are its own to clear. Rows are scanned in segments, as few long prompts would be. Of float32
+    activations o is given in bfloat16, and where tokens are dense z is left to the caller.
     """
 
     name = "prefill-null"
@@ -251,24 +252,32 @@ class PrefillNull(ConvChunkDelta):
     conventions = Conventions(
         pads=tuple((stage, IdRule.NOT_POSITIVE) for stage in (Stage.CONV, Stage.DELTA)),
         illegal_ids=IllegalIds.NO_OP,
-        pad_outputs=(("out", PadPolicy.ZEROS), ("z_out", PadPolicy.UNSPECIFIED)),
+        pad_outputs=(("out", PadPolicy.UNTOUCHED), ("z_out", PadPolicy.UNSPECIFIED)),
     )
     settings = MappingProxyType({"segments": 3})
-    padding = MappingProxyType({"pad_slot_id": 0})
+    padding = MappingProxyType({"pad_slot_id": 0, "zero_pads": False})
 
     def run(self, launch: Launch) -> Outputs:
         import torch
 
+        from gdn_verify.kernels.stages import unpack
         from gdn_verify.kernels.triton.prefill import chunked_prefill
 
-        out, g, dtype = launch["out"], launch.geometry, launch.dtypes.activation
-        given = out.new_empty(out.shape, dtype=torch.bfloat16) if dtype is DType.F32 else out
+        parameters, out, z_out, dtype = layer(launch), launch["out"], launch["z_out"], launch.dtypes.activation
+        shape = self._shape(launch.geometry.K, self._is_exact(dtype), in_words=_dense(launch.geometry))
+        narrow = torch.empty_like(out, dtype=torch.bfloat16) if dtype is DType.F32 else None
         chunked_prefill(
-            launch["qkvz"], launch["ba"], layer(launch), launch["conv_pool"], launch["ssm_pool"], tables(launch),
-            packing=packing(launch), state_order=launch.presentation.state_order.value, output=given,
-            z_output=launch["z_out"], shape=self._shape(g.K, self._is_exact(dtype), in_words=_dense(g)), **self.padding,
+            launch["qkvz"], launch["ba"], parameters, launch["conv_pool"], launch["ssm_pool"], tables(launch),
+            packing=packing(launch), state_order=launch.presentation.state_order.value, shape=shape,
+            output=out if narrow is None else narrow, z_output=z_out if launch.presentation.row_pad else None,
+            **self.padding,
         )  # fmt: skip
-        return Outputs(o=out.copy_(given))
+        if not launch.presentation.row_pad:
+            z_out.copy_(unpack(launch["qkvz"], launch["ba"], *parameters.geometry, packing(launch))[1])
+        if narrow is not None:
+            tokens = _live_tokens(launch.batch)
+            out[tokens] = narrow[tokens].float()
+        return Outputs(o=out)
 
     def rounding(self, case: Case, presentation: Presentation, host: str) -> Rounding:
         plain = super().rounding(case, presentation, host)
@@ -276,6 +285,12 @@ class PrefillNull(ConvChunkDelta):
             return plain
         sites = (site for site in plain.sites if site[0] is not Site.OUT)
         return replace(plain, sites=(*sites, (Site.OUT, DType.BF16, 1.0)))
+
+
+def _live_tokens(batch: Batch) -> list[int]:
+    """Those of rows that compute."""
+    starts = batch.query_start_loc
+    return [token for number, _ in batch.live_rows() for token in range(starts[number], starts[number + 1])]
 
 
 def _dense(g: Geometry) -> bool:

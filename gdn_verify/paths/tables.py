@@ -119,12 +119,16 @@ def _looked_up(rows: list[Row], shown: Presentation) -> list[Row]:
         table[max(last - 1, 0) // BLOCK] = row.slots[0]
     read = tables.state_slots(blocks, torch.tensor(before), BLOCK).tolist()
     own = tables.state_slots(blocks, torch.tensor(after), BLOCK).tolist()
+    told = shown.sentinel != tables.DROPPED  # else a row of nobody would look like one without a state
     return [
-        replace(row, slots=(to,), read_slot=row.read_slot if row.fresh else None if source == to else source)
+        replace(
+            row, slots=(to,), fresh=source == tables.DROPPED if told else row.fresh,
+            read_slot=row.read_slot if row.fresh else None if source == to else source,
+        )
         if row.accepted is None and row.length
         else row
         for row, source, to in zip(rows, read, own, strict=True)
-    ]
+    ]  # fmt: skip
 
 
 class FedTables(_Own):

@@ -12,6 +12,8 @@ PACKINGS = ("flat", "interleaved")
 STATE_ORDERS = ("VK", "KV")
 CHECKPOINT_STEP = 64
 """A multiple of every chunk's length: states are known where chunks end, and nowhere else."""
+MOST_STRIDE = 2**31 // 64 - 1
+"""Elements from token to token of a prefill: within a chunk 32 bits count them."""
 
 
 def check_packed(qkvz: Tensor | None, ba: Tensor | None, layer: Layer, packing: str) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 from gdn_verify.kernels.delta import check_delta
 from gdn_verify.kernels.rows import POOL_DTYPES, Tables, expect_dtype, expect_shape
 from gdn_verify.kernels.stages import QK_NORM_EPS
-from gdn_verify.kernels.triton.checks import check_checkpoints, is_laid_out, refuse_gradients
+from gdn_verify.kernels.triton.checks import MOST_STRIDE, check_checkpoints, is_laid_out, refuse_gradients
 from gdn_verify.kernels.triton.conv_prefill import check_plain
 from gdn_verify.kernels.triton.intra_kernel import gdn_intra_kernel
 from gdn_verify.kernels.triton.scan_kernel import gdn_scan_kernel
@@ -30,9 +30,6 @@ from gdn_verify.kernels.triton.shape import (
 )
 from gdn_verify.kernels.triton.strides import stride_of
 from gdn_verify.kernels.triton.target import Target, current_target, on_device_of
-
-MOST_STRIDE = 2**31 // 64 - 1
-"""Elements from token to token: within a chunk 32 bits count them."""
 
 
 def chunk_delta(
