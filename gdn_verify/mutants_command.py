@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -23,12 +22,10 @@ from gdn_verify.mutants.picture import PictureError, draw
 from gdn_verify.mutants.record import Row, Summary, load, save
 from gdn_verify.mutants.systematic import files
 from gdn_verify.mutants.systematic import mutants as all_mutants
-from gdn_verify.mutants.trial import Fate, Mutant
+from gdn_verify.mutants.trial import Fate, Mutant, sampled
 from gdn_verify.report.terminal import wide
 from gdn_verify.words import refuse
 
-SAMPLING = 20260801
-"""Seed of the sample: the same mutants each time, as long as there are the same."""
 SAVING = 10.0
 """Seconds between two states of the JSON file."""
 CATALOGUE, SYSTEMATIC = "catalogue", "systematic"
@@ -62,7 +59,7 @@ def mutants(
             raise refuse(f"{module} is not installed; pip install 'gdn-verify[{extra}]'")
     known_classes = (CATALOGUE, SYSTEMATIC, *CLASSES, *OPERATORS)
     chosen = _chosen(_words("--class", classes, known_classes), _words("--files", sources, files()), names)
-    chosen = _shard(_sample(chosen, sample), shard)
+    chosen = _shard(sampled(chosen, sample) if sample else chosen, shard)
     rows = {} if json is None else load(json, chosen)
     waiting = [mutant for mutant in chosen if mutant.name not in rows]
     saved, console = time.monotonic(), wide()
@@ -106,12 +103,6 @@ def _chosen(classes: Sequence[str], sources: Sequence[str], names: str) -> list[
 
 def _family(bug: str) -> str:
     return CATALOGUE if bug else SYSTEMATIC
-
-
-def _sample(chosen: list[Mutant], size: int) -> list[Mutant]:
-    if not size or size >= len(chosen):
-        return chosen
-    return random.Random(SAMPLING).sample(chosen, size)
 
 
 def _shard(chosen: list[Mutant], text: str) -> list[Mutant]:

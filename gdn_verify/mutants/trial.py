@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import partial
+from hashlib import blake2b
 from math import inf
 
 from gdn_verify.cases.reach import reach
@@ -22,6 +23,11 @@ Mutant = Slip | Known
 Drawn = Mapping[Job, Sequence[tuple[Fed, bytes]]]
 Places = Mapping[Job, frozenset[int]]
 """Of each job, the numbers of the cases that come by a mutant's place."""
+
+
+def sampled(mutants: Sequence[Mutant], size: int) -> list[Mutant]:
+    """So many of them, by hashes of their names: one that is in stays in when others come and go."""
+    return sorted(mutants, key=lambda mutant: blake2b(mutant.name.encode()).digest())[:size]
 
 
 class Fate(StrEnum):

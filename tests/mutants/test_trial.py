@@ -21,7 +21,7 @@ from gdn_verify.mutants.child import forked
 from gdn_verify.mutants.known import known, on_cards
 from gdn_verify.mutants.record import Row, Summary, equivalent, equivalents, load, save
 from gdn_verify.mutants.systematic import Slip, mutants, source_of
-from gdn_verify.mutants.trial import Fate, Verdict, order
+from gdn_verify.mutants.trial import Fate, Verdict, order, sampled
 from gdn_verify.paths import subjects
 from gdn_verify.profiles import PROFILES
 from gdn_verify.service import Job
@@ -176,6 +176,17 @@ def test_a_change_has_one_place() -> None:
     """Or it is not known what is planted."""
     with pytest.raises(LookupError, match=r"rows\.py has 'no such text' 0 times"):
         sources.changed(("rows.py", "no such text", ""))
+
+
+def test_a_sample_stays_when_others_come_and_go() -> None:
+    """At most one of ten gives way to each that is new, and those that are left are the same."""
+    few = mutants(["tables.py"])
+    ten = sampled(few, 10)
+    assert len(ten) == 10
+    assert sampled(few[::-1], 10) == ten
+    others = [mutant for mutant in few if mutant is not ten[3]]
+    assert set(ten) - set(sampled(others, 10)) == {ten[3]}
+    assert len(sampled(few, 10_000)) == len(few)
 
 
 def test_a_record_is_taken_up(tmp_path: Path) -> None:
