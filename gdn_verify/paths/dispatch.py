@@ -41,6 +41,7 @@ KERNELS = {
 class Dispatch(Path):
     """`gdn_verify.kernels.dispatch` over the whole layer core, given the plan that a host would know.
 
+    Or, where slot tables are wider than a launch needs, told nothing: it reads the tables back.
     On the cpu everything takes the standard path. Elsewhere a launch must run the kernels of its live rows, so what
     is attested differs from launch to launch.
     """
@@ -84,7 +85,7 @@ class Dispatch(Path):
         )  # fmt: skip
 
     def _plan(self, launch: Launch) -> LaunchPlan | None:
-        return plan(launch.batch)
+        return None if launch.presentation.table_pad else plan(launch.batch)
 
     def rounding(self, case: Case, presentation: Presentation, host: str) -> Rounding:
         groups = {row.group for batch in case.batches for _, row in batch.live_rows()}

@@ -155,19 +155,24 @@ def _filled(roster: Roster) -> Batch:
 
 
 def kernel_rows(roster: Roster, shown: Presentation) -> list[Row]:
-    """The rows as the kernels' helpers take them."""
+    """The rows as the kernels' helpers take them: a draft names no more slots than it has."""
     from gdn_verify.kernels.tables import Row
 
     return [
         Row(
             row.tokens,
-            tuple(shown.physical(slot) for slot in row.slots),
+            tuple(shown.physical(slot) for slot in row.slots[: _named(row.slots)]),
             accepted=row.accepted,
             fresh=row.fresh,
             read_slot=None if row.read is None else shown.physical(row.read),
         )
         for row in roster.rows
     ]
+
+
+def _named(slots: Sequence[int | None]) -> int:
+    """How many columns there are up to the last with a slot, one at least."""
+    return max((column + 1 for column, slot in enumerate(slots) if slot is not None), default=1)
 
 
 def _dtype(shown: Presentation) -> torch.dtype:
