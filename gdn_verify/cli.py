@@ -46,6 +46,7 @@ from gdn_verify.report.tally import STANDING, Report
 from gdn_verify.report.terminal import wide
 from gdn_verify.rules_command import rules
 from gdn_verify.service import Job
+from gdn_verify.shrink_command import shrinking
 from gdn_verify.words import paths_of, refuse, subjects_of, words_of
 
 app = typer.Typer(
@@ -58,6 +59,7 @@ app = typer.Typer(
 app.add_typer(bench, name="bench")
 app.command()(mutants)
 app.command()(rules)
+app.command("shrink")(shrinking)
 app.command()(ledger)
 
 RED, BROKEN = 1, 3

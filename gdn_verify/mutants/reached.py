@@ -19,7 +19,7 @@ Lines = dict[str, dict[int, frozenset[int]]]
 
 
 def lines_of(job: Job, drawn: Sequence[tuple[Fed, bytes]]) -> Lines:
-    """Where the first cases of a job come by. They are run once, and neither watched nor launched again.
+    """Where the first cases of a job come by. They are run once, not watched, and only the first is replayed.
 
     Raises ImportError without the package coverage, and what the suite itself raises: a path's own errors are results.
     """
@@ -28,7 +28,7 @@ def lines_of(job: Job, drawn: Sequence[tuple[Fed, bytes]]) -> Lines:
     subject, host = find_subject(job.path), HOSTS[job.host]
     subject.load(job.host)
     watch = Coverage(data_file=None, include=[f"{folder()}/*"], config_file=False)
-    bare = replace(job, watches=0, replays=0, repeats=0)
+    bare = replace(job, watches=0, replays=min(job.replays, 1), repeats=0)
     trial = Trial(bare, subject, host, lambda message: None)
     for number, (fed, _) in enumerate(drawn[:LOOKED_AT]):
         watch.start()

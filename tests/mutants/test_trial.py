@@ -100,6 +100,16 @@ def test_a_checkpoint_in_the_entry_of_another_is_killed() -> None:
     assert (row.fate, row.path) == (Fate.KILLED, "chunk-delta-checkpoints")
 
 
+def test_a_line_that_only_an_idle_launch_comes_by_is_tried() -> None:
+    """Where nothing is to be computed, a path that leaves padding alone may not clear it."""
+    pytest.importorskip("triton")
+    few = replace(FEW, interpreted_long=2)
+    jobs = [job for job in plan(few) if job.path == "prefill-null" and job.kind == Kind.PREFILL and not job.laws]
+    (wrong,) = (slip for slip in mutants(["triton/chunk.py"]) if slip.after == "(output.zero_())")
+    (row,) = Campaign(tuple(jobs)).run([wrong], 1)
+    assert (row.fate, row.check) == (Fate.KILLED, "launches")
+
+
 def test_a_bug_of_the_catalogue_is_killed_on_its_own_path() -> None:
     """Planted case by case; the jobs are those of its path and host, and the row names the bug."""
     (bug,) = [each for each in known() if each.name == "offsets_go_on_in_padding"]

@@ -1,0 +1,88 @@
+"""A path under suspicion: asked about one case after another, in a worker that is replaced when a case ends it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+from gdn_verify.cases.codec import CaseFile, dumps
+from gdn_verify.cases.simpler import Fed
+from gdn_verify.hosts import HOSTS
+from gdn_verify.hosts.worker import Worker, WorkerDiedError
+from gdn_verify.service import Absent, Begun, Broken, Done, Ended, Job, Unloadable
+from gdn_verify.verdict import Finding
+
+SERVICE = "gdn_verify.service:serve"
+CRASH = "crash"
+"""What a case is said to show that ends its worker, beside the kinds of findings."""
+
+
+class UnaskableError(Exception):
+    """The path cannot be asked here: why."""
+
+
+@dataclass
+class Suspect:
+    """The path, host and extras of `job`, which has no cases of its own. Use as a context manager.
+
+    `patience` is how many seconds of silence are a hang: a GPU may compile for that long.
+    """
+
+    job: Job
+    patience: float = 120.0
+    _worker: Worker | None = field(default=None, init=False)
+
+    def shown(self, fed: Fed) -> tuple[str, ...]:
+        """What a case shows, as "check/kind", each once; none of one that the path refuses.
+
+        Raises UnaskableError where the path cannot run, and RuntimeError where the suite itself fails.
+        """
+        try:
+            return tuple(dict.fromkeys(f"{found.check}/{found.kind}" for found in self._findings(fed)))
+        except WorkerDiedError as death:
+            self.close()
+            return (f"{CRASH}/{str(death).splitlines()[0]}",)
+
+    def _findings(self, fed: Fed) -> list[Finding]:
+        if self._worker is None:
+            self._worker = Worker(HOSTS[self.job.host], SERVICE)
+        self._worker.send(replace(self.job, files=(dumps(CaseFile(*fed)),)))
+        found: list[Finding] = []
+        for message in self._messages(self._worker):
+            if isinstance(message, Ended):
+                found = message.result.findings
+                if message.result.raised and self.job.host in ("cuda", "rocm"):
+                    self.close()  # after an error a device may be unusable for its process
+                    break
+        return found
+
+    def _messages(self, worker: Worker) -> Iterator[object]:
+        """All about one case, to its end."""
+        begun = False
+        while True:
+            try:
+                message = worker.receive(self.patience)
+            except WorkerDiedError as death:
+                if begun:
+                    raise
+                raise UnaskableError(f"the path does not load: {death}") from None
+            if isinstance(message, (Absent, Unloadable)):
+                raise UnaskableError(message.reason)
+            if isinstance(message, Broken):
+                raise RuntimeError(message.traceback)
+            if isinstance(message, Done):
+                return
+            begun = begun or isinstance(message, Begun)
+            yield message
+
+    def close(self) -> None:
+        """End the worker; the next case has another."""
+        if self._worker is not None:
+            self._worker.close()
+            self._worker = None
+
+    def __enter__(self) -> Suspect:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
