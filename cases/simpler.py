@@ -19,8 +19,8 @@ from gdn_verify.cases.values import Values
 Fed = tuple[Case, Presentation]
 Pass = Callable[[Fed], Iterator[Fed]]
 Item = TypeVar("Item")
-SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
-"""Head dimensions that are tried for a larger one."""
+SIZES = (1, 2, 3, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128)
+"""Head dimensions that are tried for a larger one: powers of two, and others."""
 
 
 def plain_values(fed: Fed) -> Iterator[Fed]:

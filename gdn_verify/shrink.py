@@ -23,6 +23,10 @@ MOST_RUNS = 20
 """Of one case, however seldom the first fails."""
 
 
+class PassesError(ValueError):
+    """The case to begin with does not show the finding."""
+
+
 @dataclass
 class Count:
     """What a pass came to: cases that were run, and those of them that showed the finding."""
@@ -68,14 +72,14 @@ def shrink(
 ) -> Shrunk:
     """The simplest case found within `seconds` that `shows` what `fed` does. `progress` is told of each that is taken.
 
-    Raises ValueError where `fed` itself does not show it.
+    Raises PassesError where `fed` itself does not show it.
     """
     started = time.monotonic()
     failed = sum(shows(fed) for _ in range(TRIALS))
     if not failed:
-        raise ValueError(f"the case does not show the finding in {TRIALS} runs of it")
+        raise PassesError(f"the case does not show the finding in {TRIALS} runs of it")
     found = Shrunk(fed, failed / TRIALS, {each.__name__: Count() for each in passes})
-    hunt = _Hunt(shows, _repeats(found.rate), started + seconds)
+    hunt = _Hunt(shows, _repeats(found.rate), started, started + seconds)
     while not found.finished and not hunt.late:
         before = found.fed
         for each in passes:
@@ -94,6 +98,7 @@ def order(on_gpu: bool) -> tuple[Pass, ...]:
 class _Hunt:
     shows: Shows
     repeats: int
+    started: float
     deadline: float
     seen: dict[Fed, bool] = field(default_factory=dict)
 
@@ -119,6 +124,7 @@ def _exhaust(each: Pass, found: Shrunk, hunt: _Hunt, progress: Progress) -> None
             if hunt.fails(other):
                 found.fed, took = other, True
                 count.taken += 1
+                found.seconds = time.monotonic() - hunt.started
                 progress(found)
                 break
 

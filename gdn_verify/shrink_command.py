@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path as File
 from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from gdn_verify.cases.codec import CaseFile, CaseFileError, dumps, load, save
+from gdn_verify.cases.narrow import stored
 from gdn_verify.cases.simpler import Fed
+from gdn_verify.cases.variants import features
 from gdn_verify.checks.laws import NAMES as LAWS
+from gdn_verify.explain import explain
 from gdn_verify.mutants import NAMES, planter_of
 from gdn_verify.paths import Builder, Subject
 from gdn_verify.probe import absence_of
+from gdn_verify.report.shrink import show, size, tell
 from gdn_verify.report.terminal import wide
 from gdn_verify.service import Job
-from gdn_verify.shrink import Shrunk, order, shrink
+from gdn_verify.shrink import PassesError, Shrunk, order, shrink
 from gdn_verify.suspect import Suspect, UnaskableError
 from gdn_verify.words import refuse, subjects_of, words_of
 
@@ -40,33 +44,42 @@ def shrinking(
         ),
     ] = None,
     seconds: Annotated[float, typer.Option(help="For how long it is sought.", min=1)] = 120.0,
+    explaining: Annotated[
+        float, typer.Option("--explain", help="Seconds to vary its features one by one; 0 for none.", min=0)
+    ] = 60.0,
     laws: Annotated[str, typer.Option(help="Hold the case to these laws, and to no oracle.")] = "",
     plant: Annotated[str, typer.Option(help="Plant this defect in a copy of the path.")] = "",
 ) -> None:  # fmt: skip
     """Make a failing case simple: fewer launches, rows, tokens, heads, plainer numbers; the same finding throughout.
 
-    What is kept is always a case that fails. Run it again on what it kept to go on.
+    What is kept is always a case that fails. Run it again on what it kept to go on. Then each feature of the case is
+    varied alone: which of them does the finding need?
     """
     try:
         given = load(file)
     except CaseFileError as error:
         raise refuse(str(error)) from None
-    job = _job(subjects_of(path)[0], host, given, laws, plant)
+    subject = subjects_of(path)[0]
+    job = _job(subject, host, given, laws, plant)
     kept, console = output or file.with_suffix(".small.json"), wide()
     fed = (given.case, given.presentation)
+
+    def keep(found: Shrunk) -> None:
+        save(kept, replace(given, case=found.fed[0], presentation=found.fed[1]))
+
     with Suspect(job) as suspect:
         try:
             target = _target(suspect, fed, finding)
             suspect.job = _cheapest(suspect, fed, target)
-            console.print(f"{target} on {job.path}, {job.host}: sought for {seconds:g} s", markup=False)
-            found = shrink(
-                fed, lambda other: target in suspect.shown(other), seconds=seconds, passes=order(job.host in GPUS),
-                progress=lambda so_far: _keep(so_far, given, kept, console),
-            )  # fmt: skip
-        except (UnaskableError, ValueError) as error:
+            console.print(f"{target} on {job.path}, {job.host}", markup=False, highlight=False)
+            found = _sought(suspect, fed, target, seconds, keep)
+            show(found, str(kept), console)
+            varied = features(() if isinstance(subject, Builder) else stored(subject.capabilities.span))
+            needs = [*explain(found.fed, lambda other: _shows(suspect, other, target), varied, seconds=explaining)]
+        except (UnaskableError, PassesError) as error:
             raise refuse(str(error)) from None
-    _keep(found, given, kept, console)
-    _show(found, kept, console)
+    tell(needs, console)
+    typer.echo(dumps(CaseFile(*found.fed, notes=given.notes)))
 
 
 def _job(subject: Subject, host: str, given: CaseFile, laws: str, plant: str) -> Job:
@@ -98,27 +111,22 @@ def _cheapest(suspect: Suspect, fed: Fed, target: str) -> Job:
     return job
 
 
-def _keep(found: Shrunk, given: CaseFile, kept: File, console: Console) -> None:
-    save(kept, replace(given, case=found.fed[0], presentation=found.fed[1]))
-    console.print(f"{found.runs} tried: {_size(found.fed)}", markup=False, highlight=False)
+def _sought(suspect: Suspect, fed: Fed, target: str, seconds: float, keep: Callable[[Shrunk], None]) -> Shrunk:
+    """The simplest case, a line telling how far it has come; each that is taken is kept."""
+    with Console(stderr=True).status("running the case again and again") as line:
+
+        def taken(found: Shrunk) -> None:
+            keep(found)
+            line.update(f"{found.runs} tried, {found.seconds:.0f} s: {size(found.fed)}")
+
+        def shows(other: Fed) -> bool:
+            return target in suspect.shown(other)
+
+        found = shrink(fed, shows, seconds=seconds, passes=order(suspect.job.host in GPUS), progress=taken)
+        keep(found)
+        return found
 
 
-def _size(fed: Fed) -> str:
-    case, g = fed[0], fed[0].geometry
-    rows, tokens = (sum(f(batch) for batch in case.batches) for f in (lambda b: len(b.rows), lambda b: b.tokens))
-    return f"{len(case.batches)} launches, {rows} rows, {tokens} tokens, H={g.H} HV={g.HV} K={g.K} V={g.V}"
-
-
-def _show(found: Shrunk, kept: File, console: Console) -> None:
-    """What each pass came to, and the case."""
-    table = Table(box=None, pad_edge=False)
-    for heading in ("pass", "tried", "taken"):
-        table.add_column(heading, justify="left" if heading == "pass" else "right")
-    for name, count in found.counts.items():
-        table.add_row(name, str(count.tried), str(count.taken))
-    console.print(table)
-    if found.flaky:
-        console.print(f"the case fails in {found.rate:.0%} of its runs: each other was run until it failed, or often")
-    how = "nothing simpler shows it" if found.finished else "time was up: run it again on this file to go on"
-    console.print(f"{kept} after {found.seconds:.0f} s; {how}", soft_wrap=True, markup=False, highlight=False)
-    typer.echo(dumps(CaseFile(*found.fed)))
+def _shows(suspect: Suspect, fed: Fed, target: str) -> bool | None:
+    answer = suspect.ask(fed)
+    return None if answer.refused else target in answer.shown

@@ -9,12 +9,20 @@ from gdn_verify.cases.codec import CaseFile, dumps
 from gdn_verify.cases.simpler import Fed
 from gdn_verify.hosts import HOSTS
 from gdn_verify.hosts.worker import Worker, WorkerDiedError
+from gdn_verify.runner import CaseResult
 from gdn_verify.service import Absent, Begun, Broken, Done, Ended, Job, Unloadable
-from gdn_verify.verdict import Finding
 
 SERVICE = "gdn_verify.service:serve"
 CRASH = "crash"
 """What a case is said to show that ends its worker, beside the kinds of findings."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a case shows, as "check/kind", each once; or why the path does not take it."""
+
+    shown: tuple[str, ...] = ()
+    refused: str = ""
 
 
 class UnaskableError(Exception):
@@ -33,28 +41,33 @@ class Suspect:
     _worker: Worker | None = field(default=None, init=False)
 
     def shown(self, fed: Fed) -> tuple[str, ...]:
-        """What a case shows, as "check/kind", each once; none of one that the path refuses.
+        """What a case shows; nothing of one that the path refuses. Raises what `ask` does."""
+        return self.ask(fed).shown
+
+    def ask(self, fed: Fed) -> Answer:
+        """Run a case.
 
         Raises UnaskableError where the path cannot run, and RuntimeError where the suite itself fails.
         """
         try:
-            return tuple(dict.fromkeys(f"{found.check}/{found.kind}" for found in self._findings(fed)))
+            result = self._result(fed)
         except WorkerDiedError as death:
             self.close()
-            return (f"{CRASH}/{str(death).splitlines()[0]}",)
+            return Answer((f"{CRASH}/{str(death).splitlines()[0]}",))
+        return Answer(tuple(dict.fromkeys(f"{f.check}/{f.kind}" for f in result.findings)), result.refused)
 
-    def _findings(self, fed: Fed) -> list[Finding]:
+    def _result(self, fed: Fed) -> CaseResult:
         if self._worker is None:
             self._worker = Worker(HOSTS[self.job.host], SERVICE)
         self._worker.send(replace(self.job, files=(dumps(CaseFile(*fed)),)))
-        found: list[Finding] = []
+        result = CaseResult()
         for message in self._messages(self._worker):
             if isinstance(message, Ended):
-                found = message.result.findings
-                if message.result.raised and self.job.host in ("cuda", "rocm"):
+                result = message.result
+                if result.raised and self.job.host in ("cuda", "rocm"):
                     self.close()  # after an error a device may be unusable for its process
                     break
-        return found
+        return result
 
     def _messages(self, worker: Worker) -> Iterator[object]:
         """All about one case, to its end."""

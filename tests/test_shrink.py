@@ -19,7 +19,7 @@ from gdn_verify.cases.simpler import Fed
 from gdn_verify.cases.values import Fill, Gates, States, Values, Vectors
 from gdn_verify.cli import app
 from gdn_verify.service import Job
-from gdn_verify.shrink import Shrunk, order, shrink
+from gdn_verify.shrink import PassesError, Shrunk, order, shrink
 from gdn_verify.suspect import Suspect, UnaskableError
 
 VALUES = Values(7, Vectors.NORMAL, Vectors.NORMAL, Fill.NORMAL, Gates.NORMAL, state=States.NORMAL)
@@ -70,7 +70,7 @@ def test_time_ends_it() -> None:
 
 def test_a_case_that_passes_is_refused() -> None:
     """There is nothing to look for."""
-    with pytest.raises(ValueError, match="does not show the finding"):
+    with pytest.raises(PassesError, match="does not show the finding"):
         shrink(FED, lambda fed: False, seconds=5)
 
 
