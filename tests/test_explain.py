@@ -38,7 +38,7 @@ def test_the_words(now: Word, shown: tuple[Word, ...], lost: tuple[Word, ...], w
 
 
 def test_only_what_the_finding_needs_is_marked() -> None:
-    """A finding of three value heads a key head, or six, in rows of eight tokens; types that the path refuses say nothing."""
+    """Three or six value heads a key head, and eight tokens; of types that the path refuses nothing is said."""
 
     def shows(fed: Fed) -> bool | None:
         case = fed[0]

@@ -26,6 +26,9 @@ VALUES = Values(7, Vectors.NORMAL, Vectors.NORMAL, Fill.NORMAL, Gates.NORMAL, st
 ROWS = (Row(1, (4,)), Row(70, (2,)), Row(5, (0,), fresh=True))
 CASE = Case(Geometry(H=2, HV=8, K=64, V=32), DTypes(), 6, (Batch(ROWS, pad_tokens=3),), VALUES)
 FED: Fed = (CASE, Presentation(packing=Packing.INTERLEAVED, slot_pad=8))
+BRIEF = replace(CASE, geometry=Geometry(2, 4, 8, 4), batches=(Batch((Row(1, (4,)), Row(3, (2,)))),))
+RUN: Fed = (BRIEF, FED[1])
+"""Quick to run."""
 
 
 def long_row(fed: Fed) -> bool:
@@ -87,8 +90,8 @@ def test_a_race_is_shrunk_by_its_rate() -> None:
 def test_a_defect_is_shrunk_where_it_runs() -> None:
     """In a worker: of heads that are mixed up two are left, and one token."""
     with Suspect(Job("fallback", "cpu", CASE.kind, plant="gdn_verify.mutants.planted:wrong_head_map")) as suspect:
-        target = suspect.shown(FED)[0]
-        found = shrink(FED, lambda fed: target in suspect.shown(fed), seconds=60)
+        target = suspect.shown(RUN)[0]
+        found = shrink(RUN, lambda fed: target in suspect.shown(fed), seconds=60)
     assert found.finished
     case = found.fed[0]
     assert (case.geometry.H, case.geometry.HV) == (2, 2)
@@ -99,8 +102,8 @@ def test_a_defect_is_shrunk_where_it_runs() -> None:
 def test_a_healthy_path_shows_nothing() -> None:
     """Nor does one that refuses the case."""
     with Suspect(Job("fallback", "cpu", CASE.kind)) as suspect:
-        assert suspect.shown(FED) == ()
-        wide = replace(CASE, geometry=replace(CASE.geometry, num_spec=7))
+        assert suspect.shown(RUN) == ()
+        wide = replace(BRIEF, geometry=replace(BRIEF.geometry, num_spec=7))
         assert suspect.shown((wide, FED[1])) == ()
 
 
@@ -134,12 +137,13 @@ def test_a_path_that_cannot_run_says_so(path: str, words: str) -> None:
 def test_the_command_keeps_what_it_finds(tmp_path: File) -> None:
     """A file that fails, the pass counters, and the case itself."""
     file = tmp_path / "case.json"
-    save(file, CaseFile(*FED, notes="from a gate"))
-    asked = ["shrink", str(file), "--path", "fallback", "--plant", "wrong_head_map", "--seconds", "60"]
+    save(file, CaseFile(*RUN, notes="from a gate"))
+    asked = ["shrink", str(file), "--path", "fallback", "--plant", "wrong_head_map", "--explain", "4"]
     told = CliRunner().invoke(app, asked)
     assert told.exit_code == 0, told.output
     assert "fewer_heads" in told.output
     assert "nothing simpler shows it" in told.output
+    assert "fails with" in told.output
     kept = load(tmp_path / "case.small.json")
     assert kept.case.geometry.HV == 2
     assert kept.notes == "from a gate"
@@ -156,7 +160,7 @@ def test_the_command_keeps_what_it_finds(tmp_path: File) -> None:
 def test_what_cannot_be_shrunk_is_said(tmp_path: File, more: list[str], words: str) -> None:
     """With exit status 2."""
     file = tmp_path / "case.json"
-    save(file, CaseFile(*FED))
+    save(file, CaseFile(*RUN))
     told = CliRunner().invoke(app, ["shrink", str(file), "--path", "fallback", *more])
     assert told.exit_code == 2
     assert words in " ".join(told.output.split())
