@@ -41,7 +41,7 @@ KERNELS = {
 class Dispatch(Path):
     """`gdn_verify.kernels.dispatch` over the whole layer core, given the plan that a host would know.
 
-    Or, where slot tables are wider than a launch needs, told nothing: it reads the tables back.
+    Or, of drafts alone whose tables are wider than needed, told nothing: it reads them back.
     On the cpu everything takes the standard path. Elsewhere a launch must run the kernels of its live rows, so what
     is attested differs from launch to launch.
     """
@@ -85,7 +85,8 @@ class Dispatch(Path):
         )  # fmt: skip
 
     def _plan(self, launch: Launch) -> LaunchPlan | None:
-        return None if launch.presentation.table_pad else plan(launch.batch)
+        drafts = all(row.spec for row in launch.batch.rows)
+        return None if launch.presentation.table_pad and drafts else plan(launch.batch)
 
     def rounding(self, case: Case, presentation: Presentation, host: str) -> Rounding:
         groups = {row.group for batch in case.batches for _, row in batch.live_rows()}
