@@ -144,6 +144,7 @@ def test_the_command_keeps_what_it_finds(tmp_path: File) -> None:
     assert "fewer_heads" in told.output
     assert "nothing simpler shows it" in told.output
     assert "fails with" in told.output
+    assert "left: 1 launch, 1 row, 1 token, H=2 HV=2" in told.output
     kept = load(tmp_path / "case.small.json")
     assert kept.case.geometry.HV == 2
     assert kept.notes == "from a gate"

@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 CHIPS = {"interpreter": ("interpreter", ""), "cuda": ("cuda", "90"), "rocm": ("hip", "gfx942")}
 """The chip that a declaration is for where the host's own is not known: before `load`."""
 PLAIN = frozenset({Group.DECODE, Group.PREFILL})
+JOINED = ("gdn_span_kernel", "gdn_join_kernel")
+"""What a launch in segments runs besides."""
 CHUNKS = (16, 32, 64)
 TALL, TALL_REACH = 64, 0.6
 """Tokens of a chunk that a Hopper card refuses of unaligned keys; which share of a path's reach is of the others."""
@@ -81,16 +83,18 @@ class ChunkDelta(Fused):
     def configured(self, settings: Mapping[str, int]) -> ChunkDelta:
         other = type(self)()
         other.settings, other.configuration = settings, 0
+        own = tuple(name for name in self.kernels if name not in JOINED)
+        other.kernels = (*own, *JOINED) if settings.get("segments", 1) > 1 else own
         if settings.get("chunk") == TALL:
             other.least_reach = TALL_REACH * self.least_reach
         if settings.get("groups") == 0:
-            other.kernels = tuple(name.replace("scan_kernel", "gdn_scan_kernel") for name in self.kernels)
+            other.kernels = tuple(name.replace("scan_kernel", "gdn_scan_kernel") for name in other.kernels)
         if groups := settings.get("groups"):
             from gdn_verify.kernels.triton.shape import HOPPER_AHEAD
 
             other.hosts = ("cuda",)
             other.settings = MappingProxyType({"ahead": HOPPER_AHEAD[groups], **settings})
-            other.kernels = tuple(name.replace("scan_kernel", "gdn_hopper_scan_kernel") for name in self.kernels)
+            other.kernels = tuple(name.replace("scan_kernel", "gdn_hopper_scan_kernel") for name in other.kernels)
             other.capabilities = replace(
                 self.capabilities, key_dim=HOPPER_KEYS, value_dim=Dims(64 * groups, 256, multiple=64 * groups),
                 activations=frozenset({DType.BF16, DType.F16}), strided=False, misaligned=False,
@@ -177,10 +181,12 @@ class ChunkDelta(Fused):
 
 
 class ChunkDeltaExact(ChunkDelta):
-    """`chunk_delta` in float32 throughout."""
+    """`chunk_delta` in float32 throughout, in segments: q, k and v have strides of their own, and little noise."""
 
     name = "chunk-delta-exact"
     judged = frozenset({Kind.PREFILL})  # rows of one token are those of the other path in float32
+    kernels = (*ChunkDelta.kernels, *JOINED)
+    settings = MappingProxyType({"segments": 3})
     exact = True
 
 
@@ -245,7 +251,7 @@ class PrefillNull(ConvChunkDelta):
     """
 
     name = "prefill-null"
-    kernels = (*ConvChunkDelta.kernels, "gdn_span_kernel", "gdn_join_kernel")
+    kernels = (*ConvChunkDelta.kernels, *JOINED)
     least_reach, hopper_reach = 0.2, 0.01
     capabilities = replace(ConvChunkDelta.capabilities, groups=frozenset({Group.PREFILL}))
     judged = None

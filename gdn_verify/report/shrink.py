@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import starmap
 
 from rich.console import Console
 from rich.table import Table
@@ -16,7 +17,12 @@ def size(fed: Fed) -> str:
     """How large a case is."""
     case, g = fed[0], fed[0].geometry
     rows, tokens = (sum(f(batch) for batch in case.batches) for f in (lambda b: len(b.rows), lambda b: b.tokens))
-    return f"{len(case.batches)} launches, {rows} rows, {tokens} tokens, H={g.H} HV={g.HV} K={g.K} V={g.V}"
+    counted = ", ".join(starmap(_counted, ((len(case.batches), "launch"), (rows, "row"), (tokens, "token"))))
+    return f"{counted}, H={g.H} HV={g.HV} K={g.K} V={g.V}"
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}{'es' if what.endswith('ch') else 's'}"
 
 
 def show(found: Shrunk, kept: str, console: Console) -> None:

@@ -126,7 +126,7 @@ def test_segments_are_declared_where_a_name_asks_for_them() -> None:
     declared = rounding("chunk-delta-exact:segments=3")
     assert declared.segment == 32
     assert Site.JOIN_DOT in {site for site, _, _ in declared.sites}
-    for whole in (rounding("chunk-delta-exact"), rounding("chunk-delta-exact:segments=1")):
+    for whole in (rounding("chunk-delta"), rounding("chunk-delta-exact:segments=1")):
         assert whole.segment == 0
         assert Site.JOIN_DOT not in {site for site, _, _ in whole.sites}
 
@@ -161,3 +161,14 @@ def test_a_card_cuts_the_sums_that_the_interpreter_rounds() -> None:
     for site in (Site.KK_DOT, Site.QK_SUM):
         assert sums["cuda"][site] == 2 * sums["interpreter"][site]
         assert rounding("chunk-delta", activation=DType.F32).levels[site][0] > 2.0**-24
+
+
+@pytest.mark.parametrize("name", FAMILY)
+def test_a_configuration_answers_for_the_kernels_that_it_launches(name: str) -> None:
+    """The two that join segments where it has some, whatever the path's own choice is."""
+    path = find(name)
+    for segments, joins in ((1, False), (3, True)):
+        assert ("gdn_join_kernel" in path.configured({"chunk": 16, "segments": segments}).kernels) is joins
+    assert "gdn_join_kernel" not in path.configured({"chunk": 64}).kernels
+    on_hopper = path.configured({"groups": 1, "segments": 3}).kernels
+    assert {"gdn_hopper_scan_kernel", "gdn_span_kernel"} <= set(on_hopper)
