@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 NULL = Conventions(pads=((Stage.DELTA, IdRule.ZERO),))
 """Slot 0 is nobody's, and marks padding."""
+MANY = 1 << 30
+"""Slots: more than any id names."""
 BLOCK = 64
 """Tokens between two states that an engine keeps of a request."""
 
@@ -61,7 +63,7 @@ class KernelTables(_Own):
                 rows, width=setup.width if roster.drafts else None, pad_to=roster.pad_to,
                 pad_slot_id=shown.sentinel, dtype=_dtype(shown),
             )  # fmt: skip
-            return _built(made, rows, roster)
+            return _built(made, rows, roster, shown)
 
         return _maker(build, shown, setup.conv_width)
 
@@ -86,7 +88,7 @@ class BufferedTables(_Own):
 
         def build(roster: Roster) -> Built:
             rows = kernel_rows(roster, shown)
-            return _built(buffers.fill(rows, pad_to=roster.pad_to), rows, roster)
+            return _built(buffers.fill(rows, pad_to=roster.pad_to), rows, roster, shown)
 
         return _maker(build, shown)
 
@@ -188,9 +190,12 @@ def _maker(build: Build, shown: Presentation, conv_width: int | None = None) -> 
     return Maker(build, partial(commit, width=conv_width, pad_slot_id=shown.sentinel))
 
 
-def _built(made: Tables, rows: Sequence[Row], roster: Roster) -> Built:
+def _built(made: Tables, rows: Sequence[Row], roster: Roster, shown: Presentation) -> Built:
+    """The tables, which the kernels' own reader takes, and how the rows are split."""
     from gdn_verify.kernels.plan import plan_rows, read_plan
+    from gdn_verify.kernels.rows import live_rows
 
+    live_rows(made, sum(row.length for row in rows), MANY, conv=True, pad_slot_id=shown.sentinel)
     named = {field.name: getattr(made, field.name) for field in fields(made)}
     splits = {
         "device": _by_row(made),
