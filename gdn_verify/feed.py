@@ -276,18 +276,13 @@ def _slot_tables(batch: Batch, width: int, shown: Presentation, dtype: torch.dty
     table = torch.tensor(slots, dtype=dtype).reshape(len(batch.rows), width)
     tables = {"state_indices": table if spec else table[:, 0].contiguous()}
     if spec:
-        counts = [_count(row, number, width) for number, row in enumerate(batch.rows)]
+        counts = [row.accepted or 0 for row in batch.rows]
         tables["num_accepted_tokens"] = torch.tensor(counts, dtype=torch.int32)
         tables["spec_rows"] = torch.tensor([row.spec for row in batch.rows], dtype=torch.bool)
     if any(row.read is not None for row in batch.rows):
         reads = [shown.physical(_read_id(row, number)) for number, row in enumerate(batch.rows)]
         tables["read_indices"] = torch.tensor(reads, dtype=dtype)
     return tables
-
-
-def _count(row: Row, number: int, width: int) -> int:
-    """A draft's accepted count, and any number for a row that is none: nobody may look at it."""
-    return number % (width + 2) if row.accepted is None else row.accepted
 
 
 def _read_id(row: Row, number: int) -> int | None:

@@ -19,16 +19,16 @@ class Tables:
     """Index tables of a launch of N rows, as tuples.
 
     `query_start_loc` N + 1 offsets; `state_indices` N rows of one id, or of S ids where the launch has a draft;
-    `num_accepted_tokens` N counts, or None where there is no draft; `read_indices` N ids, or None where no row reads
-    elsewhere than it writes. In both, None stands for any number: of a row that is no draft, and of one without initial
-    state, which reads nothing. `padding` are the numbers of rows that name no sequence; `groups` the rows that
-    compute, by what they are, each in launch order.
+    `num_accepted_tokens` N counts, 0 for a row that is no draft, None where there is no draft; `read_indices` N ids,
+    None for a row without initial state (it reads nothing, and any id will do), or None where no row reads elsewhere
+    than it writes; `padding` the numbers of rows that name no sequence; `groups` the rows that compute, by what they
+    are, each in launch order.
     """
 
     query_start_loc: tuple[int, ...]
     state_indices: tuple[tuple[int, ...], ...]
     has_initial_state: tuple[bool, ...]
-    num_accepted_tokens: tuple[int | None, ...] | None
+    num_accepted_tokens: tuple[int, ...] | None
     read_indices: tuple[int | None, ...] | None
     padding: tuple[int, ...]
     groups: dict[Group, tuple[int, ...]]
@@ -50,7 +50,7 @@ def tables(batch: Batch, width: int, presentation: Presentation) -> Tables:
         query_start_loc=tuple(starts),
         state_indices=tuple(_ids(row, width if drafts else 1, presentation) for row in batch.rows),
         has_initial_state=tuple(not row.fresh for row in batch.rows),
-        num_accepted_tokens=tuple(row.accepted for row in batch.rows) if drafts else None,
+        num_accepted_tokens=tuple(row.accepted or 0 for row in batch.rows) if drafts else None,
         read_indices=tuple(_read(row, presentation) for row in batch.rows) if separate else None,
         padding=tuple(number for number, row in enumerate(batch.rows) if row.padded),
         groups={group: _members(batch, group) for group in Group},

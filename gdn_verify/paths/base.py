@@ -44,8 +44,8 @@ class Launch:
     `has_initial_state` [N] bool, `read_indices` [N] where slots are separate; it may hold the sentinel for a row that
     has no initial state: nothing is read then, and the row is live. `state_indices` is [N]; if any row of the launch is
     a spec row it is [N, S], plain rows in column 0, and then there are `spec_rows` [N] bool and
-    `num_accepted_tokens` [N] (any number for a row that is no spec row) too. A dense path gets `initial_state`
-    [N, HV, V, K] or [N, HV, K, V] instead of pools, zeros where a row is fresh.
+    `num_accepted_tokens` [N] (0 for a row that is no spec row) too. A dense path gets `initial_state` [N, HV, V, K] or
+    [N, HV, K, V] instead of pools, zeros where a row is fresh.
 
     Outputs: `out` [T, HV, V] and, from the unpack edge, `z_out` [T, HV, V]: poisoned, to be filled.
 

@@ -33,7 +33,7 @@ def test_a_mixed_launch_by_hand() -> None:
         query_start_loc=(0, 2, 3, 6, 7),
         state_indices=((5, 2, 3), (1, 0, 0), (6, 0, 0), (0, 0, 0)),
         has_initial_state=(True, True, False, True),
-        num_accepted_tokens=(2, None, None, None),
+        num_accepted_tokens=(2, 0, 0, 0),
         read_indices=None,
         padding=(3,),
         groups={Group.DECODE: (1,), Group.PREFILL: (2,), Group.SPEC: (0,)},
@@ -52,7 +52,7 @@ def test_a_launch_is_filled_up_by_rows_of_nobody() -> None:
     made = tables(padded(Batch((draft,), pad_tokens=3), 3), 3, Presentation(sentinel=-7))
     assert made.query_start_loc == (0, 2, 2, 2)
     assert made.state_indices == ((4, 1, 2), (-7, -7, -7), (-7, -7, -7))
-    assert made.num_accepted_tokens == (2, None, None)
+    assert made.num_accepted_tokens == (2, 0, 0)
     assert made.padding == (1, 2)
     assert made.groups == {Group.DECODE: (), Group.PREFILL: (), Group.SPEC: (0,)}
 
