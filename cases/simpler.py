@@ -88,8 +88,8 @@ def plain_rows(fed: Fed) -> Iterator[Fed]:
         if row.read is not None:
             yield replace(row, read=None)
         if row.accepted is not None:
-            if row.tokens == 1:
-                yield Row(1, row.slots[:1])
+            if row.tokens <= 1:
+                yield Row(row.tokens, row.slots[:1])
             yield from (replace(row, accepted=count) for count in range(1, row.accepted))
 
     yield from _rows(fed, others)

@@ -73,7 +73,10 @@ def _tokens(fed: Fed) -> Iterator[tuple[Word, Made]]:
 
 def _longest(fed: Fed, length: int) -> Fed:
     """With so many tokens in its longest row."""
-    number, place = max(_places(fed[0]), key=lambda at: fed[0].batches[at[0]].rows[at[1]].tokens)
+    places = list(_places(fed[0]))
+    if not places:
+        return fed
+    number, place = max(places, key=lambda at: fed[0].batches[at[0]].rows[at[1]].tokens)
     return _changed(fed, number, lambda n, row: replace(row, tokens=length) if n == place else row)
 
 
@@ -114,7 +117,7 @@ def _ended(fed: Fed, row: Row) -> Fed:
 
 
 def _slots(fed: Fed) -> Iterator[tuple[Word, Made]]:
-    yield "each one further", partial(_moved, fed)
+    yield "one further", partial(_moved, fed)
 
 
 def _moved(fed: Fed) -> Fed:
@@ -155,7 +158,8 @@ def _choices(value: Any, name: str) -> tuple[Any, ...]:
         return tuple(type(value))
     if isinstance(value, bool):
         return (False, True)
-    return {"scale": (None, 1.0, 0.5), "beta_scale": (1.0, 2.0)}.get(name, (PADS[name], 0) if name in PADS else ())
+    plain = getattr(Presentation(), name) if name in PADS else None
+    return {"scale": (None, 1.0, 0.5), "beta_scale": (1.0, 2.0)}.get(name, (PADS[name], plain) if name in PADS else ())
 
 
 def _fielded(part: str, name: str) -> Feature:
@@ -170,14 +174,15 @@ def _fielded(part: str, name: str) -> Feature:
 
     def made(fed: Fed) -> Iterator[tuple[Word, Made]]:
         now = getattr(held(fed), name)
-        yield from ((_word(value), partial(put, fed, value)) for value in _choices(now, name) if value != now)
+        yield from ((_word(value, name), partial(put, fed, value)) for value in _choices(now, name) if value != now)
 
     title = {"presentation": "", "dtypes": "type of "}.get(part, f"{part}: ")
-    return Feature(f"{title}{name}", lambda fed: _word(getattr(held(fed), name)), made)
+    return Feature(f"{title}{name}", lambda fed: _word(getattr(held(fed), name), name), made)
 
 
-def _word(value: Any) -> Word:
-    return value.value if isinstance(value, StrEnum) else value
+def _word(value: Any, name: str = "") -> Word:
+    """As it is told; an id is no quantity."""
+    return value.value if isinstance(value, StrEnum) else f"id {value}" if name == "sentinel" else value
 
 
 SHAPE = (
@@ -186,10 +191,10 @@ SHAPE = (
     _sizes("K", DIMS), _sizes("V", DIMS), _sizes("W", (2, 3, 4)),
 )  # fmt: skip
 ROWS = (
-    Feature("tokens", lambda fed: max(b.rows[n].tokens for b in fed[0].batches for n in range(len(b.rows))), _tokens),
+    Feature("tokens", lambda fed: max((row.tokens for b in fed[0].batches for row in b.rows), default=0), _tokens),
     Feature("rows", lambda fed: len(fed[0].batches[0].rows), _neighbours),
     Feature("padding", lambda fed: "none" if all(r.live for r in fed[0].batches[0].rows) else "some", _padding),
-    Feature("slots", lambda fed: str(fed[0].slots), _slots),
+    Feature("slots", lambda fed: "these", _slots),
     Feature("initial state", _initial, _fresh),
 )
 CONTENT = tuple(

@@ -72,14 +72,12 @@ def shrink(
 ) -> Shrunk:
     """The simplest case found within `seconds` that `shows` what `fed` does. `progress` is told of each that is taken.
 
-    Raises PassesError where `fed` itself does not show it.
+    The clock starts after the first runs of `fed` itself, which take as long again at most, or one run. Raises
+    PassesError where none of them shows it.
     """
+    found = Shrunk(fed, _rate(fed, shows, seconds), {each.__name__: Count() for each in passes})
     started = time.monotonic()
-    failed = sum(shows(fed) for _ in range(TRIALS))
-    if not failed:
-        raise PassesError(f"the case does not show the finding in {TRIALS} runs of it")
-    found = Shrunk(fed, failed / TRIALS, {each.__name__: Count() for each in passes})
-    hunt = _Hunt(shows, _repeats(found.rate), started, started + seconds)
+    hunt = _Hunt(shows, repeats(found.rate), started, started + seconds)
     while not found.finished and not hunt.late:
         before = found.fed
         for each in passes:
@@ -87,6 +85,16 @@ def shrink(
         found.finished = found.fed == before and not hunt.late
     found.seconds = time.monotonic() - started
     return found
+
+
+def _rate(fed: Fed, shows: Shows, seconds: float) -> float:
+    """The share of runs in which the case fails; of as many as `seconds` allow, one at least."""
+    started, answers = time.monotonic(), list[bool]()
+    while len(answers) < TRIALS and (not answers or time.monotonic() - started < seconds):
+        answers.append(shows(fed))
+    if not any(answers):
+        raise PassesError(f"the case does not show the finding in {len(answers)} runs of it")
+    return sum(answers) / len(answers)
 
 
 def order(on_gpu: bool) -> tuple[Pass, ...]:
@@ -129,6 +137,6 @@ def _exhaust(each: Pass, found: Shrunk, hunt: _Hunt, progress: Progress) -> None
                 break
 
 
-def _repeats(rate: float) -> int:
+def repeats(rate: float) -> int:
     """Runs in which a case that fails at this rate fails once, but for the share `MISSED`."""
     return 1 if rate >= 1.0 else min(MOST_RUNS, ceil(log(MISSED) / log(1.0 - rate)))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path as File
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 from rich.console import Console
@@ -22,10 +23,11 @@ from gdn_verify.probe import absence_of
 from gdn_verify.report.shrink import show, size, tell
 from gdn_verify.report.terminal import wide
 from gdn_verify.service import Job
-from gdn_verify.shrink import PassesError, Shrunk, order, shrink
+from gdn_verify.shrink import TRIALS, PassesError, Shrunk, order, repeats, shrink
 from gdn_verify.suspect import Suspect, UnaskableError
 from gdn_verify.words import refuse, subjects_of, words_of
 
+T = TypeVar("T")
 GPUS = ("cuda", "rocm")
 
 
@@ -47,6 +49,9 @@ def shrinking(
     explaining: Annotated[
         float, typer.Option("--explain", help="Seconds to vary its features one by one; 0 for none.", min=0)
     ] = 60.0,
+    patience: Annotated[
+        float, typer.Option(help="Seconds of silence that are a hang; a GPU may compile for that long.", min=1)
+    ] = 120.0,
     laws: Annotated[str, typer.Option(help="Hold the case to these laws, and to no oracle.")] = "",
     plant: Annotated[str, typer.Option(help="Plant this defect in a copy of the path.")] = "",
 ) -> None:  # fmt: skip
@@ -59,15 +64,19 @@ def shrinking(
         given = load(file)
     except CaseFileError as error:
         raise refuse(str(error)) from None
-    subject = subjects_of(path)[0]
+    subject = _alone(subjects_of(path), "--path", path)
     job = _job(subject, host, given, laws, plant)
     kept, console = output or file.with_suffix(".small.json"), wide()
     fed = (given.case, given.presentation)
+    try:
+        save(kept, given)
+    except OSError as error:
+        raise refuse(f"--output {kept}: {error.strerror}; name a file in a folder that exists") from None
 
     def keep(found: Shrunk) -> None:
         save(kept, replace(given, case=found.fed[0], presentation=found.fed[1]))
 
-    with Suspect(job) as suspect:
+    with Suspect(job, patience) as suspect:
         try:
             target = _target(suspect, fed, finding)
             suspect.job = _cheapest(suspect, fed, target)
@@ -75,7 +84,8 @@ def shrinking(
             found = _sought(suspect, fed, target, seconds, keep)
             show(found, str(kept), console)
             varied = features(() if isinstance(subject, Builder) else stored(subject.capabilities.span))
-            needs = [*explain(found.fed, lambda other: _shows(suspect, other, target), varied, seconds=explaining)]
+            ask = partial(_shows, suspect, target, repeats(found.rate))
+            needs = [*explain(found.fed, ask, varied, seconds=explaining)]
         except (UnaskableError, PassesError) as error:
             raise refuse(str(error)) from None
     tell(needs, console)
@@ -86,19 +96,31 @@ def _job(subject: Subject, host: str, given: CaseFile, laws: str, plant: str) ->
     hosts = words_of(host, subject.hosts, f"host of {subject.name}")
     chosen = next((name for name in hosts if absence_of(name) is None), hosts[0])
     held = tuple(words_of(laws, LAWS, "law")) if laws else ()
-    defect = planter_of(words_of(plant, NAMES, "defect")[0]) if plant else None
+    defect = planter_of(_alone(words_of(plant, NAMES, "defect"), "--plant", plant)) if plant else None
     job = Job(subject.name, chosen, given.case.kind, plant=defect, laws=held, tables=isinstance(subject, Builder))
     return job if held or job.tables else replace(job, watches=1, replays=1, repeats=1)
 
 
+def _alone(found: Sequence[T], option: str, given: str) -> T:
+    """The one that was named."""
+    if len(found) != 1:
+        raise refuse(f"{option} {given}: names {len(found)}; name one")
+    return found[0]
+
+
 def _target(suspect: Suspect, fed: Fed, wanted: str) -> str:
-    """What must be shown."""
-    shown = suspect.shown(fed)
-    if not shown:
-        raise refuse("the case shows nothing on this path: it agrees, or is refused (`gdn-verify check`)")
-    if wanted and wanted not in shown:
-        raise refuse(f"--finding {wanted}: the case shows {', '.join(shown)}")
-    return wanted or shown[0]
+    """What must be shown: asked as often as a case is that fails at times."""
+    seen: dict[str, None] = {}
+    for _ in range(TRIALS):
+        answer = suspect.ask(fed)
+        if answer.refused:
+            raise refuse(f"{suspect.job.path} does not take this case: {answer.refused}")
+        seen |= dict.fromkeys(answer.shown)
+        if wanted in seen or (seen and not wanted):
+            return wanted or next(iter(seen))
+    if seen:
+        raise refuse(f"--finding {wanted}: in {TRIALS} runs the case shows {', '.join(seen)}")
+    raise refuse(f"the case shows nothing on {suspect.job.path} in {TRIALS} runs: it agrees")
 
 
 def _cheapest(suspect: Suspect, fed: Fed, target: str) -> Job:
@@ -127,6 +149,11 @@ def _sought(suspect: Suspect, fed: Fed, target: str, seconds: float, keep: Calla
         return found
 
 
-def _shows(suspect: Suspect, fed: Fed, target: str) -> bool | None:
-    answer = suspect.ask(fed)
-    return None if answer.refused else target in answer.shown
+def _shows(suspect: Suspect, target: str, times: int, fed: Fed) -> bool | None:
+    for _ in range(times):
+        answer = suspect.ask(fed)
+        if answer.refused:
+            return None
+        if target in answer.shown:
+            return True
+    return False

@@ -29,6 +29,10 @@ class UnaskableError(Exception):
     """The path cannot be asked here: why."""
 
 
+class _NotItsDoingError(Exception):
+    """A worker died between two cases."""
+
+
 @dataclass
 class Suspect:
     """The path, host and extras of `job`, which has no cases of its own. Use as a context manager.
@@ -39,6 +43,7 @@ class Suspect:
     job: Job
     patience: float = 120.0
     _worker: Worker | None = field(default=None, init=False)
+    _served: bool = field(default=False, init=False)
 
     def shown(self, fed: Fed) -> tuple[str, ...]:
         """What a case shows; nothing of one that the path refuses. Raises what `ask` does."""
@@ -50,7 +55,10 @@ class Suspect:
         Raises UnaskableError where the path cannot run, and RuntimeError where the suite itself fails.
         """
         try:
-            result = self._result(fed)
+            try:
+                result = self._result(fed)
+            except _NotItsDoingError:  # an earlier case has killed the worker: this one is asked of another
+                result = self._result(fed)
         except WorkerDiedError as death:
             self.close()
             return Answer((f"{CRASH}/{str(death).splitlines()[0]}",))
@@ -58,10 +66,9 @@ class Suspect:
 
     def _result(self, fed: Fed) -> CaseResult:
         if self._worker is None:
-            self._worker = Worker(HOSTS[self.job.host], SERVICE)
-        self._worker.send(replace(self.job, files=(dumps(CaseFile(*fed)),)))
+            self._worker, self._served = Worker(HOSTS[self.job.host], SERVICE), False
         result = CaseResult()
-        for message in self._messages(self._worker):
+        for message in self._messages(self._worker, replace(self.job, files=(dumps(CaseFile(*fed)),))):
             if isinstance(message, Ended):
                 result = message.result
                 if result.raised and self.job.host in ("cuda", "rocm"):
@@ -69,21 +76,28 @@ class Suspect:
                     break
         return result
 
-    def _messages(self, worker: Worker) -> Iterator[object]:
+    def _messages(self, worker: Worker, job: Job) -> Iterator[object]:
         """All about one case, to its end."""
-        begun = False
+        begun = sent = False
         while True:
             try:
+                if not sent:
+                    worker.send(job)
+                    sent = True
                 message = worker.receive(self.patience)
             except WorkerDiedError as death:
                 if begun:
                     raise
+                if self._served:
+                    self.close()
+                    raise _NotItsDoingError from None
                 raise UnaskableError(f"the path does not load: {death}") from None
             if isinstance(message, (Absent, Unloadable)):
                 raise UnaskableError(message.reason)
             if isinstance(message, Broken):
                 raise RuntimeError(message.traceback)
             if isinstance(message, Done):
+                self._served = True
                 return
             begun = begun or isinstance(message, Begun)
             yield message

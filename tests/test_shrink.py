@@ -45,7 +45,7 @@ def test_only_what_the_finding_needs_is_left(on_gpu: bool) -> None:
     assert found.finished
     assert not found.flaky
     assert found.counts["fewer_tokens"].taken
-    assert found.runs == sum(count.tried for count in found.counts.values()) < 100
+    assert 10 < found.runs < 100
 
 
 def test_each_step_shows_the_finding_and_is_told() -> None:
@@ -68,6 +68,18 @@ def test_time_ends_it() -> None:
     found = shrink(FED, slow, seconds=0.3)
     assert not found.finished
     assert long_row(found.fed)
+    assert found.seconds < 2
+
+
+def test_slow_runs_leave_time_to_shrink() -> None:
+    """The first runs of the case itself do not use up the time that shrinking has."""
+
+    def slow(fed: Fed) -> bool:
+        time.sleep(0.3)
+        return long_row(fed)
+
+    found = shrink(FED, slow, seconds=1.0)
+    assert found.runs >= 2
     assert found.seconds < 2
 
 
@@ -125,6 +137,15 @@ def test_a_worker_that_dies_is_a_finding_and_is_replaced() -> None:
         assert suspect.shown((healthy.case, healthy.presentation)) == ()
 
 
+def test_a_worker_that_dies_between_two_cases_accuses_neither() -> None:
+    """The next is asked of another worker: what it shows is its own."""
+    with Suspect(Job("fallback", "cpu", BRIEF.kind)) as suspect:
+        assert suspect.shown(RUN) == ()
+        assert suspect._worker is not None
+        suspect._worker.end()
+        assert suspect.shown(RUN) == ()
+
+
 @pytest.mark.usefixtures("installed")
 @pytest.mark.parametrize(("path", "words"), [("fake-missing", "is not installed"), ("fake-broken-import", "import")])
 def test_a_path_that_cannot_run_says_so(path: str, words: str) -> None:
@@ -150,12 +171,24 @@ def test_the_command_keeps_what_it_finds(tmp_path: File) -> None:
     assert kept.notes == "from a gate"
 
 
+def test_a_case_that_the_path_refuses_is_said_so(tmp_path: File) -> None:
+    """With the field."""
+    file = tmp_path / "case.json"
+    save(file, CaseFile(replace(BRIEF, batches=(Batch((Row(5, (0,)),)),)), Presentation()))
+    told = CliRunner().invoke(app, ["shrink", str(file), "--path", "fused-decode", "--host", "interpreter"])
+    assert told.exit_code == 2
+    assert "fused-decode does not take this case: batch 0" in " ".join(told.output.split())
+
+
 @pytest.mark.parametrize(
     ("more", "words"),
     [
         ([], "shows nothing"),
         (["--plant", "wrong_head_map", "--finding", "values/h of Mars"], "the case shows"),
         (["--host", "mars"], "no host of fallback"),
+        (["--output", "/no/such/folder/x.json"], "name a file in a folder that exists"),
+        (["--plant", "wrong_head_map,dropped_decay"], "name one"),
+        (["--path", "fallback,dispatch"], "name one"),
     ],
 )
 def test_what_cannot_be_shrunk_is_said(tmp_path: File, more: list[str], words: str) -> None:

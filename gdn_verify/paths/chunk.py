@@ -13,7 +13,7 @@ from itertools import product
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from gdn_verify.cases.case import Batch, Case
+from gdn_verify.cases.case import Case
 from gdn_verify.cases.contract import (
     Capabilities,
     Conventions,
@@ -266,6 +266,7 @@ class PrefillNull(ConvChunkDelta):
     def run(self, launch: Launch) -> Outputs:
         import torch
 
+        from gdn_verify.kernels.rows import live_rows
         from gdn_verify.kernels.stages import unpack
         from gdn_verify.kernels.triton.prefill import chunked_prefill
 
@@ -280,8 +281,10 @@ class PrefillNull(ConvChunkDelta):
         )  # fmt: skip
         if not launch.presentation.row_pad:
             z_out.copy_(unpack(launch["qkvz"], launch["ba"], *parameters.geometry, packing(launch))[1])
-        if narrow is not None:
-            tokens = _live_tokens(launch.batch)
+        if narrow is not None:  # by the tables as they are: what the case says of rows would be frozen in a capture
+            rows = tables(launch)
+            live = live_rows(rows, out.shape[0], len(launch["ssm_pool"]), conv=True, pad_slot_id=0)
+            tokens = live.tokens[-1]
             out[tokens] = narrow[tokens].float()
         return Outputs(o=out)
 
@@ -291,12 +294,6 @@ class PrefillNull(ConvChunkDelta):
             return plain
         sites = (site for site in plain.sites if site[0] is not Site.OUT)
         return replace(plain, sites=(*sites, (Site.OUT, DType.BF16, 1.0)))
-
-
-def _live_tokens(batch: Batch) -> list[int]:
-    """Those of rows that compute."""
-    starts = batch.query_start_loc
-    return [token for number, _ in batch.live_rows() for token in range(starts[number], starts[number + 1])]
 
 
 def _dense(g: Geometry) -> bool:

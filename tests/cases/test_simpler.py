@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gdn_verify.cases import simpler
@@ -18,6 +18,9 @@ from gdn_verify.paths.fallback import Fallback
 PATH = Fallback()
 ALL = (*CONTENTS, *SHAPES)
 FED = st.sampled_from(Kind).flatmap(lambda kind: cases(PATH.capabilities, PATH.conventions, kind, size=SMALL))
+
+
+EMPTY_DRAFT = Case(Geometry(1, 1, 8, 8, num_spec=1), DTypes(), 2, (Batch((Row(0, (0, 1), accepted=2),)),))
 
 
 def last(fed: Fed, passes: tuple[Pass, ...] = ALL) -> Fed:
@@ -41,6 +44,7 @@ def test_what_is_simpler_is_another_legal_case(fed: Fed) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(FED)
+@example((EMPTY_DRAFT, Presentation()))
 def test_where_anything_will_do_the_simplest_case_is_left(fed: Fed) -> None:
     """One launch of one row of one token on a pool of one slot, of one head of one number, fed as by default."""
     case, shown = last(fed)

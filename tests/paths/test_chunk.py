@@ -13,12 +13,15 @@ from gdn_verify.cases.contract import DType, DTypes, Geometry, Kind
 from gdn_verify.cases.presentation import Presentation
 from gdn_verify.cases.reach import reach
 from gdn_verify.cases.strategies import cases, draw_cases
+from gdn_verify.cases.values import Fill, Gates, Values, Vectors
 from gdn_verify.feed import feed, initial_pools
 from gdn_verify.kernels.fallback import Layer
 from gdn_verify.oracles.compose import Algorithm
 from gdn_verify.oracles.noise import Rounding
 from gdn_verify.oracles.sites import Site
 from gdn_verify.paths import find
+from gdn_verify.service import Job
+from gdn_verify.suspect import Answer, Suspect
 
 pytest.importorskip("triton")
 
@@ -172,3 +175,14 @@ def test_a_configuration_answers_for_the_kernels_that_it_launches(name: str) -> 
     assert "gdn_join_kernel" not in path.configured({"chunk": 64}).kernels
     on_hopper = path.configured({"groups": 1, "segments": 3}).kernels
     assert {"gdn_hopper_scan_kernel", "gdn_span_kernel"} <= set(on_hopper)
+
+
+@pytest.mark.parametrize("activation", [DType.F32, DType.BF16])
+def test_fewer_live_rows_in_a_captured_prefill_are_no_accusation(activation: DType) -> None:
+    """The adapter copies a narrow output by the tables as they are, not by the rows that the capture had."""
+    case = Case(
+        Geometry(1, 1, 8, 8), DTypes(activation=activation), 3, (Batch((Row(3, (0,)), Row(5, (2,)))),),
+        Values(3, Vectors.NORMAL, Vectors.NORMAL, Fill.NORMAL, Gates.NORMAL),
+    )  # fmt: skip
+    with Suspect(Job("prefill-null", "interpreter", Kind.PREFILL, replays=1)) as suspect:
+        assert suspect.ask((case, Presentation(first_slot=1, sentinel=0))) == Answer()
