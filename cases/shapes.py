@@ -45,7 +45,8 @@ class Size:
 
     `max_work` bounds tokens · HV·K·V of a launch, the oracle's cost; `max_state` bounds slots · HV·K·V. Now and then
     a case goes beyond: `rare_work` bounds the work of one in sixteen, `rare_row_tokens` the rows of one prefill in
-    thirty-two; 0 stands for never. The row that settles a launch's kind has `opening` tokens or more, where it can.
+    thirty-two, and one in nine or so has `rare_value_heads` value heads; 0 stands for never. The row that settles a
+    launch's kind has `opening` tokens or more, where it can.
     """
 
     max_rows: int
@@ -58,6 +59,7 @@ class Size:
     max_state: int = 2**24
     rare_work: int = 0
     rare_row_tokens: int = 0
+    rare_value_heads: int = 0
     opening: int = 1
 
 
@@ -65,7 +67,16 @@ class Size:
 TINY = Size(max_rows=2, max_row_tokens=5, max_tokens=8, max_value_heads=3, max_dim=32, max_slots=16)
 # Laws launch a case some fifty times. Rows of more than one chunk, heads of every kind of map, and little else.
 BRIEF = Size(max_rows=3, max_row_tokens=40, max_tokens=48, max_value_heads=4, max_dim=32, max_slots=16, max_work=2**15)
-SMALL = Size(max_rows=3, max_row_tokens=17, max_tokens=24, max_value_heads=6, max_dim=64, max_slots=32)
+# Programs take up to eight value heads: twelve are more than one's.
+SMALL = Size(
+    max_rows=3,
+    max_row_tokens=17,
+    max_tokens=24,
+    max_value_heads=6,
+    max_dim=64,
+    max_slots=32,
+    rare_value_heads=12,
+)
 PREFILL_SMALL = Size(
     max_rows=4,
     max_row_tokens=130,
@@ -75,6 +86,7 @@ PREFILL_SMALL = Size(
     max_slots=32,
     max_work=2**22,
     rare_row_tokens=513,
+    rare_value_heads=12,
 )
 # Under a tool that watches each access of a kernel: the dims that are served, and prompts of more than a chunk.
 WATCHED = Size(
@@ -212,7 +224,8 @@ def _heads(c: Capabilities, size: Size) -> tuple[tuple[int, int], ...]:
     pairs = sorted(product(HEADS, RATIOS), key=lambda pair: (pair[0] * pair[1], pair[0]))
     taken = within(pairs, lambda pair: pair[1] in c.ratios, "ratio of heads")
     small = tuple(p for p in taken if p[0] * p[1] <= size.max_value_heads) or taken[:1]
-    return (*small, *[p for p in small if p[0] > 1] * 2)
+    many = tuple(p for p in taken if p[0] * p[1] == size.rare_value_heads)
+    return (*small, *[p for p in small if p[0] > 1] * 2, *many)
 
 
 def _dims(c: Capabilities, size: Size) -> tuple[tuple[int, tuple[int, ...]], ...]:

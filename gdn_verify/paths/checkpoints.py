@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from gdn_verify.cases.case import Case
-from gdn_verify.cases.contract import DType, Geometry, Group
+from gdn_verify.cases.contract import DType, Geometry, Group, Span, Stage
 from gdn_verify.cases.presentation import Presentation
 from gdn_verify.paths.base import Launch, Outputs
 from gdn_verify.paths.chunk import ChunkDelta
@@ -32,12 +32,15 @@ Tail = tuple[int, int, int, int]
 
 
 class ChunkDeltaCheckpoints(ChunkDelta):
-    """`chunk_delta` with checkpoint states, and once more from them."""
+    """`chunk_delta` of unit vectors with checkpoint states, and once more from them."""
 
     name = "chunk-delta-checkpoints"
     least_reach = 0.05
     hopper_reach = 0.0  # float32 states, prompts and Hopper's sizes do not meet in the probes
-    capabilities = replace(ChunkDelta.capabilities, groups=frozenset({Group.PREFILL}), states=frozenset({DType.F32}))
+    capabilities = replace(
+        ChunkDelta.capabilities, span=Span(Stage.DELTA, Stage.DELTA, qk_normalised=True),
+        groups=frozenset({Group.PREFILL}), states=frozenset({DType.F32}),
+    )  # fmt: skip
 
     def run(self, launch: Launch) -> Outputs:
         import torch
@@ -83,7 +86,7 @@ class ChunkDeltaCheckpoints(ChunkDelta):
 
         q, k, v, g, beta = operands
         chunk_delta(
-            q, k, v, g, beta, pool, rows, scale=launch.options.scale, output=out, shape=shape,
+            q, k, v, g, beta, pool, rows, scale=launch.options.scale, qk_norm=False, output=out, shape=shape,
             state_order=launch.presentation.state_order.value, checkpoints=checkpoints,
             checkpoint_every=checkpoint_every,
         )  # fmt: skip

@@ -147,7 +147,8 @@ class ChunkDelta(Fused):
         exact = self._is_exact(launch.dtypes.activation)
         return chunk_delta(
             q, k, v, g, beta, launch["ssm_pool"], tables(launch), scale=launch.options.scale, exact=self.exact,
-            state_order=launch.presentation.state_order.value, output=launch["out"], **self.padding,
+            state_order=launch.presentation.state_order.value, output=launch["out"],
+            qk_norm=not self.capabilities.span.qk_normalised, **self.padding,
             shape=self._shape(launch.geometry.K, exact, in_words=moves_in_words(q, k)) if self.settings else None,
         )  # fmt: skip
 
