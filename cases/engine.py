@@ -245,17 +245,3 @@ class Engine:
             return True
         groups = {other.group for other in self.rows if other.live} | {row.group}
         return row.group in self.groups and (c.mixes or len(groups) == 1)
-
-
-def renumbered(batch: Batch, places: Sequence[int]) -> Batch:
-    """The batch with each slot at its place in the pool."""
-    rows = tuple(
-        replace(
-            row,
-            slots=tuple(None if slot is None else places[slot] for slot in row.slots),
-            read=None if row.read is None else places[row.read],
-        )
-        for row in batch.rows
-    )
-    moves = tuple(Move(tuple(places[s] for s in m.slots), places[m.to], m.accepted) for m in batch.moves)
-    return Batch(rows, batch.pad_tokens, moves)

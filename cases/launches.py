@@ -273,6 +273,12 @@ def moved(row: Row, to: Callable[[int], int]) -> Row:
     return replace(row, slots=slots, read=None if row.read is None else to(row.read))
 
 
+def renumbered(batch: Batch, to: Callable[[int], int]) -> Batch:
+    """The batch with each slot of its rows and moves renumbered."""
+    moves = (replace(move, slots=tuple(map(to, move.slots)), to=to(move.to)) for move in batch.moves)
+    return replace(batch, rows=tuple(moved(row, to) for row in batch.rows), moves=tuple(moves))
+
+
 def scatter(count: int, places: Sequence[int], start: int, step: int) -> list[int]:
     """`count` distinct members of `places`: from `start` on by `step`, or the next step that visits all of them."""
     size = len(places)

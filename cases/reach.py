@@ -11,8 +11,9 @@ from gdn_verify.cases.case import Case
 from gdn_verify.cases.contract import Capabilities, Conventions, IdRule, Kind, Span, Stage
 from gdn_verify.cases.narrow import first_slot, refuses
 from gdn_verify.cases.presentation import Presentation
-from gdn_verify.cases.shapes import WIDE, draw_cases
+from gdn_verify.cases.shapes import draw_cases
 from gdn_verify.cases.situations import situations
+from gdn_verify.cases.sizes import WIDE
 from gdn_verify.cases.strategies import cases
 from gdn_verify.cases.triggers import OUT_OF_REACH, TRIGGERS
 

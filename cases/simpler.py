@@ -9,14 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import fields, replace
 from enum import StrEnum
+from functools import partial
 from typing import Any, TypeVar
 
 from gdn_verify.cases.case import Batch, Case, Move, Row
-from gdn_verify.cases.contract import RATIOS, ContractError, DType, DTypes, Options
+from gdn_verify.cases.contract import RATIOS, ContractError, DTypes, Options
+from gdn_verify.cases.launches import renumbered
 from gdn_verify.cases.presentation import Presentation
+from gdn_verify.cases.strategies import Fed
 from gdn_verify.cases.values import Values
 
-Fed = tuple[Case, Presentation]
 Pass = Callable[[Fed], Iterator[Fed]]
 Item = TypeVar("Item")
 SIZES = (1, 2, 3, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128)
@@ -24,56 +26,46 @@ SIZES = (1, 2, 3, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128)
 
 
 def plain_values(fed: Fed) -> Iterator[Fed]:
-    """Recipes as by default, or nearer to the first of their kind; first all at once. And seed 0."""
-    case, shown = fed
-    yield from _kept(fed, lambda: (replace(case, values=Values(seed=case.values.seed)), shown))
+    """Recipes as by default, or nearer to the first of their kind, first all at once; and seed 0."""
+    case = fed[0]
+    yield from _kept(fed, partial(replace, case, values=Values(seed=case.values.seed)))
     for name, default in _defaults(case.values, Values()):
         for other in (default, *_before(getattr(case.values, name))):
-            yield from _kept(fed, lambda n=name, o=other: (_valued(case, n, o), shown))  # type: ignore[misc]
+            yield from _kept(fed, partial(altered, case, "values", **{name: other}))
 
 
 def plain_options(fed: Fed) -> Iterator[Fed]:
     """Scalars and activations of the equations as they are by default, one by one."""
-    case, shown = fed
-    for name, value in _defaults(case.options, Options()):
-        options = replace(case.options, **{name: value})
-        yield from _kept(fed, lambda o=options: (replace(case, options=o), shown))  # type: ignore[misc]
+    for name, value in _defaults(fed[0].options, Options()):
+        yield from _kept(fed, partial(altered, fed[0], "options", **{name: value}))
 
 
 def plain_presentation(fed: Fed) -> Iterator[Fed]:
     """Fed as by default: first in all respects, then in one."""
     case, shown = fed
-    yield from _kept(fed, lambda: (case, Presentation()))
-    for name, value in _defaults(shown, Presentation()):
-        yield from _kept(fed, lambda n=name, v=value: (case, replace(shown, **{n: v})))  # type: ignore[misc]
+    others = [replace(shown, **{name: value}) for name, value in _defaults(shown, Presentation())]
+    yield from ((case, other) for other in (Presentation(), *others) if other != shown)
 
 
 def fewer_launches(fed: Fed) -> Iterator[Fed]:
-    """Without some of the launches: all but one, a half, one."""
-    case, shown = fed
-    for batches in _shorter(case.batches):
-        yield from _kept(fed, lambda b=batches: (replace(case, batches=b), shown))  # type: ignore[misc]
+    """Fewer launches: one alone, a half of them, all but one."""
+    for batches in _shorter(fed[0].batches):
+        yield from _kept(fed, partial(replace, fed[0], batches=batches))
 
 
 def fewer_moves(fed: Fed) -> Iterator[Fed]:
-    """Without one of the states that are moved between launches."""
-    for number, batch in enumerate(fed[0].batches):
-        for moves in _shorter(batch.moves, least=0):
-            yield from _with_batch(fed, number, lambda b=batch, m=moves: replace(b, moves=m))  # type: ignore[misc]
+    """Fewer states that are moved before a launch, down to none."""
+    yield from _batches(fed, lambda batch: (partial(replace, batch, moves=m) for m in _shorter(batch.moves, least=0)))
 
 
 def fewer_rows(fed: Fed) -> Iterator[Fed]:
-    """Without some of the rows of a launch: all but one, a half, one."""
-    for number, batch in enumerate(fed[0].batches):
-        for rows in _shorter(batch.rows):
-            yield from _with_batch(fed, number, lambda b=batch, r=rows: replace(b, rows=r))  # type: ignore[misc]
+    """Fewer rows in a launch: one alone, a half of them, all but one."""
+    yield from _batches(fed, lambda batch: (partial(replace, batch, rows=rows) for rows in _shorter(batch.rows)))
 
 
 def less_padding(fed: Fed) -> Iterator[Fed]:
-    """Fewer tokens behind the last row."""
-    for number, batch in enumerate(fed[0].batches):
-        for tokens in _lower(batch.pad_tokens):
-            yield from _with_batch(fed, number, lambda b=batch, t=tokens: replace(b, pad_tokens=t))  # type: ignore[misc]
+    """Fewer tokens behind the last row, down to none."""
+    yield from _batches(fed, lambda batch: (partial(replace, batch, pad_tokens=t) for t in _lower(batch.pad_tokens)))
 
 
 def fewer_tokens(fed: Fed) -> Iterator[Fed]:
@@ -97,57 +89,51 @@ def plain_rows(fed: Fed) -> Iterator[Fed]:
 
 def near_slots(fed: Fed) -> Iterator[Fed]:
     """Slots numbered in the order in which they are named, in a pool without others; or only fewer others."""
-    case, shown = fed
-    order: dict[int, int] = {}
+    case, order = fed[0], dict[int, int]()
     for slot in _named(case):
         order.setdefault(slot, len(order))
-    least = max(order, default=0) + 1
     if any(slot != number for slot, number in order.items()):
-        yield from _kept(fed, lambda: (_renumbered(case, order, max(len(order), 1)), shown))
-        yield from _kept(fed, lambda: (_renumbered(case, order, case.slots), shown))
-    for slots in _lower(case.slots, least=least):
-        yield from _kept(fed, lambda s=slots: (replace(case, slots=s), shown))  # type: ignore[misc]
+        batches = tuple(renumbered(batch, order.__getitem__) for batch in case.batches)
+        for slots in (len(order), case.slots):
+            yield from _kept(fed, partial(replace, case, slots=slots, batches=batches))
+    for slots in _lower(case.slots, least=max(order, default=0) + 1):
+        yield from _kept(fed, partial(replace, case, slots=slots))
 
 
 def fewer_heads(fed: Fed) -> Iterator[Fed]:
     """Fewer key heads of the same ratio, then a lower ratio."""
-    g = fed[0].geometry
+    case, g = fed[0], fed[0].geometry
     for H in _lower(g.H, least=1):
-        yield from _sized(fed, H=H, HV=H * g.ratio)
+        yield from _kept(fed, partial(altered, case, "geometry", H=H, HV=H * g.ratio))
     for ratio in RATIOS:
         if ratio < g.ratio:
-            yield from _sized(fed, HV=g.H * ratio)
+            yield from _kept(fed, partial(altered, case, "geometry", HV=g.H * ratio))
 
 
 def smaller_heads(fed: Fed) -> Iterator[Fed]:
     """Lower head dimensions: both the same, then K, then V."""
-    g = fed[0].geometry
-    for size in SIZES:
-        if size < min(g.K, g.V):
-            yield from _sized(fed, K=size, V=size)
-    for name in ("K", "V"):
+    case, g = fed[0], fed[0].geometry
+    for names in (("K", "V"), ("K",), ("V",)):
         for size in SIZES:
-            if size < getattr(g, name):
-                yield from _sized(fed, **{name: size})
+            if all(size < getattr(g, name) for name in names):
+                yield from _kept(fed, partial(altered, case, "geometry", **dict.fromkeys(names, size)))
 
 
 def shorter_memory(fed: Fed) -> Iterator[Fed]:
     """A narrower conv, and tables of fewer drafts."""
-    case, shown = fed
-    g = case.geometry
+    case, g = fed[0], fed[0].geometry
     for width in range(2, g.W):
-        yield from _sized(fed, W=width)
+        yield from _kept(fed, partial(altered, case, "geometry", W=width))
     for drafts in range(g.num_spec):
-        yield from _kept(fed, lambda d=drafts: (_narrower(case, d), shown))  # type: ignore[misc]
+        yield from _kept(fed, partial(_narrower, case, drafts))
 
 
 def plain_dtypes(fed: Fed) -> Iterator[Fed]:
     """Float32 instead of a narrower type: first everywhere, then in one place."""
-    case, shown = fed
-    yield from _kept(fed, lambda: (replace(case, dtypes=DTypes()), shown))
-    for each in fields(DTypes):
-        dtypes = replace(case.dtypes, **{each.name: DType.F32})
-        yield from _kept(fed, lambda d=dtypes: (replace(case, dtypes=d), shown))  # type: ignore[misc]
+    case = fed[0]
+    yield from _kept(fed, partial(replace, case, dtypes=DTypes()))
+    for name, value in _defaults(case.dtypes, DTypes()):
+        yield from _kept(fed, partial(altered, case, "dtypes", **{name: value}))
 
 
 CONTENTS: tuple[Pass, ...] = (
@@ -159,38 +145,42 @@ SHAPES: tuple[Pass, ...] = (fewer_heads, smaller_heads, shorter_memory, plain_op
 """The others: each case of theirs may be one more compilation."""
 
 
-def _kept(fed: Fed, make: Callable[[], Fed]) -> Iterator[Fed]:
-    """What `make` makes, if the contract allows it and it is another case."""
+def altered(case: Case, part: str, **fields: Any) -> Case:
+    """The case with fields of its geometry, dtypes, values or options changed; ContractError if that is illegal."""
+    return replace(case, **{part: replace(getattr(case, part), **fields)})
+
+
+def _kept(fed: Fed, make: Callable[[], Case]) -> Iterator[Fed]:
+    """What `make` makes, fed likewise, if the contract allows it and it is another case."""
     try:
         other = make()
     except ContractError:
         return
-    if other != fed:
-        yield other
+    if other != fed[0]:
+        yield other, fed[1]
 
 
-def _with_batch(fed: Fed, number: int, make: Callable[[], Batch]) -> Iterator[Fed]:
-    case, shown = fed
+def _batches(fed: Fed, others: Callable[[Batch], Iterable[Callable[[], Batch]]]) -> Iterator[Fed]:
+    """One launch in the place of another."""
+    batches = fed[0].batches
 
-    def made() -> Fed:
-        batches = (*case.batches[:number], make(), *case.batches[number + 1 :])
-        return replace(case, batches=batches), shown
+    def put(number: int, make: Callable[[], Batch]) -> Case:
+        return replace(fed[0], batches=(*batches[:number], make(), *batches[number + 1 :]))
 
-    yield from _kept(fed, made)
+    for number, batch in enumerate(batches):
+        for make in others(batch):
+            yield from _kept(fed, partial(put, number, make))
 
 
 def _rows(fed: Fed, others: Callable[[Row], Iterable[Row]]) -> Iterator[Fed]:
     """One row in the place of another."""
-    for number, batch in enumerate(fed[0].batches):
+
+    def changed(batch: Batch) -> Iterator[Callable[[], Batch]]:
         for place, row in enumerate(batch.rows):
             for other in others(row):
-                rows = (*batch.rows[:place], other, *batch.rows[place + 1 :])
-                yield from _with_batch(fed, number, lambda b=batch, r=rows: replace(b, rows=r))  # type: ignore[misc]
+                yield partial(replace, batch, rows=(*batch.rows[:place], other, *batch.rows[place + 1 :]))
 
-
-def _sized(fed: Fed, **sizes: int) -> Iterator[Fed]:
-    case, shown = fed
-    yield from _kept(fed, lambda: (replace(case, geometry=replace(case.geometry, **sizes)), shown))
+    yield from _batches(fed, changed)
 
 
 def _shorter(items: tuple[Item, ...], least: int = 1) -> Iterator[tuple[Item, ...]]:
@@ -224,10 +214,6 @@ def _before(value: Any) -> Iterator[Any]:
         yield from members[: members.index(value)]
 
 
-def _valued(case: Case, name: str, recipe: Any) -> Case:
-    return replace(case, values=replace(case.values, **{name: recipe}))
-
-
 def _defaults(now: Any, default: Any) -> Iterator[tuple[str, Any]]:
     """The fields in which two of a kind differ, with the second's value."""
     for each in fields(now):
@@ -242,18 +228,6 @@ def _named(case: Case) -> Iterator[int]:
             yield from (*move.slots, move.to)
         for row in batch.rows:
             yield from (slot for slot in (*row.slots, row.read) if slot is not None)
-
-
-def _renumbered(case: Case, order: dict[int, int], slots: int) -> Case:
-    def row(old: Row) -> Row:
-        own = tuple(None if slot is None else order[slot] for slot in old.slots)
-        return replace(old, slots=own, read=None if old.read is None else order[old.read])
-
-    def move(old: Move) -> Move:
-        return replace(old, slots=tuple(order[slot] for slot in old.slots), to=order[old.to])
-
-    batches = (replace(b, rows=tuple(map(row, b.rows)), moves=tuple(map(move, b.moves))) for b in case.batches)
-    return replace(case, slots=slots, batches=tuple(batches))
 
 
 def _narrower(case: Case, drafts: int) -> Case:

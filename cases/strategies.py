@@ -16,23 +16,12 @@ from gdn_verify.cases.contract import Capabilities, ContractError, Conventions, 
 from gdn_verify.cases.launches import LENGTHS, LONGER, Room, launch, moved, owned, scatter
 from gdn_verify.cases.narrow import first_slot, taken_groups
 from gdn_verify.cases.presentation import Poison, Presentation
-from gdn_verify.cases.shapes import (
-    LONG,
-    PREFILL_SMALL,
-    SMALL,
-    WIDE,
-    Draw,
-    Shape,
-    Size,
-    draw_cases,
-    pick,
-    shape_pool,
-    shapes,
-)
+from gdn_verify.cases.shapes import Draw, Shape, draw_cases, pick, shape_pool, shapes
 from gdn_verify.cases.situations import CHUNK
+from gdn_verify.cases.sizes import SMALL, Size
 from gdn_verify.cases.values import Betas, Fill, Gates, States, Taps, Values, Vectors
 
-__all__ = ["LONG", "PREFILL_SMALL", "SMALL", "WIDE", "Shape", "Size", "cases", "draw_cases", "shape_pool"]
+__all__ = ["Fed", "Shape", "cases", "draw_cases", "shape_pool"]
 
 Fed = tuple[Case, Presentation]
 

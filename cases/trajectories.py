@@ -16,10 +16,11 @@ from hypothesis.strategies import SearchStrategy
 
 from gdn_verify.cases.case import Case
 from gdn_verify.cases.contract import Capabilities, ContractError, Conventions, Group, Kind, Stage
-from gdn_verify.cases.engine import Act, Engine, Wish, renumbered
-from gdn_verify.cases.launches import Room, scatter
+from gdn_verify.cases.engine import Act, Engine, Wish
+from gdn_verify.cases.launches import Room, renumbered, scatter
 from gdn_verify.cases.narrow import first_slot, taken_groups
-from gdn_verify.cases.shapes import Draw, Shape, Size, pick
+from gdn_verify.cases.shapes import Draw, Shape, pick
+from gdn_verify.cases.sizes import Size
 from gdn_verify.cases.strategies import Fed, presented, room_for, shapes_for
 from gdn_verify.cases.values import Betas, Fill, Gates, States, Taps, Values, Vectors
 
@@ -77,7 +78,7 @@ def trajectories(
             engine.launch([Wish(Act.STEP)], False)
         if not engine.batches:
             raise ContractError("capabilities leave no launch")
-        batches = tuple(renumbered(batch, places) for batch in engine.batches)
+        batches = tuple(renumbered(batch, places.__getitem__) for batch in engine.batches)
         options = replace(key.options, scale=key.options.scale or None)
         case = Case(key.geometry, key.dtypes, slots, batches, _values(draw), options)
         return case, presented(draw, conventions, case, key.layout)

@@ -12,10 +12,12 @@ from enum import StrEnum
 from functools import partial
 from typing import Any
 
-from gdn_verify.cases.case import Batch, Case, Row
+from gdn_verify.cases.case import Case, Row
 from gdn_verify.cases.contract import RATIOS, ContractError, Options
+from gdn_verify.cases.launches import renumbered
 from gdn_verify.cases.presentation import Presentation
-from gdn_verify.cases.simpler import Fed
+from gdn_verify.cases.simpler import altered
+from gdn_verify.cases.strategies import Fed
 from gdn_verify.cases.values import Values
 
 Word = int | float | bool | str | None
@@ -48,23 +50,23 @@ class Feature:
 
 def _sizes(name: str, values: tuple[int, ...]) -> Feature:
     def made(fed: Fed) -> Iterator[tuple[Word, Made]]:
-        yield from ((value, partial(_geometry, fed, **{name: value})) for value in values)
+        yield from ((value, partial(_altered, fed, "geometry", **{name: value})) for value in values)
 
     return Feature(name, lambda fed: getattr(fed[0].geometry, name), made)
 
 
-def _geometry(fed: Fed, **sizes: int) -> Fed:
-    return replace(fed[0], geometry=replace(fed[0].geometry, **sizes)), fed[1]
+def _altered(fed: Fed, part: str, **fields: Any) -> Fed:
+    return altered(fed[0], part, **fields), fed[1]
 
 
 def _heads(fed: Fed) -> Iterator[tuple[Word, Made]]:
     ratio = fed[0].geometry.ratio
-    yield from ((H, partial(_geometry, fed, H=H, HV=H * ratio)) for H in (1, 2, 3))
+    yield from ((H, partial(_altered, fed, "geometry", H=H, HV=H * ratio)) for H in (1, 2, 3))
 
 
 def _ratios(fed: Fed) -> Iterator[tuple[Word, Made]]:
     H = fed[0].geometry.H
-    yield from ((ratio, partial(_geometry, fed, HV=H * ratio)) for ratio in RATIOS)
+    yield from ((ratio, partial(_altered, fed, "geometry", HV=H * ratio)) for ratio in RATIOS)
 
 
 def _tokens(fed: Fed) -> Iterator[tuple[Word, Made]]:
@@ -122,18 +124,8 @@ def _slots(fed: Fed) -> Iterator[tuple[Word, Made]]:
 
 def _moved(fed: Fed) -> Fed:
     case, shown = fed
-
-    def up(slot: int | None) -> int | None:
-        return None if slot is None else slot + 1
-
-    def row(old: Row) -> Row:
-        return replace(old, slots=tuple(map(up, old.slots)), read=up(old.read))
-
-    def batch(old: Batch) -> Batch:
-        moves = (replace(m, slots=tuple(s + 1 for s in m.slots), to=m.to + 1) for m in old.moves)
-        return replace(old, rows=tuple(map(row, old.rows)), moves=tuple(moves))
-
-    return replace(case, slots=case.slots + 1, batches=tuple(map(batch, case.batches))), shown
+    batches = tuple(renumbered(batch, lambda slot: slot + 1) for batch in case.batches)
+    return replace(case, slots=case.slots + 1, batches=batches), shown
 
 
 def _fresh(fed: Fed) -> Iterator[tuple[Word, Made]]:
@@ -169,8 +161,9 @@ def _fielded(part: str, name: str) -> Feature:
         return fed[1] if part == "presentation" else getattr(fed[0], part)
 
     def put(fed: Fed, value: Any) -> Fed:
-        other = replace(held(fed), **{name: value})
-        return (fed[0], other) if part == "presentation" else (replace(fed[0], **{part: other}), fed[1])
+        if part == "presentation":
+            return fed[0], replace(fed[1], **{name: value})
+        return _altered(fed, part, **{name: value})
 
     def made(fed: Fed) -> Iterator[tuple[Word, Made]]:
         now = getattr(held(fed), name)

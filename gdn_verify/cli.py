@@ -27,7 +27,7 @@ from gdn_verify.checks.laws import NAMES as LAWS
 from gdn_verify.configurations import configurations
 from gdn_verify.emulator.crosscompile.targets import CHIPS
 from gdn_verify.facts import Answer, Question, measure
-from gdn_verify.hosts import HOSTS
+from gdn_verify.hosts import GPUS, HOSTS
 from gdn_verify.hosts.pin import cards
 from gdn_verify.hosts.sanitizer import TOOLS
 from gdn_verify.ledger_command import ledger
@@ -154,7 +154,7 @@ def sanitize(
 
 def _watchable(hosts: Sequence[str]) -> list[str]:
     for host in hosts:
-        if host not in gates.GPUS:
+        if host not in GPUS:
             checked = "there `gdn-verify gate` checks each access itself"
             advice = checked if host == "interpreter" else "use --hosts cuda"
             raise refuse(f"compute-sanitizer watches CUDA kernels, and the host {host!r} has none; {advice}")
@@ -237,7 +237,7 @@ def check(
     if tool and held:
         raise refuse("--sanitize watches a case as it is launched, and holds it to no laws; leave --laws out")
     if tool:
-        hosts = _watchable([host] if host else [name for name in hosts if name in gates.GPUS] or hosts)
+        hosts = _watchable([host] if host else [name for name in hosts if name in GPUS] or hosts)
     case, watches = Job(chosen.name, "", case_file.case.kind, files=(dumps(case_file),)), 0 if held else 1
     case = replace(case, watches=watches, laws=held, tables=isinstance(chosen, Builder))
     if tool:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from gdn_verify.cases.simpler import Fed
+from gdn_verify.cases.strategies import Fed
 from gdn_verify.cases.variants import Feature, Word
 
 Shows = Callable[[Fed], bool | None]

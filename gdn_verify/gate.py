@@ -13,7 +13,7 @@ from gdn_verify.cases.contract import Kind
 from gdn_verify.cases.topics import Series, Topic
 from gdn_verify.checks.laws import NAMES as LAWS
 from gdn_verify.checks.sanitizer import Heard
-from gdn_verify.hosts import HOSTS
+from gdn_verify.hosts import GPUS, HOSTS
 from gdn_verify.hosts.worker import Worker, WorkerDiedError
 from gdn_verify.paths import Builder, Subject
 from gdn_verify.paths.relay import relays, topics
@@ -26,7 +26,6 @@ from gdn_verify.verdict import Finding
 from gdn_verify.watched import Watched
 
 SERVICE = "gdn_verify.service:serve"
-GPUS = ("cuda", "rocm")
 LAW_SHAPES = 3
 """Geometries of a Triton path on a GPU that are held to laws; shards of their heads are more to compile."""
 Progress = Callable[[Job | None, Report], None]

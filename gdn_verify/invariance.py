@@ -16,7 +16,8 @@ from gdn_verify._arena_layout import CARRIERS
 from gdn_verify.cases.case import Batch, Case
 from gdn_verify.cases.contract import Kind
 from gdn_verify.cases.presentation import Presentation
-from gdn_verify.cases.shapes import SMALL, draw_cases
+from gdn_verify.cases.shapes import draw_cases
+from gdn_verify.cases.sizes import SMALL
 from gdn_verify.cases.strategies import Fed, cases
 from gdn_verify.feed import PARAMETERS, Feed, feed, initial_pools, inputs, pools_after
 from gdn_verify.hosts import Host

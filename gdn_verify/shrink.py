@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import ceil, log
 
-from gdn_verify.cases.simpler import CONTENTS, SHAPES, Fed, Pass
+from gdn_verify.cases.simpler import CONTENTS, SHAPES, Pass
+from gdn_verify.cases.strategies import Fed
 
 Shows = Callable[[Fed], bool]
 """Whether a case, run once, shows the finding."""
@@ -23,7 +24,7 @@ MOST_RUNS = 20
 """Of one case, however seldom the first fails."""
 
 
-class PassesError(ValueError):
+class NotShownError(ValueError):
     """The case to begin with does not show the finding."""
 
 
@@ -73,7 +74,7 @@ def shrink(
     """The simplest case found within `seconds` that `shows` what `fed` does. `progress` is told of each that is taken.
 
     The clock starts after the first runs of `fed` itself, which take as long again at most, or one run. Raises
-    PassesError where none of them shows it.
+    NotShownError where none of them shows it.
     """
     found = Shrunk(fed, _rate(fed, shows, seconds), {each.__name__: Count() for each in passes})
     started = time.monotonic()
@@ -93,7 +94,7 @@ def _rate(fed: Fed, shows: Shows, seconds: float) -> float:
     while len(answers) < TRIALS and (not answers or time.monotonic() - started < seconds):
         answers.append(shows(fed))
     if not any(answers):
-        raise PassesError(f"the case does not show the finding in {len(answers)} runs of it")
+        raise NotShownError(f"the case does not show the finding in {len(answers)} runs of it")
     return sum(answers) / len(answers)
 
 

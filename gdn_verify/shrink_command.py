@@ -13,22 +13,22 @@ from rich.console import Console
 
 from gdn_verify.cases.codec import CaseFile, CaseFileError, dumps, load, save
 from gdn_verify.cases.narrow import stored
-from gdn_verify.cases.simpler import Fed
+from gdn_verify.cases.strategies import Fed
 from gdn_verify.cases.variants import features
 from gdn_verify.checks.laws import NAMES as LAWS
 from gdn_verify.explain import explain
+from gdn_verify.hosts import GPUS
 from gdn_verify.mutants import NAMES, planter_of
 from gdn_verify.paths import Builder, Subject
 from gdn_verify.probe import absence_of
 from gdn_verify.report.shrink import show, size, tell
 from gdn_verify.report.terminal import wide
 from gdn_verify.service import Job
-from gdn_verify.shrink import TRIALS, PassesError, Shrunk, order, repeats, shrink
+from gdn_verify.shrink import TRIALS, NotShownError, Shrunk, order, repeats, shrink
 from gdn_verify.suspect import Suspect, UnaskableError
 from gdn_verify.words import refuse, subjects_of, words_of
 
 T = TypeVar("T")
-GPUS = ("cuda", "rocm")
 
 
 def shrinking(
@@ -60,18 +60,10 @@ def shrinking(
     What is kept is always a case that fails. Run it again on what it kept to go on. Then each feature of the case is
     varied alone: which of them does the finding need?
     """
-    try:
-        given = load(file)
-    except CaseFileError as error:
-        raise refuse(str(error)) from None
-    subject = _alone(subjects_of(path), "--path", path)
-    job = _job(subject, host, given, laws, plant)
     kept, console = output or file.with_suffix(".small.json"), wide()
-    fed = (given.case, given.presentation)
-    try:
-        save(kept, given)
-    except OSError as error:
-        raise refuse(f"--output {kept}: {error.strerror}; name a file in a folder that exists") from None
+    given = _copied(file, kept)
+    subject = _one(subjects_of(path), "--path", path)
+    job, fed = _job(subject, host, given, laws, plant), (given.case, given.presentation)
 
     def keep(found: Shrunk) -> None:
         save(kept, replace(given, case=found.fed[0], presentation=found.fed[1]))
@@ -86,22 +78,35 @@ def shrinking(
             varied = features(() if isinstance(subject, Builder) else stored(subject.capabilities.span))
             ask = partial(_shows, suspect, target, repeats(found.rate))
             needs = [*explain(found.fed, ask, varied, seconds=explaining)]
-        except (UnaskableError, PassesError) as error:
+        except (UnaskableError, NotShownError) as error:
             raise refuse(str(error)) from None
     tell(needs, console)
     typer.echo(dumps(CaseFile(*found.fed, notes=given.notes)))
+
+
+def _copied(file: File, kept: File) -> CaseFile:
+    """The case of `file`, which stands in `kept` from the first."""
+    try:
+        given = load(file)
+    except CaseFileError as error:
+        raise refuse(str(error)) from None
+    try:
+        save(kept, given)
+    except OSError as error:
+        raise refuse(f"--output {kept}: {error.strerror}; name a file in a folder that exists") from None
+    return given
 
 
 def _job(subject: Subject, host: str, given: CaseFile, laws: str, plant: str) -> Job:
     hosts = words_of(host, subject.hosts, f"host of {subject.name}")
     chosen = next((name for name in hosts if absence_of(name) is None), hosts[0])
     held = tuple(words_of(laws, LAWS, "law")) if laws else ()
-    defect = planter_of(_alone(words_of(plant, NAMES, "defect"), "--plant", plant)) if plant else None
+    defect = planter_of(_one(words_of(plant, NAMES, "defect"), "--plant", plant)) if plant else None
     job = Job(subject.name, chosen, given.case.kind, plant=defect, laws=held, tables=isinstance(subject, Builder))
     return job if held or job.tables else replace(job, watches=1, replays=1, repeats=1)
 
 
-def _alone(found: Sequence[T], option: str, given: str) -> T:
+def _one(found: Sequence[T], option: str, given: str) -> T:
     """The one that was named."""
     if len(found) != 1:
         raise refuse(f"{option} {given}: names {len(found)}; name one")

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from gdn_verify.cases.codec import CaseFile, dumps
-from gdn_verify.cases.simpler import Fed
-from gdn_verify.hosts import HOSTS
+from gdn_verify.cases.strategies import Fed
+from gdn_verify.hosts import GPUS, HOSTS
 from gdn_verify.hosts.worker import Worker, WorkerDiedError
 from gdn_verify.runner import CaseResult
 from gdn_verify.service import Absent, Begun, Broken, Done, Ended, Job, Unloadable
@@ -71,7 +71,7 @@ class Suspect:
         for message in self._messages(self._worker, replace(self.job, files=(dumps(CaseFile(*fed)),))):
             if isinstance(message, Ended):
                 result = message.result
-                if result.raised and self.job.host in ("cuda", "rocm"):
+                if result.raised and self.job.host in GPUS:
                     self.close()  # after an error a device may be unusable for its process
                     break
         return result

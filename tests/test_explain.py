@@ -9,7 +9,7 @@ import pytest
 from gdn_verify.cases.case import Batch, Case, Row
 from gdn_verify.cases.contract import DTypes, Geometry
 from gdn_verify.cases.presentation import Presentation
-from gdn_verify.cases.simpler import Fed
+from gdn_verify.cases.strategies import Fed
 from gdn_verify.cases.variants import Word, features
 from gdn_verify.explain import Ingredient, explain
 

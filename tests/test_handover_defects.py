@@ -14,7 +14,8 @@ from gdn_verify import gate
 from gdn_verify.cases.case import Case
 from gdn_verify.cases.codec import CaseFile, dumps, loads
 from gdn_verify.cases.contract import Kind
-from gdn_verify.cases.shapes import PREFILL_SMALL, SMALL, draw_cases, drawn_cases
+from gdn_verify.cases.shapes import draw_cases, drawn_cases
+from gdn_verify.cases.sizes import PREFILL_SMALL, SMALL
 from gdn_verify.cases.strategies import Fed, cases
 from gdn_verify.cases.topics import Series
 from gdn_verify.cases.trajectories import trajectories

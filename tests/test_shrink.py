@@ -15,11 +15,11 @@ from gdn_verify.cases.case import Batch, Case, Row
 from gdn_verify.cases.codec import CaseFile, load, loads, save
 from gdn_verify.cases.contract import DTypes, Geometry
 from gdn_verify.cases.presentation import Packing, Presentation
-from gdn_verify.cases.simpler import Fed
+from gdn_verify.cases.strategies import Fed
 from gdn_verify.cases.values import Fill, Gates, States, Values, Vectors
 from gdn_verify.cli import app
 from gdn_verify.service import Job
-from gdn_verify.shrink import PassesError, Shrunk, order, shrink
+from gdn_verify.shrink import NotShownError, order, shrink
 from gdn_verify.suspect import Suspect, UnaskableError
 
 VALUES = Values(7, Vectors.NORMAL, Vectors.NORMAL, Fill.NORMAL, Gates.NORMAL, state=States.NORMAL)
@@ -85,7 +85,7 @@ def test_slow_runs_leave_time_to_shrink() -> None:
 
 def test_a_case_that_passes_is_refused() -> None:
     """There is nothing to look for."""
-    with pytest.raises(PassesError, match="does not show the finding"):
+    with pytest.raises(NotShownError, match="does not show the finding"):
         shrink(FED, lambda fed: False, seconds=5)
 
 
@@ -198,8 +198,3 @@ def test_what_cannot_be_shrunk_is_said(tmp_path: File, more: list[str], words: s
     told = CliRunner().invoke(app, ["shrink", str(file), "--path", "fallback", *more])
     assert told.exit_code == 2
     assert words in " ".join(told.output.split())
-
-
-def test_a_result_counts_its_runs() -> None:
-    """None at first."""
-    assert Shrunk(FED).runs == 0

@@ -18,6 +18,7 @@ import torch
 
 from gdn_verify.cases.case import Batch, Case, Row
 from gdn_verify.cases.contract import Padding
+from gdn_verify.cases.launches import moved
 from gdn_verify.cases.narrow import refuses
 from gdn_verify.cases.presentation import Presentation
 from gdn_verify.checks import bits, memory
@@ -30,7 +31,7 @@ from gdn_verify.verdict import Check, Finding
 Run = Callable[[Launch], Outputs]
 MOST_PROGRAMS = (2**31 - 1, 65535, 65535)
 """Along each axis of a grid, on CUDA; HIP takes more."""
-NOBODYS = 70
+SPARE = 70
 """Tokens behind the last row of an idle launch: more than a block of any kernel, or a chunk."""
 TABLES = (
     "query_start_loc", "state_indices", "has_initial_state", "num_accepted_tokens", "spec_rows", "read_indices",
@@ -110,7 +111,7 @@ def _idle(case: Case) -> Iterator[tuple[str, Case]]:
     """Launches that have nothing to compute."""
     rows = case.batches[0].rows
     empty = tuple(replace(row, tokens=0) for row in rows)
-    for tokens, behind in ((0, ""), (NOBODYS, ", and tokens of nobody")):
+    for tokens, behind in ((0, ""), (SPARE, ", and tokens of nobody")):
         if not any(row.spec for row in rows):  # the tables of no rows are those of plain ones
             yield f"no rows{behind}", replace(case, batches=(Batch((), tokens),))
         yield f"rows without tokens{behind}", replace(case, batches=(Batch(empty, tokens),))
@@ -148,13 +149,13 @@ def _crowded(launch: Launch, rows: int) -> Launch:
 def _variants(case: Case, path: Path) -> Iterator[tuple[str, Case]]:
     """Other numbers in other slots, and fewer live rows, whose buffers have the same shapes."""
     case = replace(case, values=replace(case.values, seed=case.values.seed + 1))
-    moved = tuple(_moved(row, case.slots) for row in case.batches[0].rows)
-    live = [number for number, row in enumerate(moved) if row.live]
-    yield "other slots", _with_rows(case, moved)
+    further = tuple(_further(row, case.slots) for row in case.batches[0].rows)
+    live = [number for number, row in enumerate(further) if row.live]
+    yield "other slots", _with_rows(case, further)
     if Padding.SENTINEL_ROW in path.capabilities.paddings:
         for count in sorted({len(live) - 1, 1, 0} - {len(live), -1}, reverse=True):
             kept = set(live[:count])
-            rows = tuple(row if number in kept else _padded(row) for number, row in enumerate(moved))
+            rows = tuple(row if number in kept else _padded(row) for number, row in enumerate(further))
             yield f"{count} of {len(live)} rows live", _with_rows(case, rows)
 
 
@@ -162,10 +163,9 @@ def _with_rows(case: Case, rows: tuple[Row, ...]) -> Case:
     return replace(case, batches=(replace(case.batches[0], rows=rows),))
 
 
-def _moved(row: Row, slots: int) -> Row:
+def _further(row: Row, slots: int) -> Row:
     """One slot further, in the same pool."""
-    turn = lambda slot: None if slot is None else (slot + 1) % slots  # noqa: E731
-    return replace(row, slots=tuple(map(turn, row.slots)), read=turn(row.read))
+    return moved(row, lambda slot: (slot + 1) % slots)
 
 
 def _padded(row: Row) -> Row:

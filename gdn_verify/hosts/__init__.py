@@ -7,4 +7,7 @@ from gdn_verify.hosts.interpreter import INTERPRETER
 
 HOSTS: dict[str, Host] = {host.name: host for host in (CPU, INTERPRETER, CUDA, ROCM)}
 
-__all__ = ["HOSTS", "Host"]
+GPUS = (CUDA.name, ROCM.name)
+"""Names of the hosts whose kernels are compiled, for a device that an error may leave unusable."""
+
+__all__ = ["GPUS", "HOSTS", "Host"]

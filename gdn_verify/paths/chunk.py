@@ -283,8 +283,7 @@ class PrefillNull(ConvChunkDelta):
         if not launch.presentation.row_pad:
             z_out.copy_(unpack(launch["qkvz"], launch["ba"], *parameters.geometry, packing(launch))[1])
         if narrow is not None:  # by the tables as they are: what the case says of rows would be frozen in a capture
-            rows = tables(launch)
-            live = live_rows(rows, out.shape[0], len(launch["ssm_pool"]), conv=True, pad_slot_id=0)
+            live = live_rows(tables(launch), out.shape[0], len(launch["ssm_pool"]), conv=True, pad_slot_id=0)
             tokens = live.tokens[-1]
             out[tokens] = narrow[tokens].float()
         return Outputs(o=out)

@@ -8,7 +8,7 @@ from itertools import starmap
 from rich.console import Console
 from rich.table import Table
 
-from gdn_verify.cases.simpler import Fed
+from gdn_verify.cases.strategies import Fed
 from gdn_verify.explain import Ingredient, said
 from gdn_verify.shrink import Shrunk
 

@@ -11,7 +11,8 @@ from gdn_verify.cases.codec import CaseFile, CaseFileError, dumps, load, loads, 
 from gdn_verify.cases.contract import DType, DTypes, Geometry, Kind, Options, Span, Stage
 from gdn_verify.cases.presentation import IndexType, Poison, Presentation
 from gdn_verify.cases.reach import ANY_CONVENTIONS, any_capabilities
-from gdn_verify.cases.strategies import WIDE, cases, draw_cases
+from gdn_verify.cases.sizes import WIDE
+from gdn_verify.cases.strategies import cases, draw_cases
 from gdn_verify.cases.values import Gates, States, Values, Vectors
 
 FULL = any_capabilities(Span(Stage.UNPACK, Stage.NORM))

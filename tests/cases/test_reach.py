@@ -18,7 +18,8 @@ from gdn_verify.cases.reach import (
     situations,
 )
 from gdn_verify.cases.situations import NAMES
-from gdn_verify.cases.strategies import WIDE, cases, draw_cases
+from gdn_verify.cases.sizes import WIDE
+from gdn_verify.cases.strategies import cases, draw_cases
 
 FULL = any_capabilities(Span(Stage.UNPACK, Stage.NORM))
 ZERO = Conventions(pads=((Stage.CONV, IdRule.ZERO), (Stage.DELTA, IdRule.NOT_POSITIVE)))

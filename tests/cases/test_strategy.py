@@ -31,7 +31,8 @@ from gdn_verify.cases.contract import (
 )
 from gdn_verify.cases.narrow import refuses
 from gdn_verify.cases.presentation import Presentation
-from gdn_verify.cases.strategies import LONG, PREFILL_SMALL, SMALL, WIDE, Size, cases, draw_cases, shape_pool
+from gdn_verify.cases.sizes import LONG, PREFILL_SMALL, SMALL, WIDE, Size
+from gdn_verify.cases.strategies import cases, draw_cases, shape_pool
 from gdn_verify.cases.values import Betas, Fill, Gates, States, Taps, Values, Vectors
 
 LAYER = Span(Stage.UNPACK, Stage.NORM)

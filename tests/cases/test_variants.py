@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from gdn_verify.cases.case import Batch, Case, Row
 from gdn_verify.cases.contract import DTypes, Geometry, Kind
 from gdn_verify.cases.presentation import Presentation
-from gdn_verify.cases.simpler import Fed
-from gdn_verify.cases.strategies import SMALL, cases
+from gdn_verify.cases.sizes import SMALL
+from gdn_verify.cases.strategies import Fed, cases
 from gdn_verify.cases.variants import CONTENT, ROWS, SHAPE, Feature, features
 from gdn_verify.paths.fallback import Fallback
 

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Iterator
 from gdn_verify.cases.case import Case
 from gdn_verify.cases.contract import Kind
 from gdn_verify.cases.presentation import Presentation
-from gdn_verify.cases.shapes import Size, draw_cases
+from gdn_verify.cases.shapes import draw_cases
+from gdn_verify.cases.sizes import Size
 from gdn_verify.cases.strategies import cases
 from gdn_verify.checks.laws.judge import LAWS, Court, LawResult
 from gdn_verify.hosts import HOSTS

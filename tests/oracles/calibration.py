@@ -9,7 +9,8 @@ import numpy as np
 import real_rounding
 
 from gdn_verify.cases.contract import DType, DTypes, Kind
-from gdn_verify.cases.shapes import PREFILL_SMALL, SMALL, draw_cases
+from gdn_verify.cases.shapes import draw_cases
+from gdn_verify.cases.sizes import PREFILL_SMALL, SMALL
 from gdn_verify.cases.strategies import cases
 from gdn_verify.checks.question import Written, ask, written
 from gdn_verify.checks.values import judge

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from gdn_verify.cases.case import Batch, Case, Row
 from gdn_verify.cases.contract import Group, Kind
 from gdn_verify.cases.presentation import Presentation
-from gdn_verify.cases.strategies import SMALL, cases
+from gdn_verify.cases.sizes import SMALL
+from gdn_verify.cases.strategies import cases
 from gdn_verify.feed import feed, initial_pools
 from gdn_verify.kernels import tables as kernels
 from gdn_verify.oracles.tables import Tables, committed, padded, tables

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 import pytest
 
 from gdn_verify.cases.contract import Kind
-from gdn_verify.cases.shapes import PREFILL_SMALL, draw_cases
+from gdn_verify.cases.shapes import draw_cases
+from gdn_verify.cases.sizes import PREFILL_SMALL
 from gdn_verify.cases.strategies import cases
 from gdn_verify.hosts import HOSTS
 from gdn_verify.paths import find

@@ -41,7 +41,8 @@ def accused(law: str, name: str, edit: Edit) -> str:
     from dataclasses import replace
 
     from gdn_verify.cases.contract import Kind
-    from gdn_verify.cases.shapes import BRIEF, draw_cases
+    from gdn_verify.cases.shapes import draw_cases
+    from gdn_verify.cases.sizes import BRIEF
     from gdn_verify.cases.strategies import cases
     from gdn_verify.checks.laws.judge import judge
     from gdn_verify.hosts import HOSTS

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from gdn_verify.cases.contract import Kind
-from gdn_verify.cases.shapes import PREFILL_SMALL, SMALL, TINY, Size, draw_cases
+from gdn_verify.cases.shapes import draw_cases
+from gdn_verify.cases.sizes import PREFILL_SMALL, SMALL, TINY, Size
 from gdn_verify.cases.strategies import cases
 from gdn_verify.checks import accesses
 from gdn_verify.feed import feed, initial_pools
