@@ -132,8 +132,8 @@ PROFILES = {
         ),
         Profile(
             "configurations",
-            short=40,
-            long=20,
+            short=10,
+            long=4,  # nearly every case of a configuration is compiled anew, some six seconds each
             interpreted_short=10,
             interpreted_long=4,
             shapes=4,
