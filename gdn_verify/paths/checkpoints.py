@@ -73,7 +73,7 @@ class ChunkDeltaCheckpoints(ChunkDelta):
         in_words = moves_in_words(q, k) and _dense_in_words(g)
         if in_words and not self.settings:
             return None
-        return self._shape(g.K, self._is_exact(launch.dtypes.activation), in_words=in_words)
+        return self._shape(g, self._is_exact(launch.dtypes.activation), in_words=in_words)
 
     def _in_words(self, case: Case, presentation: Presentation) -> bool:
         return super()._in_words(case, presentation) and _dense_in_words(case.geometry)

@@ -112,9 +112,12 @@ class ChunkDelta(Fused):
             return [*cut, *({"chunk": 64, "block_v": tile["block_v"]} for tile in wide)]
         hopper = self._chip == Target("cuda", "90") and not self.exact
         own = [{"groups": groups, "segments": segments} for groups in (1, 2) for segments in (1, 3) if hopper]
-        tiles = product(CHUNKS, (4, 8), (4, 8), (1, 2, 3))
         fields = ("chunk", "intra_warps", "scan_warps", "ahead")
-        return [*cut, *wide, *own, *(dict(zip(fields, tile, strict=True)) for tile in tiles)]
+        tiles = [dict(zip(fields, tile, strict=True)) for tile in product(CHUNKS, (4, 8), (4, 8), (1, 2, 3))]
+        if hopper:  # where these are wrong, and refused but for float32 operands, which another path is for
+            wide = [tile for tile in wide if tile["block_v"] == 64]
+            tiles = [tile for tile in tiles if (tile["chunk"], tile["ahead"]) != (64, 1)]
+        return [*cut, *wide, *own, *tiles]
 
     def refuses(self, case: Case, presentation: Presentation) -> str | None:
         """Shapes that are known to be wrong on this chip are refused by the launch too."""
@@ -122,10 +125,11 @@ class ChunkDelta(Fused):
 
         if not self.settings or self._chip is None:
             return None
-        in_words = self._in_words(case, presentation)
-        shape = self._shape(case.geometry.K, self._is_exact(case.dtypes.activation), in_words=in_words)
+        in_words = self._always_in_words(case, presentation)
+        exact = self._is_exact(case.dtypes.activation)
+        shape = self._shape(case.geometry, exact, in_words=in_words)
         try:
-            refuse_wrong(shape, self._chip, in_words)
+            refuse_wrong(shape, self._chip, in_words, case.geometry.V, exact)
         except ValueError as error:
             return str(error)
         return None
@@ -133,7 +137,7 @@ class ChunkDelta(Fused):
     def load(self, host: str) -> str:
         from gdn_verify.kernels.triton.target import current_target
 
-        self._shape(16, True, host)  # raises TypeError for a field that does not exist
+        self._shape(Geometry(1, 1, 16, 16), True, host)  # raises TypeError for a field that does not exist
         self._chip = current_target()
         return super().load(host)
 
@@ -149,12 +153,12 @@ class ChunkDelta(Fused):
             q, k, v, g, beta, launch["ssm_pool"], tables(launch), scale=launch.options.scale, exact=self.exact,
             state_order=launch.presentation.state_order.value, output=launch["out"],
             qk_norm=not self.capabilities.span.qk_normalised, **self.padding,
-            shape=self._shape(launch.geometry.K, exact, in_words=moves_in_words(q, k)) if self.settings else None,
+            shape=self._shape(launch.geometry, exact, in_words=moves_in_words(q, k)) if self.settings else None,
         )  # fmt: skip
 
     def rounding(self, case: Case, presentation: Presentation, host: str) -> Rounding:
         exact = self._is_exact(case.dtypes.activation)
-        shape = self._shape(case.geometry.K, exact, host, self._in_words(case, presentation))
+        shape = self._shape(case.geometry, exact, host, self._in_words(case, presentation))
         # float32 operands meet neither tensor cores nor trees: loops of a thread, and the interpreter's BLAS, add up K
         # terms one after the other.
         serial = case.geometry.K
@@ -170,15 +174,20 @@ class ChunkDelta(Fused):
         token = case.geometry.H * case.geometry.K + presentation.row_pad
         return lie_in_words(token, case.geometry.K, presentation.misalign * case.dtypes.activation.itemsize)
 
+    def _always_in_words(self, case: Case, presentation: Presentation) -> bool:
+        """The same of all launches of a case, those in which it does not matter to the result too."""
+        return self._in_words(case, presentation)
+
     def _is_exact(self, activation: DType) -> bool:
         return self.exact or activation is DType.F32
 
-    def _shape(self, K: int, exact: bool, host: str = "", in_words: bool = True) -> Shape:
+    def _shape(self, geometry: Geometry, exact: bool, host: str = "", in_words: bool = True) -> Shape:
         """How a launch is cut on the loaded host's chip, or on one of `host`'s."""
         from gdn_verify.kernels.triton.shape import choose_shape, padded
         from gdn_verify.kernels.triton.target import Target
 
-        return replace(choose_shape(self._chip or Target(*CHIPS[host]), padded(K), exact, in_words), **self.settings)
+        chip = self._chip or Target(*CHIPS[host])
+        return replace(choose_shape(chip, padded(geometry.K), exact, in_words, geometry.V), **self.settings)
 
 
 class ChunkDeltaExact(ChunkDelta):
@@ -243,6 +252,17 @@ class ConvChunkDelta(ChunkDelta):
     def _in_words(self, case: Case, presentation: Presentation) -> bool:
         return _dense(case.geometry)
 
+    def _always_in_words(self, case: Case, presentation: Presentation) -> bool:
+        """Heads that are viewed in a single token say nothing of how tokens lie."""
+        from gdn_verify.kernels.triton.shape import lie_in_words
+
+        g, single = case.geometry, any(batch.tokens + batch.pad_tokens == 1 for batch in case.batches)
+        return self._in_words(case, presentation) and (not single or lie_in_words(g.H * g.K, g.K))
+
+
+UNWRITTEN = 0x7FA5
+"""A bfloat16 NaN that no arithmetic makes."""
+
 
 class PrefillNull(ConvChunkDelta):
     """`chunked_prefill` of a layer without a norm weight, as an engine calls it whose slot 0 is nobody's.
@@ -267,13 +287,15 @@ class PrefillNull(ConvChunkDelta):
     def run(self, launch: Launch) -> Outputs:
         import torch
 
-        from gdn_verify.kernels.rows import live_rows
-        from gdn_verify.kernels.stages import unpack
+        from gdn_verify.kernels.stages import split_qkv, unpack
         from gdn_verify.kernels.triton.prefill import chunked_prefill
+        from gdn_verify.kernels.triton.shape import moves_in_words
 
         parameters, out, z_out, dtype = layer(launch), launch["out"], launch["z_out"], launch.dtypes.activation
-        shape = self._shape(launch.geometry.K, self._is_exact(dtype), in_words=_dense(launch.geometry))
-        narrow = torch.empty_like(out, dtype=torch.bfloat16) if dtype is DType.F32 else None
+        conv = launch["qkvz"].new_empty(out.shape[0], parameters.channels)  # laid out as the launch's own will be
+        in_words = moves_in_words(*split_qkv(conv, *parameters.geometry)[:2])
+        shape = self._shape(launch.geometry, self._is_exact(dtype), in_words=in_words)
+        narrow = torch.full_like(out, UNWRITTEN, dtype=torch.int16).view(torch.bfloat16) if dtype is DType.F32 else None
         chunked_prefill(
             launch["qkvz"], launch["ba"], parameters, launch["conv_pool"], launch["ssm_pool"], tables(launch),
             packing=packing(launch), state_order=launch.presentation.state_order.value, shape=shape,
@@ -282,10 +304,8 @@ class PrefillNull(ConvChunkDelta):
         )  # fmt: skip
         if not launch.presentation.row_pad:
             z_out.copy_(unpack(launch["qkvz"], launch["ba"], *parameters.geometry, packing(launch))[1])
-        if narrow is not None:  # by the tables as they are: what the case says of rows would be frozen in a capture
-            live = live_rows(tables(launch), out.shape[0], len(launch["ssm_pool"]), conv=True, pad_slot_id=0)
-            tokens = live.tokens[-1]
-            out[tokens] = narrow[tokens].float()
+        if narrow is not None:
+            out.copy_(torch.where(narrow.view(torch.int16) == UNWRITTEN, out, narrow.float()))
         return Outputs(o=out)
 
     def rounding(self, case: Case, presentation: Presentation, host: str) -> Rounding:
@@ -319,7 +339,7 @@ def chunk_length(geometry: Geometry, exact: bool, host: str) -> int:
     from gdn_verify.kernels.triton.target import Target
 
     in_words = lie_in_words(geometry.D, geometry.K)
-    return choose_shape(Target(*CHIPS[host]), padded(geometry.K), exact, in_words).chunk
+    return choose_shape(Target(*CHIPS[host]), padded(geometry.K), exact, in_words, geometry.V).chunk
 
 
 def paths() -> Iterable[ChunkDelta]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -25,7 +26,7 @@ from gdn_verify.suspect import Answer, Suspect
 
 pytest.importorskip("triton")
 
-from gdn_verify.kernels.triton.shape import Shape, choose_shape, moves_in_words, padded
+from gdn_verify.kernels.triton.shape import Shape, choose_shape, moves_in_words, padded, refuse_wrong
 from gdn_verify.kernels.triton.target import Target
 
 
@@ -40,7 +41,7 @@ def chosen(host: str, K: int, exact: bool) -> int:
     from gdn_verify.kernels.triton.target import Target
     from gdn_verify.paths.chunk import CHIPS
 
-    return choose_shape(Target(*CHIPS[host]), K, exact).chunk
+    return choose_shape(Target(*CHIPS[host]), K, exact, V=64).chunk
 
 
 @pytest.mark.parametrize("K", [128, 256])
@@ -81,7 +82,8 @@ def test_the_declared_chunk_is_the_launched_one(name: str, forced: str, monkeypa
 
     def note(q: Tensor, k: Tensor, v: Tensor, *_: Any, exact: bool = False, shape: Shape | None, **__: Any) -> Tensor:
         exact = exact or q.dtype == torch.float32
-        chosen = shape or choose_shape(Target("cuda", "90"), padded(q.shape[2]), exact, moves_in_words(q, k))
+        sizes = padded(q.shape[2]), exact, moves_in_words(q, k), v.shape[2]
+        chosen = shape or choose_shape(Target("cuda", "90"), *sizes)
         launched.append(chosen.chunk)
         return v
 
@@ -122,6 +124,58 @@ def test_no_configuration_is_called_a_path_that_accepts_too_little(name: str, mo
         each = path.configured(settings)
         monkeypatch.setattr(each, "_chip", hopper)
         assert reach(each.capabilities, each.conventions, each.refuses) >= each.least_reach, settings
+
+
+@pytest.mark.parametrize("forced", ["", ":chunk=64", ":chunk=64/ahead=1", ":chunk=64/scan_warps=4/ahead=2"])
+@pytest.mark.parametrize("name", ["chunk-delta", "conv-chunk-delta", "prefill-null"])
+def test_what_is_launched_is_not_refused(name: str, forced: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A path refuses shapes that are wrong on Hopper; a launch of one token was accused, whose views lie otherwise."""
+    hopper = Target("cuda", "90")
+    launched: list[int] = []
+
+    def check(q: Tensor, k: Tensor, v: Tensor, *_: Any, exact: bool = False, shape: Shape | None, **__: Any) -> Tensor:
+        launched.append(len(q))
+        if shape is not None:
+            refuse_wrong(shape, hopper, moves_in_words(q, k), v.shape[2], exact or q.dtype == torch.float32)
+        return v
+
+    def convolved(x: Tensor, layer: Layer, *_: object, **__: object) -> Tensor:
+        return x.new_empty(x.shape[0], layer.channels)
+
+    def prepared(x: Tensor, ba: Tensor, layer: Layer, *_: object, **__: object) -> tuple[Tensor, Tensor, Tensor]:
+        return x.new_empty(x.shape[0], layer.channels), ba, ba
+
+    monkeypatch.setattr("gdn_verify.kernels.triton.chunk.chunk_delta", check)
+    monkeypatch.setattr("gdn_verify.kernels.triton.prefill.chunk_delta", check)
+    monkeypatch.setattr("gdn_verify.kernels.triton.prefill.prepare_prefill", prepared)
+    monkeypatch.setattr("gdn_verify.kernels.triton.conv_prefill.conv_prefill", convolved)
+    path = find(name + forced)
+    monkeypatch.setattr(path, "_chip", hopper)
+    for case, shown in draw_cases(cases(path.capabilities, path.conventions, Kind.PREFILL), 100, seed=6):
+        if path.refuses(case, shown) is None:
+            for number in range(len(case.batches)):
+                path.run(feed(case, number, path, shown, initial_pools(case, path, shown), "cpu").launch)
+    assert 1 in launched or name == "chunk-delta" or "warps" in forced
+
+
+@pytest.mark.parametrize("V", [16, 32, 33, 64, 256])
+@pytest.mark.parametrize("KP", [64, 128, 256])
+def test_no_shape_that_is_chosen_is_wrong(KP: int, V: int) -> None:
+    """On Hopper, whatever the operands."""
+    hopper = Target("cuda", "90")
+    for exact in (True, False):
+        for in_words in (True, False):
+            refuse_wrong(choose_shape(hopper, KP, exact, in_words, V), hopper, in_words, V, exact)
+
+
+def test_few_rows_of_wide_heads_are_wrong_without_loads_ahead() -> None:
+    """Of 16-bit operands: NaN, and reads beyond shared memory, on an H200 with Triton 3.6."""
+    tall = Shape(64, 8, 8, 1)
+    with pytest.raises(ValueError, match="none of them loaded ahead"):
+        refuse_wrong(tall, Target("cuda", "90"), True, 128, False)
+    refuse_wrong(replace(tall, block_v=64), Target("cuda", "90"), True, 128, False)
+    refuse_wrong(tall, Target("cuda", "90"), True, 128, True)
+    refuse_wrong(tall, Target("cuda", "80"), True, 128, False)
 
 
 def test_segments_are_declared_where_a_name_asks_for_them() -> None:

@@ -104,7 +104,7 @@ def _scan(
 ) -> None:  # fmt: skip
     """The last launch, and before it those that find where segments start, if there are segments."""
     (T, H, K), (HV, V), N, reads = q.shape, v.shape[1:], tables.rows, tables.read_indices
-    block_v = min(shape.block_v or (16 if exact else 32), max(16, triton.next_power_of_2(V)))
+    block_v = shape.rows_of_v(V, exact)
     tiles, starts, cut = triton.cdiv(V, 64 * shape.groups or block_v), None, Cut(0, N)
     if (segments := shape.segments or _default_segments(q, v, N, tiles, shape)) > 1:
         cut = Cut.of(N, T, shape.chunk, segments)
@@ -136,7 +136,7 @@ def _scan(
 def _default_shape(q: Tensor, k: Tensor, v: Tensor, N: int, exact: bool) -> Shape:
     """`choose_shape`'s, and on Hopper its own scan where that takes the operands."""
     target, processors = current_target(), processors_of(q) or HOPPER_PROCESSORS
-    shape = choose_shape(target, padded(q.shape[2]), exact, moves_in_words(q, k))
+    shape = choose_shape(target, padded(q.shape[2]), exact, moves_in_words(q, k), v.shape[2])
     if target.arch == "90" and shape.chunk == 64 and _hopper_takes(q, k, v, N):
         groups = choose_groups(N * v.shape[1], v.shape[2], processors)
         return replace(shape, groups=groups, ahead=HOPPER_AHEAD[groups])
@@ -163,7 +163,7 @@ def _default_segments(q: Tensor, v: Tensor, N: int, tiles: int, shape: Shape) ->
 
 def _check_shape(shape: Shape, q: Tensor, k: Tensor, v: Tensor, N: int, exact: bool) -> None:
     """Raises ValueError for a shape that was given and cannot serve these operands."""
-    refuse_wrong(shape, current_target(), moves_in_words(q, k))
+    refuse_wrong(shape, current_target(), moves_in_words(q, k), v.shape[2], exact)
     if not shape.groups:
         return
     fits = not exact and shape.chunk == 64 and v.shape[2] % (64 * shape.groups) == 0 and _hopper_takes(q, k, v, N)

@@ -54,9 +54,13 @@ class Shape:
         if self.segments < 0:
             raise ValueError(f"segments={self.segments} is negative; 0 leaves it to the launch, 1 cuts no row")
 
+    def rows_of_v(self, V: int, exact: bool) -> int:
+        """Rows of V in a program of the last launch, unless that is Hopper's own."""
+        return min(self.block_v or (16 if exact else 32), padded(V))
 
-def choose_shape(target: Target, KP: int, exact: bool, in_words: bool = True) -> Shape:
-    """What fits registers and shared memory of a chip, for KP columns of k.
+
+def choose_shape(target: Target, KP: int, exact: bool, in_words: bool = True, V: int = 128) -> Shape:
+    """What fits registers and shared memory of a chip, for KP columns of k and V of v.
 
     Products of float32 operands run on no tensor cores and take short chunks; so do chips whose tensor cores are fed
     from registers alone. Three chunks ahead take 185 KiB of shared memory. On Hopper launch 1 waits much, and with 128
@@ -65,24 +69,33 @@ def choose_shape(target: Target, KP: int, exact: bool, in_words: bool = True) ->
 
     `in_words`: whether q and k are copied to shared memory by 4 bytes or more. Where they are not, they pass through
     registers, and Triton 3.6 makes of 64 tokens in four warps a launch 2 that is wrong on an H200 (o off by its own
-    size) and right in the interpreter; 32 tokens are right on both.
+    size) and right in the interpreter; 32 tokens are right on both. See `refuse_wrong` for what else is wrong.
     """
     wide = 2 if target.amd and target.wavefront == 32 else 1
     if exact:
         return Shape(16, 8 * wide, 8 * wide, 1)
     if target.arch in ("90", "100") and KP <= 128 and in_words:
         return Shape(64, 4, 4, 3, intra_registers=128) if target.arch == "90" else Shape(64, 8, 4, 3)
+    if target.arch == "90" and in_words and V > 32:  # 8 × 2048 tokens, 32 heads of 256: 1954 µs, 4757 by the last line
+        return Shape(64, 4, 8, 1, block_v=64)
     if target.wavefront == 64 and KP <= 128:
         return Shape(64, 4, 4, 1)
     return Shape(32, 8 * wide, (8 if KP > 128 else 4) * wide, 1)
 
 
-def refuse_wrong(shape: Shape, target: Target, in_words: bool) -> None:
+def refuse_wrong(shape: Shape, target: Target, in_words: bool, V: int, exact: bool) -> None:
     """Raises ValueError for a shape that is known to compute something else."""
-    if target.arch == "90" and shape.chunk == 64 and shape.scan_warps == 4 and not in_words:
+    if target.arch != "90" or shape.chunk != 64 or shape.groups:
+        return
+    if shape.scan_warps == 4 and not in_words:
         raise ValueError(
             f"shape={shape}: 64 tokens in 4 warps are wrong on this chip where q and k have token strides that are no "
             "multiples of 16 elements, or heads that are none of 8; give them such, or a shape of 32 tokens"
+        )
+    if shape.ahead == 1 and not exact and shape.rows_of_v(V, exact) < 64:
+        raise ValueError(
+            f"shape={shape}: 64 tokens, none of them loaded ahead, are wrong on this chip with fewer than 64 rows of V "
+            f"a program, and V={V}; use block_v=64 if V > 32, ahead=2, or a shape of 32 tokens"
         )
 
 
