@@ -31,6 +31,7 @@ from gdn_verify.hosts import GPUS, HOSTS
 from gdn_verify.hosts.pin import cards
 from gdn_verify.hosts.sanitizer import TOOLS
 from gdn_verify.ledger_command import ledger
+from gdn_verify.localise_command import localising
 from gdn_verify.mutants import METADATA, NAMES, planter_of
 from gdn_verify.mutants_command import mutants
 from gdn_verify.paths import Builder, registered
@@ -60,6 +61,7 @@ app.add_typer(bench, name="bench")
 app.command()(mutants)
 app.command()(rules)
 app.command("shrink")(shrinking)
+app.command("localise")(localising)
 app.command()(ledger)
 
 RED, BROKEN = 1, 3

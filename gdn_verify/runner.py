@@ -103,7 +103,7 @@ def run_case(
     result, started = CaseResult(), time.perf_counter()
     try:
         reason = refuses(path.capabilities, path.conventions, case, presentation) or path.refuses(case, presentation)
-        roundings = [_rounding(case, number, path, presentation, host) for number in range(len(case.batches))]
+        roundings = [rounding_of(case, number, path, presentation, host) for number in range(len(case.batches))]
     except Exception as error:
         return CaseResult(findings=[_raised(error)], raised=True)
     if reason:
@@ -151,7 +151,7 @@ def _raising(result: CaseResult, check: Check) -> Iterator[None]:
         result.raised = True
 
 
-def _rounding(case: Case, number: int, path: Path, presentation: Presentation, host: Host) -> Rounding:
+def rounding_of(case: Case, number: int, path: Path, presentation: Presentation, host: Host) -> Rounding:
     """What one launch of the case rounds: its rows' and nobody else's."""
     alone = case if len(case.batches) == 1 else replace(case, batches=(case.batches[number],))
     return path.serving(case.batches[number], number).rounding(alone, presentation, host.name)

@@ -37,7 +37,7 @@ _OF_THE_LAUNCH = frozenset({"conv", "g", "beta"})
 """Results that a stage makes of the launch's own inputs: what the launch is judged by holds for them as well."""
 
 _GATE_RESULTS = ("g", "beta", "q_hat", "k_hat")
-_AXES = {
+AXES = {
     "o": ("token", "value head"),
     "out": ("token", "value head"),
     "h": ("state", "value head", "V"),
@@ -106,7 +106,7 @@ def _accuse(name: str, want: Expected, got: Array, limit: float, where: str) -> 
     finite = bool(np.isfinite(got[row]).all())
     error = np.where(np.isfinite(got[row]), np.abs(got[row] - want.value[row]), np.inf)
     at = int(error.argmax())
-    place = ", ".join(f"{axis} {i}" for axis, i in zip(_AXES[name], row, strict=False))
+    place = ", ".join(f"{axis} {i}" for axis, i in zip(AXES[name], row, strict=False))
     wrong, total = int((ratios > limit).sum()), ratios.size
     message = (
         f"{where}{name}[{place}, element {at}]: expected {want.value[row][at]:.9g}, got {got[row][at]:.9g}; "

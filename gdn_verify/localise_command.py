@@ -1,0 +1,71 @@
+"""`gdn-verify localise`: where the launch of a failing case first goes wrong, and what its error looks like."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path as File
+from typing import Annotated
+
+import typer
+
+from gdn_verify.cases.codec import CaseFileError, dumps, load, loads
+from gdn_verify.facts import measure
+from gdn_verify.hosts import Host
+from gdn_verify.localise import Localised, localise
+from gdn_verify.mutants import NAMES, planter_of
+from gdn_verify.paths import Builder, Path
+from gdn_verify.probe import absence_of
+from gdn_verify.report.localise import PictureError, draw, show
+from gdn_verify.report.terminal import wide
+from gdn_verify.service import planter
+from gdn_verify.words import refuse, subjects_of, words_of
+
+
+@dataclass(frozen=True)
+class Locating:
+    """Asks a worker where the case of a file's text goes wrong; `plant` names a defect as a `Job` does."""
+
+    path: str
+    host: str
+    file: str
+    plant: str | None = None
+
+    def measured(self, path: Path, host: Host) -> Sequence[Localised]:
+        """What is wrong with the first launch that is; nothing of a case that is right."""
+        given, plant = loads(self.file), planter(self.plant)
+        found = localise(given.case, given.presentation, path, host, None if plant is None else plant(path))
+        return [] if found is None else [found]
+
+
+def localising(
+    file: Annotated[File, typer.Argument(help="A case file, as a failing gate prints it.", metavar="CASE.json")],
+    path: Annotated[str, typer.Option(help="The path that fails on it.")],
+    host: Annotated[str, typer.Option(help="The host; by default the path's first that can run here.")] = "",
+    plot: Annotated[File | None, typer.Option(help="Draw where the error is to this file.")] = None,
+    plant: Annotated[str, typer.Option(help="Plant this defect in a copy of the path.")] = "",
+) -> None:
+    """Tell where a failing case first leaves its budget: stage, row, token, head, and the defect that it is like."""
+    try:
+        given = load(file)
+    except CaseFileError as error:
+        raise refuse(str(error)) from None
+    subject = subjects_of(path)[0]
+    if isinstance(subject, Builder):
+        raise refuse(f"{subject.name} builds tables, and its findings name the entry; take a path that launches")
+    hosts = words_of(host, subject.hosts, f"host of {subject.name}")
+    chosen = next((name for name in hosts if absence_of(name) is None), hosts[0])
+    defect = planter_of(words_of(plant, NAMES, "defect")[0]) if plant else None
+    found, absent = measure([Locating(subject.name, chosen, dumps(given), defect)])
+    for reason in absent.values():
+        raise refuse(reason)
+    console = wide()
+    if not found:
+        console.print(f"the values of {subject.name} on {chosen} are right in this case: nothing to localise")
+        return
+    show(found[0], console)
+    if plot:
+        try:
+            draw(found[0], plot)
+        except PictureError as error:
+            raise refuse(str(error)) from None

@@ -1,0 +1,125 @@
+"""The first wrong launch of a case is found, with its stage, its place and the defect that it is like."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path as File
+
+import pytest
+from typer.testing import CliRunner
+
+from gdn_verify.cases.codec import CaseFile, save
+from gdn_verify.cases.contract import Kind
+from gdn_verify.cases.shapes import drawn_cases
+from gdn_verify.cases.sizes import SMALL
+from gdn_verify.cases.strategies import Fed, cases
+from gdn_verify.cli import app
+from gdn_verify.hosts import HOSTS
+from gdn_verify.localise import WRITE_BACK, Localised, localise
+from gdn_verify.mutants import planter_of
+from gdn_verify.paths import find
+from gdn_verify.paths.base import Launch, Outputs, Path
+from gdn_verify.service import planter
+
+CPU = HOSTS["cpu"]
+EXPOSED = {
+    "slot_zero_is_nobodys": (Kind.DECODE, "conv", ""),
+    "norm_of_the_mean": (Kind.DECODE, "gates", ""),
+    "decay_in_low_precision": (Kind.DECODE, "gates", ""),
+    "tiled_heads": (Kind.DECODE, "delta", "key heads tiled (j % H)"),
+    "decay_forgotten": (Kind.DECODE, "delta", "no decay"),
+    "resumed_prompts_lose_their_state": (Kind.PREFILL, "delta", "no initial state"),
+    "draft_states_transposed": (Kind.SPEC, WRITE_BACK, ""),
+    "single_tokens_reversed": (Kind.MIXED, "norm", ""),
+}
+"""Of the fallback, which exposes its stages: launches to plant a defect in, its stage, and what it is like."""
+HIDDEN = {
+    "decay_forgotten": (Kind.DECODE, "gates", "no decay"),
+    "tiled_heads": (Kind.DECODE, "delta", "key heads tiled (j % H)"),
+    "resumed_prompts_lose_their_state": (Kind.PREFILL, "delta", "no initial state"),
+    "draft_states_transposed": (Kind.SPEC, WRITE_BACK, ""),
+}
+"""The same where a path gives its output and states alone."""
+
+
+def drawn(path: Path, kind: Kind, count: int = 30) -> list[Fed]:
+    strategy = cases(path.capabilities, path.conventions, kind, size=SMALL)
+    return [fed for fed, _ in islice(drawn_cases(strategy, 7), count)]
+
+
+def planted(name: str, hidden: bool) -> Callable[[Launch], Outputs]:
+    path = find("fallback")
+    run = planter(planter_of(name))(path)  # type: ignore[misc]
+    return (lambda launch: replace(run(launch), stages={})) if hidden else run
+
+
+def found(name: str, kind: Kind, hidden: bool) -> tuple[Fed, Localised]:
+    path = find("fallback")
+    for fed in drawn(path, kind):
+        if seen := localise(*fed, path, CPU, planted(name, hidden)):
+            return fed, seen
+    raise AssertionError("no case shows it")
+
+
+@pytest.mark.parametrize("name", EXPOSED)
+def test_the_stage_is_the_first_exposed_one_that_is_wrong(name: str) -> None:
+    """Judged from the edge seen before it; a defect that gives the same is named."""
+    kind, stage, like = EXPOSED[name]
+    _, seen = found(name, kind, hidden=False)
+    assert seen.stage == stage
+    assert like in [match.name for match in seen.matches] or not like
+
+
+@pytest.mark.parametrize("name", HIDDEN)
+def test_without_stages_the_defect_that_it_is_like_tells(name: str) -> None:
+    """Outputs that are right, beside wrong states, are a matter of what is written back."""
+    kind, stage, like = HIDDEN[name]
+    _, seen = found(name, kind, hidden=True)
+    assert seen.stage == stage
+    assert [match.name for match in seen.matches][:1] == ([like] if like else [])
+
+
+def test_a_right_launch_has_nothing_to_localise() -> None:
+    """Not with stages, not without."""
+    path = find("fallback")
+    for fed in drawn(path, Kind.MIXED, 10):
+        assert localise(*fed, path, CPU) is None
+
+
+def test_a_defect_in_one_head_from_a_token_on_is_confined_to_it() -> None:
+    """Of a result that is wrong there alone."""
+    whole = find("fallback")
+    fed = next(f for f in drawn(whole, Kind.PREFILL) if f[0].batches[0].tokens > 12 and f[0].geometry.HV > 2)
+
+    def run(launch: Launch) -> Outputs:
+        outputs = whole.run(launch)
+        outputs.o[5:, 1] *= -1.0
+        return replace(outputs, stages={})
+
+    seen = localise(*fed, whole, CPU, run)
+    assert seen is not None
+    assert "value head 1" in [str(place) for place in seen.place]
+    assert "the sign reversed" in seen.looks
+
+
+def test_the_command_tells_and_draws(tmp_path: File) -> None:
+    """Stage, place, likeness and a map; a picture where one is asked for."""
+    fed, _ = found("tiled_heads", Kind.DECODE, hidden=False)
+    save(tmp_path / "case.json", CaseFile(*fed))
+    words = ["localise", str(tmp_path / "case.json"), "--path", "fallback"]
+    told = CliRunner().invoke(app, [*words, "--plant", "tiled_heads", "--plot", str(tmp_path / "map.svg")])
+    assert told.exit_code == 0, told.output
+    assert "stage: delta" in told.output
+    assert "matches the oracle with key heads tiled (j % H), to" in told.output
+    assert (tmp_path / "map.svg").stat().st_size
+    healthy = CliRunner().invoke(app, words)
+    assert (healthy.exit_code, "nothing to localise" in healthy.output) == (0, True)
+
+
+def test_a_builder_is_refused(tmp_path: File) -> None:
+    """Its findings name the entry that is wrong."""
+    save(tmp_path / "case.json", CaseFile(*drawn(find("fallback"), Kind.DECODE, 1)[0]))
+    refused = CliRunner().invoke(app, ["localise", str(tmp_path / "case.json"), "--path", "tables"])
+    assert refused.exit_code == 2
