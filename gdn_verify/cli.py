@@ -45,6 +45,7 @@ from gdn_verify.report.pace import Pace
 from gdn_verify.report.table import show
 from gdn_verify.report.tally import STANDING, Report
 from gdn_verify.report.terminal import wide
+from gdn_verify.repro_command import reproducing
 from gdn_verify.rules_command import rules
 from gdn_verify.service import Job
 from gdn_verify.shrink_command import shrinking
@@ -62,6 +63,7 @@ app.command()(mutants)
 app.command()(rules)
 app.command("shrink")(shrinking)
 app.command("localise")(localising)
+app.command("repro")(reproducing)
 app.command()(ledger)
 
 RED, BROKEN = 1, 3

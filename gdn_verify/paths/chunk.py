@@ -59,6 +59,7 @@ class ChunkDelta(Fused):
     name = "chunk-delta"
     #: Of two scans on Hopper, where rows, heads and operands decide; a path with `groups` names its own.
     kernels: tuple[str, ...] = ("gdn_intra_kernel", "scan_kernel")
+    entries: tuple[str, ...] = ("gdn_verify.kernels.triton.chunk:chunk_delta",)
     least_reach = 0.45
     #: Of the probes, which are of all sizes, few are of the sizes that Hopper's scan has.
     hopper_reach = 0.03
@@ -219,6 +220,7 @@ class ConvChunkDelta(ChunkDelta):
     name = "conv-chunk-delta"
     judged: frozenset[Kind] | None = frozenset({Kind.PREFILL, Kind.MIXED})  # which has rows of one token too
     kernels: tuple[str, ...] = ("gdn_conv_prefill_kernel", *ChunkDelta.kernels)
+    entries = ("gdn_verify.kernels.triton.conv_prefill:conv_prefill", *ChunkDelta.entries)
     least_reach = 0.45
     conventions = CONVENTIONS
     capabilities = Capabilities(
@@ -273,6 +275,7 @@ class PrefillNull(ConvChunkDelta):
 
     name = "prefill-null"
     kernels = (*ConvChunkDelta.kernels, *JOINED)
+    entries = ("gdn_verify.kernels.triton.prefill:chunked_prefill",)
     least_reach, hopper_reach = 0.2, 0.01
     capabilities = replace(ConvChunkDelta.capabilities, groups=frozenset({Group.PREFILL}))
     judged = None

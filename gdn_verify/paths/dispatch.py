@@ -52,6 +52,7 @@ class Dispatch(Path):
     capabilities = Capabilities(
         span=Span(Stage.UNPACK, Stage.NORM), column_strides=True, separate_slots=True, beta_scales=frozenset({1.0, 2.0})
     )
+    entries = ("gdn_verify.kernels.dispatch:gated_delta_net_packed",)
     least_reach = 0.99
     conventions = Fallback.conventions
     #: The kernels of each group of rows.

@@ -37,6 +37,7 @@ class Fallback(Path):
     capabilities = Capabilities(
         span=Span(Stage.UNPACK, Stage.NORM), column_strides=True, separate_slots=True, beta_scales=frozenset({1.0, 2.0})
     )
+    entries: tuple[str, ...] = ("gdn_verify.kernels.fallback:gated_delta_net",)
     least_reach = 0.99
     conventions = Conventions(
         pads=tuple((stage, IdRule.OUTSIDE) for stage in (Stage.CONV, Stage.DELTA)),

@@ -26,9 +26,6 @@ class Fla(Path):
     hosts = ("interpreter", "cuda", "rocm")
     function: str
 
-    def __init__(self) -> None:
-        self._function: Callable[..., Any] | None = None
-
     def missing(self, host: str) -> Missing | None:
         for package in ("triton", "fla"):
             if find_spec(package) is None:
@@ -38,15 +35,17 @@ class Fla(Path):
     def load(self, host: str) -> str:
         from importlib.metadata import version
 
-        import fla.ops.gated_delta_rule as module
+        import fla.ops.gated_delta_rule
 
-        self._function = getattr(module, self.function)
+        assert hasattr(fla.ops.gated_delta_rule, self.function)
         return version("fla-core")
 
     def run(self, launch: Launch) -> Outputs:
-        assert self._function is not None, "load comes before run"
+        import fla.ops.gated_delta_rule as module
+
+        function: Callable[..., Any] = getattr(module, self.function)
         fresh = all(row.fresh for row in launch.batch.rows)  # as a caller knows, who need not look on the device
-        out, state = self._function(
+        out, state = function(
             *(launch[name][None] for name in ("q", "k", "v", "g")),
             beta=launch["beta"][None],
             scale=launch.options.scale,
@@ -65,6 +64,7 @@ class FlaRecurrent(Fla):
 
     name = "fla-recurrent"
     function = "fused_recurrent_gated_delta_rule"
+    entries = (f"fla.ops.gated_delta_rule:{function}",)
     least_reach = 0.15
     kernels = ("fused_recurrent_gated_delta_rule_fwd_kernel",)
     judged = frozenset({Kind.DECODE, Kind.MIXED})  # token by token, long rows are slow, and mixed launches have them
@@ -87,6 +87,7 @@ class FlaChunk(Fla):
 
     name = "fla-chunk"
     function = "chunk_gated_delta_rule"
+    entries = (f"fla.ops.gated_delta_rule:{function}",)
     least_reach = 0.03
     kernels = (
         "l2norm_fwd_kernel",

@@ -73,6 +73,7 @@ class FusedDecode(Fused):
 
     name = "fused-decode"
     kernels: tuple[str, ...] = ("gdn_decode_kernel",)
+    entries: tuple[str, ...] = ("gdn_verify.kernels.triton.decode:fused_decode",)
     #: What is said of padding beside the defaults.
     padding: Mapping[str, Any] = MappingProxyType({})
     capabilities = Capabilities(
@@ -127,6 +128,7 @@ class TwoLaunchDecode(FusedDecodeRaw):
 
     name = "two-launch-decode"
     kernels = ("gdn_conv_update_kernel", "gdn_decode_kernel")
+    entries = tuple(f"gdn_verify.kernels.triton.two_launch:{name}" for name in ("conv_update", "delta_update"))
 
     def run(self, launch: Launch) -> Outputs:
         from gdn_verify.kernels.triton.two_launch import conv_update, delta_update
@@ -155,6 +157,7 @@ class FusedSpec(FusedDecode):
 
     name = "fused-spec"
     kernels = ("gdn_spec_kernel",)
+    entries = ("gdn_verify.kernels.triton.spec:fused_spec_decode",)
     least_reach = 0.15
     capabilities = Capabilities(
         span=Span(Stage.UNPACK, Stage.NORM),

@@ -50,7 +50,7 @@ class Entry:
 def entry(report: Report, command: str, profile: str, seed: int) -> Entry:
     """What a finished run adds to a ledger."""
     today = datetime.now(UTC).date().isoformat()
-    return Entry(today, command, profile, seed, _commit(), dict(_versions()), report.devices, list(_lines(report)))
+    return Entry(today, command, profile, seed, _commit(), dict(versions()), report.devices, list(_lines(report)))
 
 
 def _lines(report: Report) -> Iterator[Line]:
@@ -61,7 +61,7 @@ def _lines(report: Report) -> Iterator[Line]:
             yield Line(row.path, row.host, row.kind, row.version, ran, len(files))
 
 
-def _versions() -> Iterator[tuple[str, str]]:
+def versions() -> Iterator[tuple[str, str]]:
     yield "python", platform.python_version()
     for package in PACKAGES:
         try:

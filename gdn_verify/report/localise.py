@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path as File
 
@@ -24,16 +25,20 @@ def show(found: Localised, console: Console) -> None:
     def say(line: str) -> None:
         console.print(line, soft_wrap=True, markup=False, highlight=False)
 
-    say(f"launch {found.launch}: {found.result} is wrong in {', '.join(map(str, found.place))}")
-    say(f"stage: {found.stage or 'not told by what this path gives'}")
-    for look in found.looks:
-        say(f"looks like {look}")
-    for match in found.matches:
-        say(str(match))
+    for sentence in sentences(found):
+        say(sentence)
     down, across = ("value head", "token") if found.axes == ("token", "value head") else ("place", found.axes[-1])
     say(f"by {down} (down) and {across} (across), in budgets: blank ≤ 1, ░ ≤ 10, ▒ ≤ 100, ▓ ≤ 1000, █ more")
     for line in _map(_flat(found.ratios)):
         say(f"|{line}|")
+
+
+def sentences(found: Localised) -> Iterator[str]:
+    """What is wrong where; the stage; what it looks like; which wrong oracles give the same."""
+    yield f"launch {found.launch}: {found.result} is wrong in {', '.join(map(str, found.place))}"
+    yield f"stage: {found.stage or 'not told by what this path gives'}"
+    yield from (f"looks like {look}" for look in found.looks)
+    yield from map(str, found.matches)
 
 
 def _flat(ratios: Array) -> Array:

@@ -1,0 +1,218 @@
+"""A failing case as a file that needs torch and the kernel's own package alone.
+
+It prints what is expected and what it got, and exits with 1 while the bug lives and with 0 when it is gone. The calls
+are those that the path made (`calls`); the oracle stands in it in a few lines (`repro_text`); what is allowed for
+rounding is this suite's budget of the case, as numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from math import ceil, floor, log10
+
+import numpy as np
+
+from gdn_verify.calls import Call, recorded, tensors_of
+from gdn_verify.cases.case import Case, Row
+from gdn_verify.cases.contract import PadPolicy, Stage, StateOrder
+from gdn_verify.cases.presentation import Presentation
+from gdn_verify.checks.question import Written, ask, stored_only, written
+from gdn_verify.feed import PARAMETERS, Feed, feed, initial_pools, pools_after
+from gdn_verify.hosts import Host
+from gdn_verify.literals import Names, tensor
+from gdn_verify.moves import moved
+from gdn_verify.oracles.compose import Array, Problem
+from gdn_verify.oracles.noise import RUNS_BEFORE_ACCUSATION, expect, threshold
+from gdn_verify.paths.base import Outputs, Path
+from gdn_verify.repro_text import GUARD, LOOK, PUT, RAW, oracle
+from gdn_verify.runner import rounding_of
+
+LOGICAL = {"q": "Q", "k": "K", "v": "V", "g": "G", "beta": "BETA"}
+"""Names of the oracle's inputs where its own variables have the contract's."""
+STATES = ("ssm_pool", "conv_pool", "initial_state")
+
+
+def repro(case: Case, presentation: Presentation, path: Path, host: Host, launch: int, title: str) -> str:
+    """The script of one launch of a case, from the bytes that it finds there.
+
+    Raises `calls.NoEntryError` for a path that names no entries, IndexError for a launch that the case has not, and
+    what the path raises.
+    """
+    pools = initial_pools(case, path, presentation)
+    for number in range(launch + 1):
+        pools = moved(pools, case.batches[number], presentation.first_slot, case.geometry.W)
+        fed = feed(case, number, path, presentation, pools, host.device)
+        with recorded(path.entries) as calls:
+            outputs = path.run(fed.launch)
+            host.synchronize()
+        pools = pools_after(fed) if path.capabilities.pool else fed.before
+    return _Script(fed, path, host, calls, outputs).text(title)
+
+
+@dataclass
+class _Script:
+    fed: Feed
+    path: Path
+    host: Host
+    calls: list[Call]
+    outputs: Outputs
+
+    def text(self, title: str) -> str:
+        """The whole file."""
+        names = Names()
+        called = [*self._called(names)]
+        body = [*names.lines, *self._inputs(), *self._before(names)]
+        tail = [*called, *self._rows(names), *self._copies(names), *self._untouched(names)]
+        used = [part for part, mark in ((PUT, "= put("), (RAW, 'raw("')) if any(mark in line for line in body)]
+        span, package = self.path.capabilities.span, self.calls[0].entry.partition(":")[0].partition(".")[0]
+        head = [
+            f'"""{title}\nNeeds torch and {package}; exits with 1 while the bug lives, and with 0 when it is gone."""'
+        ]
+        head += [f"import {name}" for name in ("base64", "os", "sys") if name != "base64" or RAW in used]
+        head += ["", "import torch", *(["from torch.nn.functional import softplus"] if Stage.GATES in span else []), ""]
+        script = [*head, GUARD, *self._imports(names), *used, LOOK, "", *oracle(self.fed.case, span), "", "", *body]
+        return "\n".join([*script, "", *tail, 'sys.exit(bool(bad) or print("right"))', ""])
+
+    def _imports(self, names: Names) -> list[str]:
+        entries = dict.fromkeys(call.entry for call in self.calls)
+        found = [f"from {module} import {name}" for module, name in (entry.split(":") for entry in entries)]
+        return [f"{line}  # noqa: E402" for line in sorted({*found, *names.imports})]
+
+    def _called(self, names: Names) -> Iterator[str]:
+        """The calls, once their arguments are made: first those that the launch has, by the contract's names."""
+        hints = {(t.data_ptr(), tuple(t.shape)): name for name, t in self.fed.launch.tensors.items()}
+        for call in self.calls:
+            for value in call.tensors:
+                at = value.data_ptr(), tuple(value.shape)
+                if at in hints and not names.named(value):
+                    names.make(hints[at], value, call.before[at])
+        for number, call in enumerate(self.calls):
+            told = [names.expression(value, call.before, f"given{number}") for value in call.arguments]
+            told += [f"{name}={names.expression(value, call.before, name)}" for name, value in call.keywords.items()]
+            for index, result in enumerate(tensors_of(call.result)):
+                if not names.named(result):
+                    names.take(f"result{number}" + f"[{index}]" * isinstance(call.result, tuple), result)
+            yield f"result{number} = {call.entry.split(':')[1]}({', '.join(told)})"
+
+    def _inputs(self) -> Iterator[str]:
+        """The oracle's inputs, apart from what they are packed into."""
+        for name, value in self.fed.rounded.items():
+            if name not in PARAMETERS:
+                yield f"{LOGICAL.get(name, name)} = {tensor(value)}.double()"
+
+    def _before(self, names: Names) -> Iterator[str]:
+        kept = [name for name in STATES if self._name(names, name)]
+        if kept:
+            copies = ", ".join(f"{self._name(names, name)}.cpu().clone()" for name in kept)
+            yield f"{', '.join(f'{name}_before' for name in kept)} = {copies}"
+
+    def _name(self, names: Names, tensor_name: str) -> str:
+        """A tensor of the launch as the script calls it; "" where no call was given it."""
+        value = self.fed.launch.get(tensor_name)
+        return "" if value is None else names.named(value)
+
+    def _rows(self, names: Names) -> Iterator[str]:
+        """What becomes of each live row: outputs, and the states that it stores."""
+        fed, g, convolved = self.fed, self.fed.case.geometry, Stage.CONV in self.path.capabilities.span
+        turned = ".transpose(-1, -2)" if fed.presentation.state_order is StateOrder.KV else ""
+        of = "ssm_pool" if self.path.capabilities.pool else "initial_state"
+        yield self._limits()
+        yield f"for first, last, seen, read, conv, back, stores in {[*self._told_rows()]}:"
+        yield f"    h = torch.zeros({g.HV}, {g.V}, {g.K}) if read is None else {of}_before[read]{turned}"
+        if convolved:
+            kept = f"conv_pool_before[conv, :, back : back + {g.W - 1}].T"
+            yield f"    past = torch.zeros({g.W - 1}, {g.D}) if read is None else {kept}"
+        yield f"    o, states = right(first, last, h.double(){', past.double()' if convolved else ''})"
+        yield f'    look("o", {self._out(names)}[first:last].double(), o, most_o[seen : seen + last - first])'
+        states = "ssm_pool" if self.outputs.final_state is None else names.named(self.outputs.final_state)
+        if self._name(names, "ssm_pool") or self.outputs.final_state is not None:
+            yield "    for t, slot, at in stores:"
+            yield f'        look(f"h[{{slot}}]", {states}[slot]{turned}.double(), states[t], most_h[at])'
+
+    def _told_rows(self) -> Iterator[tuple[object, ...]]:
+        """(first, last) token, how many live ones were before, slots read or None, accepted - 1, states stored."""
+        fed, pooled, seen, at = self.fed, self.path.capabilities.pool, 0, 0
+        for n, row in fed.batch.live_rows():
+            first, last = fed.batch.query_start_loc[n : n + 2]
+            own = [state for state in self.stored if state.row == n]
+            stores = [(s.live_token - seen, fed.physical(s.slot) if pooled else n, at + i) for i, s in enumerate(own)]
+            conv = row.conv_slot if row.read is None else row.read
+            slots = (fed.physical(slot or 0) if pooled else n for slot in (row.read_slot, conv))
+            yield first, last, seen, *(None if row.fresh else slot for slot in slots), (row.accepted or 1) - 1, stores
+            seen, at = seen + last - first, at + len(own)
+
+    def _out(self, names: Names) -> str:
+        """The launch's output as the script has it: the caller's buffer, or the first result of as many numbers."""
+        out = self.fed.launch["out"]
+        results = (result for result in tensors_of(self.calls[-1].result) if result.numel() == out.numel())
+        return names.named(out) or f"{names.named(next(results))}.reshape({tuple(out.shape)})"
+
+    def _copies(self, names: Names) -> Iterator[str]:
+        """What is copied bit for bit, or is zero."""
+        fed, live = self.fed, self.fed.live_tokens.tolist()
+        if self._name(names, "conv_pool"):
+            for n, row in fed.batch.live_rows():
+                if row.slots[0] is not None:
+                    yield self._conv_copy(n, row, fed.physical(row.slots[0]))
+        if self._name(names, "z_out"):
+            yield f'look("z", z_out[{live}], z[{live}].to(z_out.dtype))'
+        padded = sorted(set(range(fed.batch.tokens + fed.batch.pad_tokens)) - set(live))
+        if padded and dict(self.path.conventions.pad_outputs).get("out") is PadPolicy.ZEROS:
+            out = f"{self._out(names)}[{padded}]"
+            yield f'look("padding of o", {out}, torch.zeros_like({out}))'
+
+    def _conv_copy(self, n: int, row: Row, slot: int) -> str:
+        """The conv's inputs that a row leaves in its slot: the last W - 1, of a draft all and those before it."""
+        g, (first, last) = self.fed.case.geometry, self.fed.batch.query_start_loc[n : n + 2]
+        past, back = g.W - 1, (row.accepted or 1) - 1
+        read = self.fed.physical(row.read) if row.read is not None else slot
+        history = (
+            f"torch.zeros({past}, {g.D})" if row.fresh else f"conv_pool_before[{read}, :, {back} : {back + past}].T"
+        )
+        kept = "[1:]" if row.spec else f"[-{past}:]"
+        width = past - 1 + last - first if row.spec else past
+        made = f"torch.cat([{history}.double(), x[{first}:{last}]]){kept}.T.to(conv_pool.dtype)"
+        return f'look("conv_pool[{slot}]", conv_pool[{slot}, :, :{width}], {made})'
+
+    def _untouched(self, names: Names) -> Iterator[str]:
+        """Slots of a pool that no live row writes."""
+        rows = [row for _, row in self.fed.batch.live_rows()]
+        for pool in STATES[:2]:
+            if self._name(names, pool):
+                own = {
+                    s for row in rows for s in (row.written if pool == "ssm_pool" else row.slots[:1]) if s is not None
+                }
+                others = sorted(set(range(len(self.fed.launch[pool]))) - {self.fed.physical(slot) for slot in own})
+                if others:
+                    yield f'look("{pool}, slots of nobody", {pool}[{others}], {pool}_before[{others}])'
+
+    @cached_property
+    def _problem(self) -> Problem:
+        return ask(self.fed, self.path.capabilities.span)
+
+    @cached_property
+    def stored(self) -> list[Written]:
+        """States that the launch stores, in the order of their budgets."""
+        return written(self.fed, self._problem.every_token)
+
+    def _limits(self) -> str:
+        """The largest error of each row: a budget times what healthy kernels stay below."""
+        fed = self.fed
+        rounding = rounding_of(fed.case, fed.number, self.path, fed.presentation, self.host)
+        expected = stored_only(expect(self._problem, rounding, runs=RUNS_BEFORE_ACCUSATION), self.stored)
+        limit = threshold(sum(item.budget.size for item in expected.values()))
+        out = "out" if Stage.NORM in self.path.capabilities.span else "o"
+        told = ", ".join(_rounded(expected[name].budget * limit) for name in (out, "h") if name in expected)
+        return f"most_o, most_h = (torch.tensor(x, dtype=torch.float64) for x in ({told}))"
+
+
+def _rounded(limits: Array) -> str:
+    """Limits with two digits, rounded up."""
+
+    def up(x: float) -> float:
+        step = 10.0 ** (floor(log10(x)) - 1) if x > 0 else 1.0
+        return float(f"{ceil(x / step) * step:.2g}")
+
+    return str(np.vectorize(up, otypes=[float])(limits).tolist())

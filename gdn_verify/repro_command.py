@@ -1,0 +1,91 @@
+"""`gdn-verify repro`: a failing case as a file that runs without this project, and the text of an issue about it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path as File
+from typing import Annotated
+
+import typer
+
+from gdn_verify.calls import NoEntryError
+from gdn_verify.cases.codec import CaseFile, CaseFileError, dumps, load, loads
+from gdn_verify.facts import measure
+from gdn_verify.hosts import Host
+from gdn_verify.localise import Localised, localise
+from gdn_verify.paths import Builder, Path
+from gdn_verify.probe import absence_of
+from gdn_verify.report.issue import issue
+from gdn_verify.report.localise import sentences
+from gdn_verify.report.terminal import wide
+from gdn_verify.repro import repro
+from gdn_verify.words import refuse, subjects_of, words_of
+
+
+@dataclass(frozen=True)
+class Reproduced:
+    """A script, what is wrong with the values of the launch it makes, and the device it was made on."""
+
+    script: str
+    found: Localised | None
+    device: str
+
+
+@dataclass(frozen=True)
+class Reproducing:
+    """Asks a worker for the script of the case of a file's text."""
+
+    path: str
+    host: str
+    file: str
+
+    def measured(self, path: Path, host: Host) -> Sequence[Reproduced | str]:
+        """The script of the first launch whose values are wrong, or of the last; or why there is none."""
+        given = loads(self.file)
+        try:
+            found = localise(given.case, given.presentation, path, host)
+            launch = found.launch if found else len(given.case.batches) - 1
+            title = f"{path.name}: {next(sentences(found)) if found else 'see what is wrong below'}"
+            script = repro(given.case, given.presentation, path, host, launch, title)
+        except NoEntryError as error:
+            return [str(error)]
+        return [Reproduced(script, found, host.describe())]
+
+
+def reproducing(
+    file: Annotated[File, typer.Argument(help="A case file; shrink it first.", metavar="CASE.json")],
+    path: Annotated[str, typer.Option(help="The path that fails on it.")],
+    host: Annotated[str, typer.Option(help="The host; by default the path's first that can run here.")] = "",
+    output: Annotated[
+        File | None, typer.Option("--output", "-o", help="Where the script goes; the terminal by default.")
+    ] = None,
+    text: Annotated[File | None, typer.Option("--issue", help="Write an issue's text here too.")] = None,
+) -> None:
+    """Make a failing case a file that needs torch and the kernel's package alone, and exits 1 while the bug lives."""
+    given = _loaded(file)
+    subject = subjects_of(path)[0]
+    if isinstance(subject, Builder):
+        raise refuse(f"{subject.name} builds tables, which a script would have to build too; take a path that launches")
+    hosts = words_of(host, subject.hosts, f"host of {subject.name}")
+    chosen = next((name for name in hosts if absence_of(name) is None), hosts[0])
+    found, absent = measure([Reproducing(subject.name, chosen, dumps(given))])
+    for reason in absent.values():
+        raise refuse(reason)
+    (made,) = found
+    if isinstance(made, str):
+        raise refuse(made)
+    for target, content in ((output, made.script), (text, issue(made.script, made.found, subject.name, made.device))):
+        if target is not None:
+            target.write_text(content)
+    if output is None:
+        typer.echo(made.script)
+    else:
+        wide().print(f"{output}: python {output} exits with 1 while the bug lives", markup=False, highlight=False)
+
+
+def _loaded(file: File) -> CaseFile:
+    try:
+        return load(file)
+    except CaseFileError as error:
+        raise refuse(str(error)) from None

@@ -1,0 +1,67 @@
+"""The parts of a repro that are the same for all: the oracle in a few lines of float64, and how results are looked at.
+
+The equations are the contract's, in its order; a stage that a path's span lacks leaves no line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from gdn_verify.cases.case import Case
+from gdn_verify.cases.contract import Activation, Span, Stage
+
+GUARD = """\
+device = "cuda" if torch.cuda.is_available() else os.environ.setdefault("TRITON_INTERPRET", "1") and "cpu"
+nan, inf, bad = float("nan"), float("inf"), []
+"""
+PUT = """
+def put(values, strides):  # laid out so, with NaN in its holes
+    size = sum((n - 1) * s for n, s in zip(values.shape, strides)) + 1
+    room = torch.full((size,), nan if values.is_floating_point() else 99, dtype=values.dtype, device=device)
+    room.as_strided(values.shape, strides).copy_(values)
+    return room.as_strided(values.shape, strides)
+"""
+RAW = """
+def raw(text, shape, dtype):
+    return torch.frombuffer(bytearray(base64.b64decode(text)), dtype=dtype).reshape(shape)
+"""
+LOOK = """
+def look(name, got, want, most=None):  # rows of the last axis: each within its budget of rounding, or the same
+    got, want = got.cpu(), want.cpu()
+    same = (got == want) | ((got != got) & (want != want))
+    for at in (~same.all(-1) if most is None else ~((got - want).norm(dim=-1) <= most)).nonzero().tolist()[:3]:
+        bad.append(print(f"{name}{at}: expected {want[tuple(at)].tolist()}, got {got[tuple(at)].tolist()}") or name)
+"""
+
+
+def oracle(case: Case, span: Span) -> Iterator[str]:
+    """`right(first, last, h, past)`: o of a row's tokens [L, HV, V], and h after each of them [L, HV, V, K]."""
+    g, options, of = case.geometry, case.options, "[first:last]"
+    yield f"def right(first, last, h{', past' if Stage.CONV in span else ''}):  # a row's tokens, in float64"
+    if Stage.CONV in span:
+        bias = " + conv_bias.double().cpu()" if options.conv_bias else ""
+        yield f"    y = (torch.cat([past, x{of}]).unfold(0, {g.W}, 1) * conv_weight.double().cpu()).sum(-1){bias}"
+        if options.conv_activation is Activation.SILU:
+            yield "    y = y * y.sigmoid()"
+        yield f"    q, k, v = y.split([{g.H * g.K}, {g.H * g.K}, {g.HV * g.V}], 1)"
+        yield f"    q, k, v = q.view(-1, {g.H}, {g.K}), k.view(-1, {g.H}, {g.K}), v.view(-1, {g.HV}, {g.V})"
+    else:
+        yield f"    q, k, v = Q{of}, K{of}, V{of}"
+    if Stage.GATES in span:
+        yield f"    decay = (-A_log.double().cpu().exp() * softplus(a{of} + dt_bias.double().cpu())).exp()"
+        yield f"    rate = {options.beta_scale} * b{of}.sigmoid()"
+    else:
+        yield f"    decay, rate = G{of}.exp(), BETA{of}"
+    if not span.qk_normalised:
+        yield "    q, k = (y / (y.square().sum(-1, keepdim=True) + 1e-6).sqrt() for y in (q, k))"
+    yield f"    q, k, o, states = q.repeat_interleave({g.ratio}, 1), k.repeat_interleave({g.ratio}, 1), [], []"
+    yield "    for t in range(last - first):"
+    yield "        h = h * decay[t, :, None, None]"
+    yield "        h = h + (rate[t, :, None] * (v[t] - (h @ k[t, :, :, None])[..., 0]))[..., None] * k[t, :, None]"
+    yield f"        o, states = [*o, {options.q_scale(g)!r} * (h @ q[t, :, :, None])[..., 0]], [*states, h]"
+    yield "    o = torch.stack(o)"
+    if Stage.NORM in span:
+        gate = f"z{of}.sigmoid()" if options.norm_activation is Activation.SIGMOID else f"z{of} * z{of}.sigmoid()"
+        norm = f"(o.square().mean(-1, keepdim=True) + {options.norm_eps}).rsqrt()"
+        yield f"    o = o * {norm} * norm_weight.double().cpu() * {gate}"
+    yield "    return o, states"

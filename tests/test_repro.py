@@ -1,0 +1,188 @@
+"""A repro runs where this suite is not: it exits with 0 on right kernels, and with 1 on ones with a bug."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from itertools import islice
+from pathlib import Path as File
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+import gdn_verify
+from gdn_verify.calls import NoEntryError, recorded
+from gdn_verify.cases.catalogue import catalogue
+from gdn_verify.cases.codec import CaseFile, dumps, save
+from gdn_verify.cases.contract import DType, DTypes, Kind
+from gdn_verify.cases.shapes import drawn_cases
+from gdn_verify.cases.sizes import TINY
+from gdn_verify.cases.strategies import Fed, cases
+from gdn_verify.cli import app
+from gdn_verify.facts import measure
+from gdn_verify.hosts import HOSTS
+from gdn_verify.literals import number, tensor
+from gdn_verify.paths import find
+from gdn_verify.paths.base import Path
+from gdn_verify.repro import repro
+from gdn_verify.repro_command import Reproduced, Reproducing
+
+SOURCES = File(gdn_verify.__file__).parent / "kernels"
+EDITS = {
+    "no decay": ("delta.py", "h = h * decay", "h = h + 0"),
+    "β left out": ("delta.py", "for x in (g.exp(), beta, v))", "for x in (g.exp(), beta**0, v))"),
+}
+"""Bugs of the fallback, each by its file and an edit."""
+
+
+def drawn(path: Path, kind: Kind, count: int, fresh: bool = False) -> list[Fed]:
+    """Cases that the path takes, without bfloat16, of which Triton's own interpreter makes other numbers.
+
+    With a row that begins a sequence, where they are asked to.
+    """
+    found = islice(drawn_cases(cases(path.capabilities, path.conventions, kind, size=TINY), 11), 40 * count)
+    taken = (fed for fed, _ in found if not path.refuses(*fed) and not _narrow(fed[0].dtypes))
+    return [*islice((fed for fed in taken if not fresh or _begins(fed)), count)]
+
+
+def _begins(fed: Fed) -> bool:
+    return any(row.fresh and row.tokens > 1 for row in fed[0].batches[0].rows)
+
+
+def _narrow(dtypes: DTypes) -> bool:
+    return DType.BF16 in vars(dtypes).values()
+
+
+@pytest.fixture
+def alone(tmp_path: File) -> File:
+    """A package of nothing but kernels, as an engine could have it."""
+    home = tmp_path / "alone" / "gdn_verify"
+    shutil.copytree(SOURCES, home / "kernels", ignore=shutil.ignore_patterns("__pycache__"))
+    (home / "__init__.py").write_text('__version__ = "0"\n')
+    return home.parent
+
+
+def run(script: str, home: File) -> subprocess.CompletedProcess[str]:
+    file = home / "repro.py"
+    file.write_text(script)
+    environment = {**os.environ, "PYTHONPATH": str(home)}
+    return subprocess.run(
+        [sys.executable, str(file)], env=environment, cwd=home, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.parametrize("kind", [Kind.DECODE, Kind.PREFILL, Kind.SPEC, Kind.MIXED])
+def test_right_kernels_are_right_without_the_suite(kind: Kind, alone: File) -> None:
+    """Whatever the layout, the padding and the drafts."""
+    path = find("fallback")
+    for fed in drawn(path, kind, 2):
+        ended = run(repro(*fed, path, HOSTS["cpu"], 0, "a title"), alone)
+        assert (ended.returncode, ended.stdout) == (0, "right\n"), ended.stdout + ended.stderr
+
+
+@pytest.mark.parametrize("bug", EDITS)
+def test_a_bug_makes_it_exit_with_one(bug: str, alone: File) -> None:
+    """Telling what is expected and what it got."""
+    file, right, wrong = EDITS[bug]
+    source = alone / "gdn_verify" / "kernels" / file
+    text = source.read_text()
+    assert text.count(right) == 1
+    source.write_text(text.replace(right, wrong))
+    path = find("fallback")
+    ended = [run(repro(*fed, path, HOSTS["cpu"], 0, bug), alone) for fed in drawn(path, Kind.DECODE, 4)]
+    shown = [each for each in ended if each.returncode == 1]
+    assert shown
+    assert all("expected" in each.stdout and ", got" in each.stdout for each in shown)
+
+
+@pytest.mark.parametrize("name", ["fresh_rows_read_their_slot", "last_row_of_w_not_stored"])
+def test_catalogued_bugs_of_triton_kernels_are_reproduced(name: str, alone: File) -> None:
+    """In Triton's own interpreter, and the same scripts are right with the right kernels."""
+    mutant = next(m for bug in catalogue() for m in bug.mutants if m.name == name)
+    path = find(mutant.path)
+    files = [dumps(CaseFile(*fed)) for fed in drawn(path, Kind.PREFILL, 2, fresh=True)]
+    made, absent = measure([Reproducing(path.name, "interpreter", file) for file in files])
+    assert not absent, absent
+    scripts = [each.script for each in made if isinstance(each, Reproduced)]
+    assert len(scripts) == len(files)
+    assert [run(script, alone).returncode for script in scripts] == [0] * len(scripts)
+    for edit in mutant.edits:
+        source = alone / "gdn_verify" / "kernels" / edit.file
+        source.write_text(source.read_text().replace(edit.right, edit.wrong))
+    assert 1 in [run(script, alone).returncode for script in scripts]
+
+
+def test_a_decode_is_reproduced_in_under_sixty_lines(tmp_path: File) -> None:
+    """Of a third party's kernel, and it needs that party's package alone."""
+    pytest.importorskip("fla")
+    path = find("fla-recurrent")
+    fed = drawn(path, Kind.DECODE, 1)[0]
+    made, _ = measure([Reproducing(path.name, "interpreter", dumps(CaseFile(*fed)))])
+    (found,) = made
+    assert isinstance(found, Reproduced)
+    assert sum(bool(line.strip()) for line in found.script.splitlines()) < 60
+    assert "gdn_verify" not in found.script
+    (tmp_path / "nothing").mkdir()
+    ended = run(found.script, tmp_path / "nothing")
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+def test_the_command_writes_a_script_and_an_issue(tmp_path: File) -> None:
+    """To the files that are named."""
+    save(tmp_path / "case.json", CaseFile(*drawn(find("fallback"), Kind.DECODE, 1)[0]))
+    script, text = tmp_path / "repro.py", tmp_path / "issue.md"
+    words = ["repro", str(tmp_path / "case.json"), "--path", "fallback", "-o", str(script), "--issue", str(text)]
+    ended = CliRunner().invoke(app, words)
+    assert ended.exit_code == 0, ended.output
+    assert script.read_text().startswith('"""fallback:')
+    assert f"torch {torch.__version__}" in text.read_text()
+    assert script.read_text() in text.read_text()
+
+
+@pytest.mark.parametrize(("path", "words"), [("tables", "builds tables"), ("transformers-chunk", "names no entries")])
+def test_what_cannot_be_reproduced_is_refused(path: str, words: str, tmp_path: File) -> None:
+    """With the reason."""
+    save(tmp_path / "case.json", CaseFile(*drawn(find("fla-recurrent"), Kind.DECODE, 1)[0]))
+    ended = CliRunner().invoke(app, ["repro", str(tmp_path / "case.json"), "--path", path])
+    assert ended.exit_code == 2
+
+
+def test_a_path_without_entries_has_no_calls() -> None:
+    """It is said, and nothing is recorded."""
+    with pytest.raises(NoEntryError, match="names no entries"), recorded(()):
+        pass
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_numbers_are_the_shortest_that_are_exact(dtype: torch.dtype) -> None:
+    """In the type that they are of."""
+    for value in torch.randn(200, generator=torch.Generator().manual_seed(3)).to(dtype).tolist():
+        text = number(value, dtype)
+        assert float(torch.tensor(float(text), dtype=dtype)) == value
+    assert [number(x, dtype) for x in (0.0, 1.0, -0.5, float("nan"), float("-inf"))] == [
+        "0.",
+        "1.",
+        "-0.5",
+        "nan",
+        "-inf",
+    ]
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (2, 3), (0, 4), (9, 9)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.int32, torch.bool])
+def test_tensors_are_written_bit_for_bit(shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    """Short ones as lists, long ones packed, constant ones as such."""
+    import base64
+
+    def raw(text: str, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+        data = bytearray(base64.b64decode(text))
+        return torch.frombuffer(data, dtype=dtype).reshape(shape) if data else torch.empty(shape, dtype=dtype)
+
+    values = (torch.randn(shape, generator=torch.Generator().manual_seed(5)) * 9).to(dtype)
+    for each in (values, torch.zeros_like(values)):
+        made = eval(tensor(each), {"torch": torch, "raw": raw, "nan": float("nan")})
+        assert (made.dtype, made.shape) == (each.dtype, each.shape)
+        assert torch.equal(made, each)
