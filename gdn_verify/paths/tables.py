@@ -59,8 +59,9 @@ class KernelTables(_Own):
 
         def build(roster: Roster) -> Built:
             rows = self._rows(roster, shown)
+            widest = max((len(row.slots) for row in rows), default=1)  # where that is S, the helper finds it too
             made = build_tables(
-                rows, width=setup.width if roster.drafts else None, pad_to=roster.pad_to,
+                rows, width=setup.width if roster.drafts and widest != setup.width else None, pad_to=roster.pad_to,
                 pad_slot_id=shown.sentinel, dtype=_dtype(shown),
             )  # fmt: skip
             return _built(made, rows, roster, shown)
