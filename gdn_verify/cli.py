@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import signal
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path as File
 from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import Progress, TextColumn
 from rich.text import Text
 
 from gdn_verify import crosscompile as crosscompiling
@@ -37,16 +37,16 @@ from gdn_verify.mutants_command import mutants
 from gdn_verify.paths import Builder, registered
 from gdn_verify.probe import probe
 from gdn_verify.profiles import PROFILES, SANITIZE, Profile
+from gdn_verify.replay_command import replay
 from gdn_verify.report import drift as report_drift
 from gdn_verify.report import invariance as report_invariance
 from gdn_verify.report.crosscompile import show as show_crosscompilation
 from gdn_verify.report.ledger import append, entry
-from gdn_verify.report.pace import Pace
-from gdn_verify.report.table import show
-from gdn_verify.report.tally import STANDING, Report
+from gdn_verify.report.tally import Report
 from gdn_verify.report.terminal import wide
 from gdn_verify.repro_command import reproducing
 from gdn_verify.rules_command import rules
+from gdn_verify.runs import RED, finish, judged, plain_console, progress
 from gdn_verify.service import Job
 from gdn_verify.shrink_command import shrinking
 from gdn_verify.words import paths_of, refuse, subjects_of, words_of
@@ -64,10 +64,8 @@ app.command()(rules)
 app.command("shrink")(shrinking)
 app.command("localise")(localising)
 app.command("repro")(reproducing)
+app.command()(replay)
 app.command()(ledger)
-
-RED, BROKEN = 1, 3
-"""Exit statuses: 0 the gate is green, 1 it is red, 3 it failed itself; 2, a command not understood, is in `words`."""
 
 Json = Annotated[File | None, typer.Option("--json", help="Write the report to this file as JSON.", metavar="FILE")]
 Hosts = Annotated[str, typer.Option(help="Hosts: cpu, interpreter, cuda, rocm; all by default.")]
@@ -125,12 +123,12 @@ def gate(
     else:
         jobs = gates.plan(named, wanted, about, chosen, defect, held)
     jobs = [job for job in jobs if job.laws] if only_laws else jobs
-    report = _judged(jobs, chosen, workers, place=f" where {plant} can be planted" if plant else "")
+    report = judged(jobs, chosen, workers, place=f" where {plant} can be planted" if plant else "")
     report.absent |= absent
     if ledger_file:
         report.finish()
         append(ledger_file, entry(report, " ".join(sys.argv[1:]), chosen.name, chosen.seed))
-    _finish(report, json_file, verbose, words_of(require, HOSTS, "host") if require else [])
+    finish(report, json_file, verbose, words_of(require, HOSTS, "host") if require else [])
 
 
 @app.command()
@@ -152,8 +150,8 @@ def sanitize(
     wanted = _watchable(words_of(hosts, HOSTS, "host"))
     about, under = map(topic, words_of(kinds, TOPICS, "kind")), words_of(tools, TOOLS, "tool")
     jobs = sanitizers.plan(named, wanted, about, under, chosen)
-    report = _judged(jobs, chosen, workers or cards())
-    _finish(report, json_file, verbose, words_of(require, HOSTS, "host") if require else [])
+    report = judged(jobs, chosen, workers or cards())
+    finish(report, json_file, verbose, words_of(require, HOSTS, "host") if require else [])
 
 
 def _watchable(hosts: Sequence[str]) -> list[str]:
@@ -163,58 +161,6 @@ def _watchable(hosts: Sequence[str]) -> list[str]:
             advice = checked if host == "interpreter" else "use --hosts cuda"
             raise refuse(f"compute-sanitizer watches CUDA kernels, and the host {host!r} has none; {advice}")
     return list(hosts)
-
-
-def _judged(jobs: Sequence[Job], profile: Profile, workers: int, *, place: str = "") -> Report:
-    """Run the jobs, and say how far they are."""
-    if not jobs:
-        raise refuse(f"no path{place} runs any of these kinds on these hosts; see `gdn-verify paths`")
-    total = sum(job.count for job in jobs)
-    with _progress() as bar:
-        task, pace = bar.add_task("cases", total=total), Pace(total, _say)
-
-        def advance(job: Job | None, report: Report) -> None:
-            if job:
-                bar.update(task, completed=report.cases, description=f"{job.path} {job.kind}")
-            if not bar.console.is_terminal:  # there a bar would show at the end only
-                pace.tell(report)
-
-        return gates.run(jobs, profile, workers=workers or None, progress=advance)
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
-
-
-def _progress() -> Progress:
-    columns = (TextColumn("{task.description:<28}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=Console(stderr=True), transient=True)
-
-
-def _plain_console() -> Console:
-    """For lines to copy: markup would swallow the extra of `pip install 'gdn-verify[fla]'`, wrapping would break it."""
-    return Console(markup=False, highlight=False, soft_wrap=True)
-
-
-def _finish(report: Report, json_file: File | None, verbose: bool, require: Iterable[str] = ()) -> None:
-    report.finish()
-    show(report, wide(), verbose=verbose)
-    if json_file:
-        json_file.write_text(json.dumps(report.as_json(), indent=1) + "\n", encoding="utf-8")
-    if report.broken:
-        raise typer.Exit(BROKEN)
-    if unmet := [line for host in require for line in _unmet(report, host)]:
-        _plain_console().print("\n".join(unmet), style="bold red")
-        raise typer.Exit(RED)
-    if not report.ok:
-        raise typer.Exit(RED)
-
-
-def _unmet(report: Report, host: str) -> list[str]:
-    """What a required host owes: every path that names it must have run there."""
-    missing = [f"required: {path} on {host}: {why}" for (path, there), why in report.absent.items() if there == host]
-    ran = any(row.host == host and row.check in STANDING and row.agrees for row in report.rows)
-    return missing if missing or ran else [f"required: nothing ran on {host}"]
 
 
 @app.command()
@@ -247,7 +193,7 @@ def check(
     if tool:
         case = sanitizers.watched(case, words_of(tool, TOOLS, "tool")[0], bool(chosen.kernels))
     jobs = [replace(case, host=name) for name in hosts]
-    _finish(_first_that_runs(jobs, SANITIZE if tool else PROFILES["gate"]), json_file, verbose=True)
+    finish(_first_that_runs(jobs, SANITIZE if tool else PROFILES["gate"]), json_file, verbose=True)
 
 
 def _first_that_runs(jobs: Sequence[Job], profile: Profile) -> Report:
@@ -330,7 +276,7 @@ def invariance(
 
 
 def _facts(wanted: Sequence[Question[Answer]], workers: int) -> tuple[list[Answer], dict[tuple[str, str], str]]:
-    with _progress() as bar:
+    with progress() as bar:
         total = bar.add_task("measuring", total=len(wanted))
 
         def advance(question: Question[Answer]) -> None:
@@ -342,7 +288,7 @@ def _facts(wanted: Sequence[Question[Answer]], workers: int) -> tuple[list[Answe
 @app.command()
 def paths() -> None:
     """List every path, what it takes, and where it can run on this machine."""
-    console = _plain_console()
+    console = plain_console()
     for path in subjects_of(""):
         kinds = ", ".join(path.capabilities.kinds)
         span = "tables" if isinstance(path, Builder) else path.capabilities.span
@@ -354,7 +300,7 @@ def paths() -> None:
 @app.command()
 def doctor() -> None:
     """Say what this machine can run, why not the rest, and what to install."""
-    console = _plain_console()
+    console = plain_console()
     console.print(f"Python {sys.version.split()[0]} at {sys.executable}")
     runnable, known = 0, subjects_of("")
     for host in HOSTS:
