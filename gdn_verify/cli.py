@@ -24,6 +24,7 @@ from gdn_verify.bench.command import app as bench
 from gdn_verify.cases.codec import CaseFileError, dumps, load
 from gdn_verify.cases.topics import TOPICS, topic
 from gdn_verify.checks.laws import NAMES as LAWS
+from gdn_verify.compare_command import comparing
 from gdn_verify.configurations import configurations
 from gdn_verify.emulator.crosscompile.targets import CHIPS
 from gdn_verify.facts import Answer, Question, measure
@@ -65,6 +66,7 @@ app.command("shrink")(shrinking)
 app.command("localise")(localising)
 app.command("repro")(reproducing)
 app.command()(replay)
+app.command("compare")(comparing)
 app.command()(ledger)
 
 Json = Annotated[File | None, typer.Option("--json", help="Write the report to this file as JSON.", metavar="FILE")]

@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from contextlib import suppress
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
@@ -36,17 +37,20 @@ class WorkerDiedError(Exception):
 class Worker:
     """A started worker. Use as a context manager: leaving it ends the process.
 
-    `number` spreads workers over a machine's GPUs.
+    `number` spreads workers over a machine's GPUs. `python` is whose packages it has, and `folders` are looked through
+    before those.
     """
 
-    def __init__(self, host: Host, target: str, number: int = 0) -> None:
+    def __init__(
+        self, host: Host, target: str, number: int = 0, python: str = sys.executable, folders: Sequence[str] = ()
+    ) -> None:
         self._pipe, theirs = Pipe()
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the worker
         self._read, self._unheard = 0, b""
-        command = [*host.under, sys.executable, "-P", "-m", __name__, host.name, target, str(theirs.fileno())]
+        command = [*host.under, python, "-P", "-m", __name__, host.name, target, str(theirs.fileno())]
         self._process = subprocess.Popen(
             command,
-            env={**_environment(host), **device_for(number)},
+            env={**_environment(host, folders), **device_for(number)},
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             stdout=self._log,
@@ -135,8 +139,8 @@ class Worker:
         self.close()
 
 
-def _environment(host: Host) -> dict[str, str]:
-    path = os.pathsep.join(p for p in (_SOURCE, os.environ.get("PYTHONPATH", "")) if p)
+def _environment(host: Host, folders: Sequence[str] = ()) -> dict[str, str]:
+    path = os.pathsep.join(p for p in (_SOURCE, *folders, os.environ.get("PYTHONPATH", "")) if p)
     return {**os.environ, **host.environment, "PYTHONPATH": path}
 
 
