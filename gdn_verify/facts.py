@@ -71,6 +71,7 @@ def answer(host: Host, pipe: Connection) -> None:
         return
     try:
         path.load(host.name)
+        host.pin(path.configuration or 0)
         pipe.send(question.measured(path, host))
     except Exception:
         pipe.send(traceback.format_exc(limit=-4).strip())

@@ -12,6 +12,8 @@ from torch import Tensor
 
 from gdn_verify.calls import key
 
+ALIGNED = 16
+"""Bytes: what lies at multiples of them is copied by the widest loads, and allocations begin there."""
 LISTED = 64
 """Numbers that are written out; more are base64, unless all are the same."""
 
@@ -46,9 +48,11 @@ def tensor(value: Tensor) -> str:
     shape, dtype, numbers = tuple(value.shape), dtype_name(value.dtype), value.flatten().tolist()
     if numbers and all(item == numbers[0] for item in numbers) and len(numbers) > 4:
         return f"torch.full({shape}, {_listed(numbers[0], value.dtype)}, dtype={dtype})"
-    if len(numbers) <= LISTED and 0 not in shape:
+    if not numbers:
+        return f"torch.empty({shape}, dtype={dtype})"
+    if len(numbers) <= LISTED:
         return f"torch.tensor({_listed(value.tolist(), value.dtype)}, dtype={dtype})"
-    packed = base64.b64encode(bytes(value.view(torch.uint8).flatten().tolist())).decode() if numbers else ""
+    packed = base64.b64encode(bytes(value.flatten().view(torch.uint8).tolist())).decode()
     return f'raw("{packed}", {shape}, {dtype})'
 
 
@@ -62,9 +66,10 @@ class Names:
 
     def make(self, name: str, like: Tensor, bits: Tensor) -> str:
         """A line that makes a tensor with these bits, laid out as `like` is; its name."""
-        made = tensor(bits)
-        dense = like.is_contiguous()
-        self.lines.append(f"{name} = {made}.to(device)" if dense else f"{name} = put({made}, {tuple(like.stride())})")
+        made, ahead = tensor(bits), like.data_ptr() % ALIGNED // like.element_size()
+        dense = like.is_contiguous() and not ahead
+        laid = f"put({made}, {tuple(like.stride())}{f', {ahead}' if ahead else ''})"
+        self.lines.append(f"{name} = {made}.to(device)" if dense else f"{name} = {laid}")
         self.roots.append((name, like))
         return name
 

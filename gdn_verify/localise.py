@@ -100,7 +100,7 @@ def _judged(fed: Feed, outputs: Outputs, after: Pools, path: Path, host: Host) -
     fitting = (match for match in found if not off.stage or match.stage in REACH.get(off.stage, (off.stage,)))
     matches = tuple(sorted(fitting, key=lambda match: match.ratio)[:BEST])
     stage = off.stage or launch.stage(matches, path.capabilities.span)
-    if off.result == "h":  # outputs come first, and are right
+    if off.result == "h" and not matches:  # outputs come first, and are right
         stage = WRITE_BACK
     axes, want, got = values.AXES[off.result], off.expected[off.result], off.got[off.result]
     ratios = want.ratios(got)
@@ -143,14 +143,16 @@ def _launched(fed: Feed, outputs: Outputs, after: Pools, path: Path, rounding: R
         if question.finite:
             alone = values.judge(question, rounding, stored, got, launch=judged)
             parts.append(_Part(name, alone.expected, rows(got)))
-    return _Launch(problem, stored, judged.findings, (*parts, _Part("", judged.expected, rows(seen))))
+    live = tuple(number for number, _ in fed.batch.live_rows())
+    return _Launch(problem, live, stored, judged.findings, (*parts, _Part("", judged.expected, rows(seen))))
 
 
 @dataclass(frozen=True)
 class _Launch:
-    """A launch: its problem, the states it stored, what was found, and its parts, the whole last."""
+    """A launch: its problem, its live rows, the states it stored, what was found, and its parts, the whole last."""
 
     problem: Problem
+    rows: tuple[int, ...]
     stored: list[Written]
     findings: tuple[Finding, ...]
     parts: tuple[_Part, ...]
@@ -168,10 +170,10 @@ class _Launch:
     def distance(self, made: Results) -> float:
         """How far wrong results are from those seen, in budgets of the right ones, larger where they are larger."""
         results = {**made, "h": states_of(made["h"], self.stored)} if "h" in made else made
-        whole, shared = self.whole, [name for name in self.whole.got if name in results]
-        budgets = {name: whole.expected[name].budget * _larger(results[name], whole.expected[name]) for name in shared}
-        judged = (Expected(results[name], budgets[name]).ratios(whole.got[name]) for name in shared)
-        return max((float(ratios.max(initial=0.0)) for ratios in judged), default=np.inf)
+        whole = self.whole
+        if not whole.got.keys() <= results.keys():
+            return np.inf
+        return max(_apart(results[name], whole.expected[name], whole.got[name]) for name in whole.got)
 
     def matching(self, span: Span) -> Iterator[Match]:
         """Wrong oracles that are as near to the launch as a right kernel would be to the right one."""
@@ -203,7 +205,8 @@ class _Launch:
         begin = np.array([_first(wrong[starts[n] : starts[n + 1]]) for n in range(N)])
         later, some = np.arange(T) - starts[row] >= begin[row], begin < T
         of_heads = f" in {places(heads[None], ('', 'value head'))[1]}"
-        since = f" from token {begin[some][0]} of row {np.flatnonzero(some)[0]} on"
+        one = f" from token {begin[some][0]} of row {self.rows[int(np.flatnonzero(some)[0])]} on"
+        since = one if some.sum() == 1 else " from the first wrong token of each row on"
         if not heads.all():
             yield of_heads, (every[0] & heads, every[1] & heads)
         if not later.all():
@@ -217,6 +220,12 @@ class _Launch:
             return str(matches[0].stage if matches[0].stage in span else Stage.DELTA)
         alone = [stage for stage in span if stage is not Stage.UNPACK]
         return str(alone[0]) if len(alone) == 1 else ""
+
+
+def _apart(made: Array, right: Expected, got: Array) -> float:
+    """The largest distance of a row, in budgets that grow with its size."""
+    ratios = Expected(made, right.budget * _larger(made, right)).ratios(got)
+    return float(ratios.max(initial=0.0))
 
 
 def _larger(made: Array, right: Expected) -> Array:

@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from gdn_verify.cases.codec import CaseFileError, dumps, load, loads
+from gdn_verify.cases.codec import CaseFile, CaseFileError, dumps, load, loads
+from gdn_verify.cases.narrow import refuses
 from gdn_verify.facts import measure
 from gdn_verify.hosts import Host
 from gdn_verify.localise import Localised, localise
@@ -31,11 +32,20 @@ class Locating:
     file: str
     plant: str | None = None
 
-    def measured(self, path: Path, host: Host) -> Sequence[Localised]:
-        """What is wrong with the first launch that is; nothing of a case that is right."""
+    def measured(self, path: Path, host: Host) -> Sequence[Localised | str]:
+        """What is wrong with the first launch that is; nothing of a case that is right; why the path refuses it."""
         given, plant = loads(self.file), planter(self.plant)
+        if reason := refusal(path, given):
+            return [reason]
         found = localise(given.case, given.presentation, path, host, None if plant is None else plant(path))
         return [] if found is None else [found]
+
+
+def refusal(path: Path, given: CaseFile) -> str:
+    """Why a path does not take a case; "" if it does."""
+    case, shown = given.case, given.presentation
+    reason = refuses(path.capabilities, path.conventions, case, shown) or path.refuses(case, shown)
+    return f"{path.name} does not take this case: {reason}" if reason else ""
 
 
 def localising(
@@ -63,9 +73,12 @@ def localising(
     if not found:
         console.print(f"the values of {subject.name} on {chosen} are right in this case: nothing to localise")
         return
-    show(found[0], console)
+    wrong = found[0]
+    if isinstance(wrong, str):
+        raise refuse(wrong)
+    show(wrong, console)
     if plot:
         try:
-            draw(found[0], plot)
+            draw(wrong, plot)
         except PictureError as error:
             raise refuse(str(error)) from None

@@ -14,7 +14,7 @@ from math import ceil, floor, log10
 
 import numpy as np
 
-from gdn_verify.calls import Call, recorded, tensors_of
+from gdn_verify.calls import Call, NoEntryError, recorded, tensors_of
 from gdn_verify.cases.case import Case, Row
 from gdn_verify.cases.contract import PadPolicy, Stage, StateOrder
 from gdn_verify.cases.presentation import Presentation
@@ -26,11 +26,11 @@ from gdn_verify.moves import moved
 from gdn_verify.oracles.compose import Array, Problem
 from gdn_verify.oracles.noise import RUNS_BEFORE_ACCUSATION, expect, threshold
 from gdn_verify.paths.base import Outputs, Path
-from gdn_verify.repro_text import GUARD, LOOK, PUT, RAW, oracle
+from gdn_verify.repro_text import GUARD, INTERPRETED, LOOK, PUT, RAW, oracle
 from gdn_verify.runner import rounding_of
 
-LOGICAL = {"q": "Q", "k": "K", "v": "V", "g": "G", "beta": "BETA"}
-"""Names of the oracle's inputs where its own variables have the contract's."""
+LOGICAL = {"beta": "BETA", **{name: name.upper() for name in "qkvgabxzo"}}
+"""Names of the oracle's inputs: calls have tensors by the contract's."""
 STATES = ("ssm_pool", "conv_pool", "initial_state")
 
 
@@ -48,6 +48,8 @@ def repro(case: Case, presentation: Presentation, path: Path, host: Host, launch
             outputs = path.run(fed.launch)
             host.synchronize()
         pools = pools_after(fed) if path.capabilities.pool else fed.before
+    if not calls:
+        raise NoEntryError(f"{path.name} called none of {', '.join(path.entries)}: it must look them up when it runs")
     return _Script(fed, path, host, calls, outputs).text(title)
 
 
@@ -63,16 +65,16 @@ class _Script:
         """The whole file."""
         names = Names()
         called = [*self._called(names)]
-        body = [*names.lines, *self._inputs(), *self._before(names)]
+        body = [*names.lines, *self._inputs(names), *self._before(names)]
         tail = [*called, *self._rows(names), *self._copies(names), *self._untouched(names)]
         used = [part for part, mark in ((PUT, "= put("), (RAW, 'raw("')) if any(mark in line for line in body)]
         span, package = self.path.capabilities.span, self.calls[0].entry.partition(":")[0].partition(".")[0]
-        head = [
-            f'"""{title}\nNeeds torch and {package}; exits with 1 while the bug lives, and with 0 when it is gone."""'
-        ]
+        exits = "exits with 1 while the bug lives, with 0 when it is gone, with 2 where it cannot run"
+        head = [f'"""{title}\nNeeds torch and {package}; {exits}."""']
         head += [f"import {name}" for name in ("base64", "os", "sys") if name != "base64" or RAW in used]
         head += ["", "import torch", *(["from torch.nn.functional import softplus"] if Stage.GATES in span else []), ""]
-        script = [*head, GUARD, *self._imports(names), *used, LOOK, "", *oracle(self.fed.case, span), "", "", *body]
+        guard = (INTERPRETED if self.host.name == "interpreter" else "") + GUARD.format(device=self.host.device)
+        script = [*head, guard, *self._imports(names), *used, LOOK, "", *oracle(self.fed.case, span), "", "", *body]
         return "\n".join([*script, "", *tail, 'sys.exit(bool(bad) or print("right"))', ""])
 
     def _imports(self, names: Names) -> list[str]:
@@ -96,11 +98,13 @@ class _Script:
                     names.take(f"result{number}" + f"[{index}]" * isinstance(call.result, tuple), result)
             yield f"result{number} = {call.entry.split(':')[1]}({', '.join(told)})"
 
-    def _inputs(self) -> Iterator[str]:
+    def _inputs(self, names: Names) -> Iterator[str]:
         """The oracle's inputs, apart from what they are packed into."""
         for name, value in self.fed.rounded.items():
             if name not in PARAMETERS:
-                yield f"{LOGICAL.get(name, name)} = {tensor(value)}.double()"
+                yield f"{LOGICAL[name]} = {tensor(value)}.double()"
+            elif name not in dict(names.roots):  # or a call has it by this name
+                yield f"{name} = {tensor(value)}"
 
     def _before(self, names: Names) -> Iterator[str]:
         kept = [name for name in STATES if self._name(names, name)]
@@ -125,9 +129,11 @@ class _Script:
             kept = f"conv_pool_before[conv, :, back : back + {g.W - 1}].T"
             yield f"    past = torch.zeros({g.W - 1}, {g.D}) if read is None else {kept}"
         yield f"    o, states = right(first, last, h.double(){', past.double()' if convolved else ''})"
-        yield f'    look("o", {self._out(names)}[first:last].double(), o, most_o[seen : seen + last - first])'
-        states = "ssm_pool" if self.outputs.final_state is None else names.named(self.outputs.final_state)
-        if self._name(names, "ssm_pool") or self.outputs.final_state is not None:
+        out = f"{self._out(names)}[first:last].double()"
+        yield f'    look(f"o of tokens from {{first}} on", {out}, o, most_o[seen : seen + last - first])'
+        given = self.outputs.final_state
+        states = self._name(names, "ssm_pool") if given is None else names.named(given)
+        if states:
             yield "    for t, slot, at in stores:"
             yield f'        look(f"h[{{slot}}]", {states}[slot]{turned}.double(), states[t], most_h[at])'
 
@@ -155,26 +161,28 @@ class _Script:
         if self._name(names, "conv_pool"):
             for n, row in fed.batch.live_rows():
                 if row.slots[0] is not None:
-                    yield self._conv_copy(n, row, fed.physical(row.slots[0]))
-        if self._name(names, "z_out"):
-            yield f'look("z", z_out[{live}], z[{live}].to(z_out.dtype))'
+                    yield from self._conv_copy(names, n, row, fed.physical(row.slots[0]))
+        if z := self._name(names, "z_out"):
+            yield f'look("z", {z}[{live}], Z[{live}].to({z}.dtype))'
         padded = sorted(set(range(fed.batch.tokens + fed.batch.pad_tokens)) - set(live))
         if padded and dict(self.path.conventions.pad_outputs).get("out") is PadPolicy.ZEROS:
             out = f"{self._out(names)}[{padded}]"
             yield f'look("padding of o", {out}, torch.zeros_like({out}))'
 
-    def _conv_copy(self, n: int, row: Row, slot: int) -> str:
+    def _conv_copy(self, names: Names, n: int, row: Row, slot: int) -> Iterator[str]:
         """The conv's inputs that a row leaves in its slot: the last W - 1, of a draft all and those before it."""
         g, (first, last) = self.fed.case.geometry, self.fed.batch.query_start_loc[n : n + 2]
-        past, back = g.W - 1, (row.accepted or 1) - 1
+        past, back, pool = g.W - 1, (row.accepted or 1) - 1, self._name(names, "conv_pool")
         read = self.fed.physical(row.read) if row.read is not None else slot
-        history = (
-            f"torch.zeros({past}, {g.D})" if row.fresh else f"conv_pool_before[{read}, :, {back} : {back + past}].T"
-        )
+        found = f"conv_pool_before[{read}, :, {back} : {back + past}].T"
+        history = f"torch.zeros({past}, {g.D})" if row.fresh else found
         kept = "[1:]" if row.spec else f"[-{past}:]"
         width = past - 1 + last - first if row.spec else past
-        made = f"torch.cat([{history}.double(), x[{first}:{last}]]){kept}.T.to(conv_pool.dtype)"
-        return f'look("conv_pool[{slot}]", conv_pool[{slot}, :, :{width}], {made})'
+        made = f"torch.cat([{history}.double(), X[{first}:{last}]]){kept}.T.to({pool}.dtype)"
+        yield f'look("conv_pool[{slot}]", {pool}[{slot}, :, :{width}], {made})'
+        if width < g.C:
+            behind = f"[{slot}, :, {width}:]"
+            yield f'look("conv_pool{behind}", {pool}{behind}, conv_pool_before{behind})'
 
     def _untouched(self, names: Names) -> Iterator[str]:
         """Slots of a pool that no live row writes."""
@@ -186,7 +194,8 @@ class _Script:
                 }
                 others = sorted(set(range(len(self.fed.launch[pool]))) - {self.fed.physical(slot) for slot in own})
                 if others:
-                    yield f'look("{pool}, slots of nobody", {pool}[{others}], {pool}_before[{others}])'
+                    made = self._name(names, pool)
+                    yield f'look("{pool}, slots of nobody", {made}[{others}], {pool}_before[{others}])'
 
     @cached_property
     def _problem(self) -> Problem:
@@ -200,6 +209,8 @@ class _Script:
     def _limits(self) -> str:
         """The largest error of each row: a budget times what healthy kernels stay below."""
         fed = self.fed
+        if not len(fed.live_tokens):
+            return "most_o, most_h = [], []"
         rounding = rounding_of(fed.case, fed.number, self.path, fed.presentation, self.host)
         expected = stored_only(expect(self._problem, rounding, runs=RUNS_BEFORE_ACCUSATION), self.stored)
         limit = threshold(sum(item.budget.size for item in expected.values()))

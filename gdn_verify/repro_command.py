@@ -14,6 +14,7 @@ from gdn_verify.cases.codec import CaseFile, CaseFileError, dumps, load, loads
 from gdn_verify.facts import measure
 from gdn_verify.hosts import Host
 from gdn_verify.localise import Localised, localise
+from gdn_verify.localise_command import refusal
 from gdn_verify.paths import Builder, Path
 from gdn_verify.probe import absence_of
 from gdn_verify.report.issue import issue
@@ -43,6 +44,10 @@ class Reproducing:
     def measured(self, path: Path, host: Host) -> Sequence[Reproduced | str]:
         """The script of the first launch whose values are wrong, or of the last; or why there is none."""
         given = loads(self.file)
+        if reason := refusal(path, given):
+            return [reason]
+        if path.configuration and type(path).configurations is Path.configurations:
+            return [f"{path.name}: a script does not pin what is autotuned; reproduce it by its own choice"]
         try:
             found = localise(given.case, given.presentation, path, host)
             launch = found.launch if found else len(given.case.batches) - 1

@@ -11,15 +11,17 @@ from gdn_verify.cases.case import Case
 from gdn_verify.cases.contract import Activation, Span, Stage
 
 GUARD = """\
-device = "cuda" if torch.cuda.is_available() else os.environ.setdefault("TRITON_INTERPRET", "1") and "cpu"
-nan, inf, bad = float("nan"), float("inf"), []
+sys.excepthook = lambda *error: (sys.__excepthook__(*error), os._exit(2))
+nan, inf, bad, device = float("nan"), float("inf"), [], "{device}"
 """
+INTERPRETED = 'os.environ["TRITON_INTERPRET"] = "1"\n'
+"""Before Triton is imported, where the finding was its interpreter's."""
 PUT = """
-def put(values, strides):  # laid out so, with NaN in its holes
-    size = sum((n - 1) * s for n, s in zip(values.shape, strides)) + 1
+def put(values, strides, ahead=0):  # laid out so, NaN in its holes, so many elements behind an aligned place
+    size = ahead + sum((n - 1) * s for n, s in zip(values.shape, strides)) + 1
     room = torch.full((size,), nan if values.is_floating_point() else 99, dtype=values.dtype, device=device)
-    room.as_strided(values.shape, strides).copy_(values)
-    return room.as_strided(values.shape, strides)
+    room.as_strided(values.shape, strides, ahead).copy_(values)
+    return room.as_strided(values.shape, strides, ahead)
 """
 RAW = """
 def raw(text, shape, dtype):
@@ -40,7 +42,7 @@ def oracle(case: Case, span: Span) -> Iterator[str]:
     yield f"def right(first, last, h{', past' if Stage.CONV in span else ''}):  # a row's tokens, in float64"
     if Stage.CONV in span:
         bias = " + conv_bias.double().cpu()" if options.conv_bias else ""
-        yield f"    y = (torch.cat([past, x{of}]).unfold(0, {g.W}, 1) * conv_weight.double().cpu()).sum(-1){bias}"
+        yield f"    y = (torch.cat([past, X{of}]).unfold(0, {g.W}, 1) * conv_weight.double().cpu()).sum(-1){bias}"
         if options.conv_activation is Activation.SILU:
             yield "    y = y * y.sigmoid()"
         yield f"    q, k, v = y.split([{g.H * g.K}, {g.H * g.K}, {g.HV * g.V}], 1)"
@@ -48,8 +50,8 @@ def oracle(case: Case, span: Span) -> Iterator[str]:
     else:
         yield f"    q, k, v = Q{of}, K{of}, V{of}"
     if Stage.GATES in span:
-        yield f"    decay = (-A_log.double().cpu().exp() * softplus(a{of} + dt_bias.double().cpu())).exp()"
-        yield f"    rate = {options.beta_scale} * b{of}.sigmoid()"
+        yield f"    decay = (-A_log.double().cpu().exp() * softplus(A{of} + dt_bias.double().cpu())).exp()"
+        yield f"    rate = {options.beta_scale} * B{of}.sigmoid()"
     else:
         yield f"    decay, rate = G{of}.exp(), BETA{of}"
     if not span.qk_normalised:
@@ -61,7 +63,7 @@ def oracle(case: Case, span: Span) -> Iterator[str]:
     yield f"        o, states = [*o, {options.q_scale(g)!r} * (h @ q[t, :, :, None])[..., 0]], [*states, h]"
     yield "    o = torch.stack(o)"
     if Stage.NORM in span:
-        gate = f"z{of}.sigmoid()" if options.norm_activation is Activation.SIGMOID else f"z{of} * z{of}.sigmoid()"
+        gate = f"Z{of}.sigmoid()" if options.norm_activation is Activation.SIGMOID else f"Z{of} * Z{of}.sigmoid()"
         norm = f"(o.square().mean(-1, keepdim=True) + {options.norm_eps}).rsqrt()"
         yield f"    o = o * {norm} * norm_weight.double().cpu() * {gate}"
     yield "    return o, states"

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from gdn_verify.cases.contract import Activation, Stage
+from gdn_verify.cases.contract import Activation, Span, Stage
 from gdn_verify.oracles.compose import Array, Problem, Results, clean, evaluate
 from gdn_verify.oracles.wrong import from_delta, no_delta_term
 
@@ -112,13 +112,21 @@ def results_of(defect: Defect, delta: Problem, within: Within) -> Results | None
     `delta` has the span from the delta stage on (`wrong.from_delta`).
     """
     if defect is NO_TERM:
-        return no_delta_term(delta) if within[0].all() else None
+        return _normed(delta, no_delta_term(delta)) if within[0].all() else None
     right = of_value_heads(delta)
     wrong = of_value_heads(delta, tiled=True) if defect is TILED else _changed(right, defect)
     if wrong is None:
         return None
     mixed = _mixed(right, wrong, within)
     return {name: value[0] for name, value in evaluate(mixed, clean()).items()}
+
+
+def _normed(delta: Problem, made: Results) -> Results:
+    """Results of the delta stage, with what the norm makes of them where there is one."""
+    if Stage.NORM not in delta.span:
+        return made
+    alone = replace(delta, span=Span(Stage.NORM, Stage.NORM)).with_tensors(o=made["o"])
+    return {**made, "out": evaluate(alone, clean())["out"][0]}
 
 
 def _changed(problem: Problem, defect: Defect) -> Problem | None:
@@ -188,7 +196,7 @@ def _raw(name: str) -> Before:
         if problem.span.qk_normalised or f"{name}_hat" not in known:
             return None
         g = problem.geometry
-        q, k = known.get("q"), known.get("k")
+        q, k = problem.tensors.get("q"), problem.tensors.get("k")
         if "conv" in known:
             q, k = (known["conv"][:, i * g.H * g.K : (i + 1) * g.H * g.K].reshape(-1, g.H, g.K) for i in range(2))
         raw = q * problem.options.q_scale(g) if name == "q" and q is not None else k

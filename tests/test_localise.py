@@ -10,11 +10,14 @@ from pathlib import Path as File
 import pytest
 from typer.testing import CliRunner
 
+from gdn_verify.cases.case import Batch, Case, Row
 from gdn_verify.cases.codec import CaseFile, save
-from gdn_verify.cases.contract import Kind
+from gdn_verify.cases.contract import DTypes, Geometry, Kind, Options
+from gdn_verify.cases.presentation import Presentation
 from gdn_verify.cases.shapes import drawn_cases
 from gdn_verify.cases.sizes import SMALL
 from gdn_verify.cases.strategies import Fed, cases
+from gdn_verify.cases.values import Fill, Gates, States
 from gdn_verify.cli import app
 from gdn_verify.hosts import HOSTS
 from gdn_verify.localise import WRITE_BACK, Localised, localise
@@ -79,6 +82,46 @@ def test_without_stages_the_defect_that_it_is_like_tells(name: str) -> None:
     _, seen = found(name, kind, hidden=True)
     assert seen.stage == stage
     assert [match.name for match in seen.matches][:1] == ([like] if like else [])
+
+
+def test_an_output_scaled_after_the_norm_is_no_defect_of_the_recurrence() -> None:
+    """Of rows that begin: their states are right whatever the delta term, and tell nothing of the output."""
+    path = find("fallback")
+    fresh = [fed for fed in drawn(path, Kind.PREFILL, 60) if all(row.fresh for row in fed[0].batches[0].rows)]
+    (case, shown), *_ = [fed for fed in fresh if fed[0].batches[0].tokens == 1] or fresh
+
+    def run(launch: Launch) -> Outputs:
+        outputs = path.run(launch)
+        outputs.o.mul_(1.5)
+        return replace(outputs, stages={})
+
+    seen = localise(case, shown, path, CPU, run)
+    assert seen is not None
+    assert (seen.stage, seen.matches) == ("", ())
+    factor, words = seen.looks[0].split(" ", 1)
+    assert (abs(float(factor) - 1.5) < 0.02, words) == (True, "times what is right")
+
+
+def test_a_state_that_a_defect_explains_is_not_a_matter_of_writing_it_back() -> None:
+    """Though outputs are right: z of zeros lets nothing through."""
+    path = find("fallback")
+    case, shown = next(fed for fed in drawn(path, Kind.DECODE, 30) if fed[0].dtypes.state.value == "float32")
+    values = replace(case.values, z=Fill.ZEROS, gates=Gates.NORMAL, state=States.NORMAL)
+    dark = replace(case, values=values, options=Options())
+    seen = localise(dark, shown, path, CPU, planted("decay_forgotten", hidden=True))
+    assert seen is not None
+    assert seen.result == "h"
+    assert (seen.stage, seen.matches[0].name) == ("gates", "no decay")
+
+
+def test_a_case_that_the_path_refuses_is_not_localised(tmp_path: File) -> None:
+    """Slot 0 marks padding there: its row is nobody's, and nothing is wrong with it."""
+    case = Case(Geometry(1, 2, 8, 8), DTypes(), 1, (Batch((Row(3, (0,)),)),))
+    save(tmp_path / "case.json", CaseFile(case, Presentation()))
+    for command in ("localise", "repro"):
+        words = [command, str(tmp_path / "case.json"), "--path", "prefill-null", "--host", "interpreter"]
+        refused = CliRunner().invoke(app, words)
+        assert (refused.exit_code, "does not take this case" in refused.output) == (2, True), refused.output
 
 
 def test_a_right_launch_has_nothing_to_localise() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import shutil
 import subprocess
@@ -15,9 +16,11 @@ from typer.testing import CliRunner
 
 import gdn_verify
 from gdn_verify.calls import NoEntryError, recorded
+from gdn_verify.cases.case import Batch, Case, Row
 from gdn_verify.cases.catalogue import catalogue
 from gdn_verify.cases.codec import CaseFile, dumps, save
-from gdn_verify.cases.contract import DType, DTypes, Kind
+from gdn_verify.cases.contract import DType, DTypes, Geometry, Kind
+from gdn_verify.cases.presentation import Presentation
 from gdn_verify.cases.shapes import drawn_cases
 from gdn_verify.cases.sizes import TINY
 from gdn_verify.cases.strategies import Fed, cases
@@ -29,6 +32,7 @@ from gdn_verify.paths import find
 from gdn_verify.paths.base import Path
 from gdn_verify.repro import repro
 from gdn_verify.repro_command import Reproduced, Reproducing
+from gdn_verify.repro_text import RAW
 
 SOURCES = File(gdn_verify.__file__).parent / "kernels"
 EDITS = {
@@ -98,7 +102,7 @@ def test_a_bug_makes_it_exit_with_one(bug: str, alone: File) -> None:
     assert all("expected" in each.stdout and ", got" in each.stdout for each in shown)
 
 
-@pytest.mark.parametrize("name", ["fresh_rows_read_their_slot", "last_row_of_w_not_stored"])
+@pytest.mark.parametrize("name", ["fresh_rows_read_their_slot"])
 def test_catalogued_bugs_of_triton_kernels_are_reproduced(name: str, alone: File) -> None:
     """In Triton's own interpreter, and the same scripts are right with the right kernels."""
     mutant = next(m for bug in catalogue() for m in bug.mutants if m.name == name)
@@ -112,7 +116,8 @@ def test_catalogued_bugs_of_triton_kernels_are_reproduced(name: str, alone: File
     for edit in mutant.edits:
         source = alone / "gdn_verify" / "kernels" / edit.file
         source.write_text(source.read_text().replace(edit.right, edit.wrong))
-    assert 1 in [run(script, alone).returncode for script in scripts]
+    ended = [run(script, alone) for script in scripts]
+    assert any(each.returncode == 1 and "expected" in each.stdout for each in ended)
 
 
 def test_a_decode_is_reproduced_in_under_sixty_lines(tmp_path: File) -> None:
@@ -145,9 +150,58 @@ def test_the_command_writes_a_script_and_an_issue(tmp_path: File) -> None:
 @pytest.mark.parametrize(("path", "words"), [("tables", "builds tables"), ("transformers-chunk", "names no entries")])
 def test_what_cannot_be_reproduced_is_refused(path: str, words: str, tmp_path: File) -> None:
     """With the reason."""
-    save(tmp_path / "case.json", CaseFile(*drawn(find("fla-recurrent"), Kind.DECODE, 1)[0]))
+    save(tmp_path / "case.json", CaseFile(*drawn(find("transformers-chunk"), Kind.DECODE, 1)[0]))
     ended = CliRunner().invoke(app, ["repro", str(tmp_path / "case.json"), "--path", path])
     assert ended.exit_code == 2
+    assert words in ended.output
+
+
+def test_a_launch_without_live_rows_is_reproduced(alone: File) -> None:
+    """What must not change is all that there is to look at."""
+    path = find("fallback")
+    case = Case(Geometry(1, 2, 4, 4, num_spec=2), DTypes(), 2, (Batch((Row(0, (0,)), Row(2, (None,)))),))
+    script = repro(case, Presentation(), path, HOSTS["cpu"], 0, "nobody")
+    assert run(script, alone).returncode == 0
+    source = alone / "gdn_verify" / "kernels" / "fallback.py"
+    source.write_text(source.read_text() + "\n\ndef gated_delta_net(*given, **named):\n    given[6][1] = 1.0\n")
+    ended = run(script, alone)
+    assert (ended.returncode, "ssm_pool, slots of nobody" in ended.stdout) == (1, True), ended.stderr
+
+
+def test_columns_behind_the_windows_are_looked_at(alone: File) -> None:
+    """A conv slot is longer where a row may draft, and a plain row leaves the rest alone."""
+    path = find("fallback")
+    case = Case(Geometry(1, 2, 4, 4, num_spec=2), DTypes(), 1, (Batch((Row(1, (0,)),)),))
+    script = repro(case, Presentation(), path, HOSTS["cpu"], 0, "behind")
+    assert run(script, alone).returncode == 0
+    wrong = script.replace("result0 = ", "conv_pool[0, :, 3:] = 7.0\nresult0 = ")
+    assert run(wrong, alone).returncode == 1
+
+
+def test_what_cannot_run_is_neither_right_nor_wrong(alone: File) -> None:
+    """A script that breaks off says so by a status of its own."""
+    case = Case(Geometry(1, 2, 4, 4), DTypes(), 1, (Batch((Row(1, (0,)),)),))
+    script = repro(case, Presentation(), find("fallback"), HOSTS["cpu"], 0, "broken")
+    (alone / "gdn_verify" / "kernels" / "rows.py").write_text("raise RuntimeError('no such card')\n")
+    ended = run(script, alone)
+    assert (ended.returncode, "no such card" in ended.stderr) == (2, True)
+
+
+def test_the_alignment_of_operands_is_kept() -> None:
+    """Kernels are compiled for it."""
+    path = find("fallback")
+    case = Case(Geometry(1, 2, 4, 4), DTypes(), 1, (Batch((Row(3, (0,)),)),))
+    script = repro(case, Presentation(misalign=1), path, HOSTS["cpu"], 0, "odd")
+    assert ", 1)" in next(line for line in script.splitlines() if line.startswith("conv_pool = put("))
+
+
+def test_a_path_that_calls_nothing_by_name_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its function was looked up before."""
+    path = find("fallback")
+    monkeypatch.setattr(path, "entries", ("gdn_verify.kernels.fallback:gated_delta_net_packed",))
+    case = Case(Geometry(1, 2, 4, 4), DTypes(), 1, (Batch((Row(1, (0,)),)),))
+    with pytest.raises(NoEntryError, match="look them up when it runs"):
+        repro(case, Presentation(), path, HOSTS["cpu"], 0, "none")
 
 
 def test_a_path_without_entries_has_no_calls() -> None:
@@ -175,14 +229,10 @@ def test_numbers_are_the_shortest_that_are_exact(dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.int32, torch.bool])
 def test_tensors_are_written_bit_for_bit(shape: tuple[int, ...], dtype: torch.dtype) -> None:
     """Short ones as lists, long ones packed, constant ones as such."""
-    import base64
-
-    def raw(text: str, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
-        data = bytearray(base64.b64decode(text))
-        return torch.frombuffer(data, dtype=dtype).reshape(shape) if data else torch.empty(shape, dtype=dtype)
-
+    prelude: dict[str, object] = {"torch": torch, "base64": base64, "nan": float("nan")}
+    exec(RAW, prelude)
     values = (torch.randn(shape, generator=torch.Generator().manual_seed(5)) * 9).to(dtype)
     for each in (values, torch.zeros_like(values)):
-        made = eval(tensor(each), {"torch": torch, "raw": raw, "nan": float("nan")})
+        made = eval(tensor(each), prelude)
         assert (made.dtype, made.shape) == (each.dtype, each.shape)
         assert torch.equal(made, each)

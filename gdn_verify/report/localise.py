@@ -27,7 +27,7 @@ def show(found: Localised, console: Console) -> None:
 
     for sentence in sentences(found):
         say(sentence)
-    down, across = ("value head", "token") if found.axes == ("token", "value head") else ("place", found.axes[-1])
+    down, across = _named(found.axes)
     say(f"by {down} (down) and {across} (across), in budgets: blank ≤ 1, ░ ≤ 10, ▒ ≤ 100, ▓ ≤ 1000, █ more")
     for line in _map(_flat(found.ratios)):
         say(f"|{line}|")
@@ -39,6 +39,11 @@ def sentences(found: Localised) -> Iterator[str]:
     yield f"stage: {found.stage or 'not told by what this path gives'}"
     yield from (f"looks like {look}" for look in found.looks)
     yield from map(str, found.matches)
+
+
+def _named(axes: tuple[str, ...]) -> tuple[str, str]:
+    """What runs down and across in a map of results with these axes."""
+    return (axes[1], axes[0]) if len(axes) == 2 else ("place", axes[-1])
 
 
 def _flat(ratios: Array) -> Array:
@@ -75,7 +80,7 @@ def draw(found: Localised, file: File) -> None:
 
     figure = Figure(figsize=(11.0, 4.5), layout="constrained")
     left, right = figure.subplots(1, 2)
-    across = found.axes[0] if len(found.axes) < 3 else found.axes[-1]
+    down, across = _named(found.axes)
     for axes, values, title, label in (
         (left, _flat(found.ratios), f"{found.result}: noise ratio", across),
         (right, _neighbours(found), f"{found.result}: absolute error around the worst row", "element"),
@@ -86,7 +91,7 @@ def draw(found: Localised, file: File) -> None:
         axes.set_title(title)
         axes.set_xlabel(label)
         figure.colorbar(image, ax=axes, label="log10")
-    left.set_ylabel("value head" if across == "token" else "place")
+    left.set_ylabel(down)
     right.set_ylabel(found.axes[-1])
     figure.savefig(file)
 

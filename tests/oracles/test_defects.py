@@ -98,6 +98,19 @@ def test_what_changes_nothing_is_none() -> None:
     assert results_before("no bias of the conv", without, known) is None
 
 
+@pytest.mark.parametrize("name", ["q as it was before its norm", "k as it was before its norm"])
+def test_a_path_that_norms_inside_may_have_left_it_out(name: str) -> None:
+    """Where it is given q and k as they are."""
+    make = np.random.default_rng(6)
+    delta = from_delta(problem(), right(problem()))
+    raw = {n: make.standard_normal((T, G.H, G.K)) for n in ("q", "k")}
+    kept = {n: value for n, value in delta.tensors.items() if not n.endswith("_hat")}
+    whole = replace(delta, span=Span(Stage.DELTA, Stage.DELTA), tensors={**kept, **raw})
+    made = results_before(name, whole, right(whole))
+    assert made is not None
+    assert differs(made, right(whole))
+
+
 def test_a_case_without_gates_of_its_own_has_none_to_leave_out() -> None:
     """A path that begins at the delta stage has no conv, and no input of the gates."""
     delta = from_delta(problem(), right(problem()))
