@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import tomllib
 from collections import Counter
@@ -16,6 +17,7 @@ from gdn_verify.cases.codec import loads
 from gdn_verify.mutants.trial import Fate, Mutant, Verdict
 
 SCHEMA = 1
+PACKED = ".gz"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,13 +80,14 @@ def load(file: File, wanted: Iterable[Mutant]) -> dict[str, Row]:
     """The rows of an earlier run that are of these mutants, and settled; none where there is no such file."""
     if not file.exists():
         return {}
-    rows = {row["name"]: Row(**{**row, "fate": Fate(row["fate"])}) for row in json.loads(file.read_text())["rows"]}
+    told = gzip.decompress(file.read_bytes()) if file.suffix == PACKED else file.read_bytes()
+    rows = {row["name"]: Row(**{**row, "fate": Fate(row["fate"])}) for row in json.loads(told)["rows"]}
     kept = (rows[mutant.name] for mutant in wanted if mutant.name in rows and rows[mutant.name].is_of(mutant))
     return {row.name: row for row in kept if row.fate not in (Fate.OPEN, Fate.EQUIVALENT)}
 
 
 def save(file: File, rows: Iterable[Row]) -> None:
-    """Write all rows and their summary, whole or not at all."""
+    """Write all rows and their summary, whole or not at all; packed where the file's name ends in `PACKED`."""
     rows = sorted(rows, key=lambda row: row.name)
     summary = Summary.of(rows)
     data = {
@@ -93,7 +96,8 @@ def save(file: File, rows: Iterable[Row]) -> None:
         "rows": [asdict(row) for row in rows],
     }
     beside = file.with_suffix(file.suffix + ".new")
-    beside.write_text(json.dumps(data, indent=1))
+    text = json.dumps(data, indent=1).encode()
+    beside.write_bytes(gzip.compress(text, mtime=0) if file.suffix == PACKED else text)
     beside.replace(file)
 
 

@@ -199,16 +199,17 @@ def test_a_sample_stays_when_others_come_and_go() -> None:
     assert len(sampled(few, 10_000)) == len(few)
 
 
-def test_a_record_is_taken_up(tmp_path: Path) -> None:
-    """Settled rows of mutants that are still the same; open ones are tried again."""
+@pytest.mark.parametrize("name", ["m.json", "m.json.gz"])
+def test_a_record_is_taken_up(name: str, tmp_path: Path) -> None:
+    """Settled rows of mutants that are still the same, packed or not; open ones are tried again."""
     killed, still_open, gone = mutants(["tables.py"])[:3]
     rows = [
         Row.of(killed, Verdict(Fate.KILLED, "tables", seconds=1.234)),
         Row.of(still_open, Verdict(Fate.OPEN)),
         replace(Row.of(gone, Verdict(Fate.SURVIVED)), before="other"),
     ]
-    save(tmp_path / "m.json", rows)
-    assert load(tmp_path / "m.json", mutants(["tables.py"])) == {killed.name: replace(rows[0], seconds=1.23)}
+    save(tmp_path / name, rows)
+    assert load(tmp_path / name, mutants(["tables.py"])) == {killed.name: replace(rows[0], seconds=1.23)}
     assert load(tmp_path / "none.json", mutants(["tables.py"])) == {}
 
 
