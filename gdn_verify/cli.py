@@ -21,7 +21,7 @@ from gdn_verify import gate as gates
 from gdn_verify import invariance as invariances
 from gdn_verify import sanitize as sanitizers
 from gdn_verify.bench.command import app as bench
-from gdn_verify.cases.codec import CaseFileError, dumps, load
+from gdn_verify.cases.codec import dumps
 from gdn_verify.cases.topics import TOPICS, topic
 from gdn_verify.checks.laws import NAMES as LAWS
 from gdn_verify.compare_command import comparing
@@ -50,7 +50,7 @@ from gdn_verify.rules_command import rules
 from gdn_verify.runs import RED, finish, judged, plain_console, progress
 from gdn_verify.service import Job
 from gdn_verify.shrink_command import shrinking
-from gdn_verify.words import paths_of, refuse, subjects_of, words_of
+from gdn_verify.words import case_of, paths_of, refuse, subjects_of, words_of
 
 app = typer.Typer(
     help="Differential testing and correctness verification for Gated DeltaNet kernels.",
@@ -176,10 +176,7 @@ def check(
 ) -> None:
     """Run one saved case on one path, in a worker of its own."""
     held = tuple(words_of(laws, LAWS, "law")) if laws else ()
-    try:
-        case_file = load(file)
-    except CaseFileError as error:
-        raise refuse(str(error)) from None
+    case_file = case_of(file)
     chosen = subjects_of(path)[0]
     if held and isinstance(chosen, Builder):
         raise refuse(f"{chosen.name} builds tables, and laws bind launches; leave --laws out")

@@ -13,15 +13,14 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from gdn_verify.cases.codec import CaseFile, CaseFileError, load
+from gdn_verify.cases.codec import CaseFile
 from gdn_verify.cases.shapes import drawn_cases
 from gdn_verify.cases.sizes import SMALL
 from gdn_verify.cases.strategies import cases
 from gdn_verify.compare import Comparison, Install, NotLoadedError, compare
 from gdn_verify.paths import Builder, Path
-from gdn_verify.probe import absence_of
 from gdn_verify.report.terminal import wide
-from gdn_verify.words import refuse, subjects_of, words_of
+from gdn_verify.words import case_of, host_of, refuse, subjects_of
 
 DIFFERENT = 1
 """Exit status where a case moved by more than is allowed."""
@@ -46,9 +45,8 @@ def comparing(
     subject = subjects_of(path)[0]
     if isinstance(subject, Builder):
         raise refuse(f"{subject.name} builds tables; take a path that launches")
-    hosts = words_of(host, subject.hosts, f"host of {subject.name}")
-    chosen = next((name for name in hosts if absence_of(name) is None), hosts[0])
-    given = [_loaded(file) for file in files] if files else _drawn(subject, count, seed)
+    chosen = host_of(subject, host)
+    given = [case_of(file) for file in files] if files else _drawn(subject, count, seed)
     with tempfile.TemporaryDirectory() as room:
         installs = _install(first, File(room) / "a"), _install(second, File(room) / "b")
         try:
@@ -58,13 +56,6 @@ def comparing(
     _show(found, wide())
     if any(case.ratio > within or (within == 0.0 and not case.same) for case in found.cases):
         raise typer.Exit(DIFFERENT)
-
-
-def _loaded(file: File) -> CaseFile:
-    try:
-        return load(file)
-    except CaseFileError as error:
-        raise refuse(str(error)) from None
 
 
 def _drawn(path: Path, count: int, seed: int) -> list[CaseFile]:

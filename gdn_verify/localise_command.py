@@ -9,18 +9,17 @@ from typing import Annotated
 
 import typer
 
-from gdn_verify.cases.codec import CaseFile, CaseFileError, dumps, load, loads
+from gdn_verify.cases.codec import CaseFile, dumps, loads
 from gdn_verify.cases.narrow import refuses
 from gdn_verify.facts import measure
 from gdn_verify.hosts import Host
 from gdn_verify.localise import Localised, localise
 from gdn_verify.mutants import NAMES, planter_of
 from gdn_verify.paths import Builder, Path
-from gdn_verify.probe import absence_of
 from gdn_verify.report.localise import PictureError, draw, show
 from gdn_verify.report.terminal import wide
 from gdn_verify.service import planter
-from gdn_verify.words import refuse, subjects_of, words_of
+from gdn_verify.words import case_of, host_of, refuse, subjects_of, words_of
 
 
 @dataclass(frozen=True)
@@ -56,15 +55,11 @@ def localising(
     plant: Annotated[str, typer.Option(help="Plant this defect in a copy of the path.")] = "",
 ) -> None:
     """Tell where a failing case first leaves its budget: stage, row, token, head, and the defect that it is like."""
-    try:
-        given = load(file)
-    except CaseFileError as error:
-        raise refuse(str(error)) from None
+    given = case_of(file)
     subject = subjects_of(path)[0]
     if isinstance(subject, Builder):
         raise refuse(f"{subject.name} builds tables, and its findings name the entry; take a path that launches")
-    hosts = words_of(host, subject.hosts, f"host of {subject.name}")
-    chosen = next((name for name in hosts if absence_of(name) is None), hosts[0])
+    chosen = host_of(subject, host)
     defect = planter_of(words_of(plant, NAMES, "defect")[0]) if plant else None
     found, absent = measure([Locating(subject.name, chosen, dumps(given), defect)])
     for reason in absent.values():

@@ -9,14 +9,14 @@ from typing import Annotated
 import typer
 
 from gdn_verify import cases
-from gdn_verify.cases.codec import CaseFile, CaseFileError, dumps, load
+from gdn_verify.cases.codec import CaseFile, dumps
 from gdn_verify.cases.narrow import refuses
 from gdn_verify.hosts import HOSTS
 from gdn_verify.paths import Builder, Subject
 from gdn_verify.profiles import PROFILES
 from gdn_verify.runs import finish, judged
 from gdn_verify.service import Job
-from gdn_verify.words import refuse, subjects_of, words_of
+from gdn_verify.words import case_of, refuse, subjects_of, words_of
 
 CORPUS = File(cases.__file__).parent / "corpus"
 """Cases that once made a right kernel look wrong, or a wrong one right."""
@@ -35,7 +35,7 @@ def replay(
     verbose: Annotated[bool, typer.Option(help="Show every kind of failure.")] = False,
 ) -> None:
     """Run saved cases on every path that takes them; exit 1 if any disagrees or crashes."""
-    given = [_loaded(file) for place in places or [CORPUS] for file in _files(place)]
+    given = [case_of(file) for place in places or [CORPUS] for file in _files(place)]
     jobs = [*planned(given, subjects_of(paths), words_of(hosts, HOSTS, "host"))]
     report = judged(jobs, PROFILES["gate"], workers, place=" takes any of these cases:")
     finish(report, json_file, verbose, words_of(require, HOSTS, "host") if require else [])
@@ -47,13 +47,6 @@ def _files(place: File) -> list[File]:
     if not found:
         raise refuse(f"{place}: no case files (*.json) in it")
     return found
-
-
-def _loaded(file: File) -> CaseFile:
-    try:
-        return load(file)
-    except CaseFileError as error:
-        raise refuse(str(error)) from None
 
 
 def planned(given: Sequence[CaseFile], subjects: Iterable[Subject], hosts: Sequence[str]) -> Iterator[Job]:

@@ -14,7 +14,7 @@ from math import ceil, floor, log10
 
 import numpy as np
 
-from gdn_verify.calls import Call, NoEntryError, recorded, tensors_of
+from gdn_verify.calls import Call, NoEntryError, key, recorded, tensors_of
 from gdn_verify.cases.case import Case, Row
 from gdn_verify.cases.contract import PadPolicy, Stage, StateOrder
 from gdn_verify.cases.presentation import Presentation
@@ -84,12 +84,11 @@ class _Script:
 
     def _called(self, names: Names) -> Iterator[str]:
         """The calls, once their arguments are made: first those that the launch has, by the contract's names."""
-        hints = {(t.data_ptr(), tuple(t.shape)): name for name, t in self.fed.launch.tensors.items()}
+        hints = {key(value): name for name, value in self.fed.launch.tensors.items()}
         for call in self.calls:
             for value in call.tensors:
-                at = value.data_ptr(), tuple(value.shape)
-                if at in hints and not names.named(value):
-                    names.make(hints[at], value, call.before[at])
+                if key(value) in hints and not names.named(value):
+                    names.make(hints[key(value)], value, call.before[key(value)])
         for number, call in enumerate(self.calls):
             told = [names.expression(value, call.before, f"given{number}") for value in call.arguments]
             told += [f"{name}={names.expression(value, call.before, name)}" for name, value in call.keywords.items()]

@@ -10,18 +10,17 @@ from typing import Annotated
 import typer
 
 from gdn_verify.calls import NoEntryError
-from gdn_verify.cases.codec import CaseFile, CaseFileError, dumps, load, loads
+from gdn_verify.cases.codec import dumps, loads
 from gdn_verify.facts import measure
 from gdn_verify.hosts import Host
 from gdn_verify.localise import Localised, localise
 from gdn_verify.localise_command import refusal
 from gdn_verify.paths import Builder, Path
-from gdn_verify.probe import absence_of
 from gdn_verify.report.issue import issue
 from gdn_verify.report.localise import sentences
 from gdn_verify.report.terminal import wide
 from gdn_verify.repro import repro
-from gdn_verify.words import refuse, subjects_of, words_of
+from gdn_verify.words import case_of, host_of, refuse, subjects_of
 
 
 @dataclass(frozen=True)
@@ -58,6 +57,13 @@ class Reproducing:
         return [Reproduced(script, found, host.describe())]
 
 
+def _write(target: File, content: str) -> None:
+    try:
+        target.write_text(content, encoding="utf-8")
+    except OSError as error:
+        raise refuse(f"{target}: {error.strerror}; name a file in a folder that exists") from None
+
+
 def reproducing(
     file: Annotated[File, typer.Argument(help="A case file; shrink it first.", metavar="CASE.json")],
     path: Annotated[str, typer.Option(help="The path that fails on it.")],
@@ -68,12 +74,11 @@ def reproducing(
     text: Annotated[File | None, typer.Option("--issue", help="Write an issue's text here too.")] = None,
 ) -> None:
     """Make a failing case a file that needs torch and the kernel's package alone, and exits 1 while the bug lives."""
-    given = _loaded(file)
+    given = case_of(file)
     subject = subjects_of(path)[0]
     if isinstance(subject, Builder):
         raise refuse(f"{subject.name} builds tables, which a script would have to build too; take a path that launches")
-    hosts = words_of(host, subject.hosts, f"host of {subject.name}")
-    chosen = next((name for name in hosts if absence_of(name) is None), hosts[0])
+    chosen = host_of(subject, host)
     found, absent = measure([Reproducing(subject.name, chosen, dumps(given))])
     for reason in absent.values():
         raise refuse(reason)
@@ -82,15 +87,8 @@ def reproducing(
         raise refuse(made)
     for target, content in ((output, made.script), (text, issue(made.script, made.found, subject.name, made.device))):
         if target is not None:
-            target.write_text(content)
+            _write(target, content)
     if output is None:
         typer.echo(made.script)
     else:
         wide().print(f"{output}: python {output} exits with 1 while the bug lives", markup=False, highlight=False)
-
-
-def _loaded(file: File) -> CaseFile:
-    try:
-        return load(file)
-    except CaseFileError as error:
-        raise refuse(str(error)) from None

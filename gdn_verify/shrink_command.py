@@ -11,7 +11,7 @@ from typing import Annotated, TypeVar
 import typer
 from rich.console import Console
 
-from gdn_verify.cases.codec import CaseFile, CaseFileError, dumps, load, save
+from gdn_verify.cases.codec import CaseFile, dumps, save
 from gdn_verify.cases.narrow import stored
 from gdn_verify.cases.strategies import Fed
 from gdn_verify.cases.variants import features
@@ -20,13 +20,12 @@ from gdn_verify.explain import explain
 from gdn_verify.hosts import GPUS
 from gdn_verify.mutants import NAMES, planter_of
 from gdn_verify.paths import Builder, Subject
-from gdn_verify.probe import absence_of
 from gdn_verify.report.shrink import show, size, tell
 from gdn_verify.report.terminal import wide
 from gdn_verify.service import Job
 from gdn_verify.shrink import TRIALS, NotShownError, Shrunk, order, repeats, shrink
 from gdn_verify.suspect import Suspect, UnaskableError
-from gdn_verify.words import refuse, subjects_of, words_of
+from gdn_verify.words import case_of, host_of, refuse, subjects_of, words_of
 
 T = TypeVar("T")
 
@@ -86,10 +85,7 @@ def shrinking(
 
 def _copied(file: File, kept: File) -> CaseFile:
     """The case of `file`, which stands in `kept` from the first."""
-    try:
-        given = load(file)
-    except CaseFileError as error:
-        raise refuse(str(error)) from None
+    given = case_of(file)
     try:
         save(kept, given)
     except OSError as error:
@@ -98,8 +94,7 @@ def _copied(file: File, kept: File) -> CaseFile:
 
 
 def _job(subject: Subject, host: str, given: CaseFile, laws: str, plant: str) -> Job:
-    hosts = words_of(host, subject.hosts, f"host of {subject.name}")
-    chosen = next((name for name in hosts if absence_of(name) is None), hosts[0])
+    chosen = host_of(subject, host)
     held = tuple(words_of(laws, LAWS, "law")) if laws else ()
     defect = planter_of(_one(words_of(plant, NAMES, "defect"), "--plant", plant)) if plant else None
     job = Job(subject.name, chosen, given.case.kind, plant=defect, laws=held, tables=isinstance(subject, Builder))

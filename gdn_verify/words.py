@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path as File
 from typing import TypeVar
 
 import typer
 from rich.console import Console
 from rich.text import Text
 
+from gdn_verify.cases.codec import CaseFile, CaseFileError, load
 from gdn_verify.paths import (
     BrokenPluginError,
     Path,
@@ -19,6 +21,7 @@ from gdn_verify.paths import (
     registered,
     subjects,
 )
+from gdn_verify.probe import absence_of
 
 USAGE = 2
 """Exit status of a command that could not be understood."""
@@ -46,6 +49,20 @@ def _found(names: str, by_name: Callable[[str], T], known: Callable[[], Mapping[
         return [by_name(name.strip()) for name in names.split(",")] if names else [*known().values()]
     except (UnknownPathError, BrokenPluginError) as error:
         raise refuse(str(error)) from None
+
+
+def case_of(file: File) -> CaseFile:
+    """The case of a file. Raises typer.Exit for one that cannot be read or holds none."""
+    try:
+        return load(file)
+    except CaseFileError as error:
+        raise refuse(str(error)) from None
+
+
+def host_of(subject: Subject, given: str) -> str:
+    """The host `given`, one of the subject's; for "" its first that can run here, or its first. Raises typer.Exit."""
+    hosts = words_of(given, subject.hosts, f"host of {subject.name}")
+    return next((name for name in hosts if absence_of(name) is None), hosts[0])
 
 
 def words_of(given: str, known: Iterable[str], what: str) -> list[str]:

@@ -145,6 +145,8 @@ def test_the_command_writes_a_script_and_an_issue(tmp_path: File) -> None:
     assert script.read_text().startswith('"""fallback:')
     assert f"torch {torch.__version__}" in text.read_text()
     assert script.read_text() in text.read_text()
+    nowhere = CliRunner().invoke(app, [*words[:4], "-o", str(tmp_path / "no" / "repro.py")])
+    assert (nowhere.exit_code, "a folder that exists" in nowhere.output) == (2, True)
 
 
 @pytest.mark.parametrize(("path", "words"), [("tables", "builds tables"), ("transformers-chunk", "names no entries")])
