@@ -38,6 +38,8 @@ SMALL = Size(
     max_rows=3, max_row_tokens=17, max_tokens=24, max_value_heads=6, max_dim=64, max_slots=32, rare_value_heads=12
 )
 PREFILL_SMALL = replace(SMALL, max_rows=4, max_row_tokens=130, max_tokens=260, max_work=2**22, rare_row_tokens=513)
+# Launched some thirty times each, where a program costs much: rows of several chunks, and few heads.
+AGAIN = replace(PREFILL_SMALL, max_tokens=200, max_value_heads=2, max_dim=32, rare_row_tokens=0, rare_value_heads=0)
 # Under a tool that watches each access of a kernel: the dims that are served, and prompts of more than a chunk.
 WATCHED = Size(
     max_rows=4,

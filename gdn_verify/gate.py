@@ -82,15 +82,19 @@ def _shards(path: Subject, host: str, kind: Topic, profile: Profile, plant: str 
     brief = kind in (Kind.DECODE, Kind.SPEC, Series.TRAJECTORY)
     size = "wide" if on_gpu or tables else "small" if brief else "prefill"
     shapes = profile.shapes if on_gpu and path.kernels else None
+    replays, repeats = (profile.replayed(host, kind), profile.repeated(host, kind)) if total and not tables else (0, 0)
+    apart = host == "interpreter"
     for number, start in enumerate(range(0, total, profile.shard)):
         count = min(profile.shard, total - start)
         seed = profile.seed + number
         job = Job(path.name, host, kind, size, count, seed, shapes=shapes, plant=plant, tables=tables)
         if not tables:
             job = replace(job, watches=min(max(profile.watches - start, 0), count))
-            replays, repeats = profile.replayed(host, kind), profile.repeated(host, kind)
-            job = job if number else replace(job, replays=replays, repeats=repeats)
+            job = job if number or apart else replace(job, replays=replays, repeats=repeats)
         yield job
+    if apart and (count := max(replays, repeats)):
+        job = Job(path.name, host, kind, "again", count, profile.seed, plant=plant)
+        yield replace(job, replays=replays, repeats=repeats)
 
 
 @dataclass

@@ -15,7 +15,8 @@ class Profile:
     `courses` are trajectories, each of a dozen launches at most. The interpreter runs a program at a time on the
     processor, so it has numbers of its own. `shapes` bounds the geometries of a Triton path on a GPU, each of which
     is compiled. The launches of `replays` cases of each kind are captured and replayed on other rows, a quarter of
-    so many where they are interpreted; those of `repeats` cases are made again, of one where they are interpreted.
+    so many where they are interpreted; those of `repeats` cases are made again, of one where they are interpreted,
+    and there these are smaller cases, of their own.
     `deadline` is the longest silence, in seconds, before a worker counts as hung; the first case of a worker may
     take `patience`, for imports and compilers, as may the suite's own work after a launch. After `deaths` cases
     that ended their worker, the rest of a path's cases of that kind is given up. Of `watches` cases of each kind
@@ -106,9 +107,9 @@ PROFILES = {
         Profile(
             "gate",
             short=400,
-            long=150,
-            interpreted_short=130,
-            interpreted_long=50,
+            long=100,
+            interpreted_short=100,
+            interpreted_long=40,
             courses=60,
             interpreted_courses=5,
             laws=3,
@@ -139,6 +140,8 @@ PROFILES = {
             shapes=4,
             replays=0,
             repeats=0,
+            laws=3,
+            interpreted_laws=1,
             sweep=True,
         ),
     )

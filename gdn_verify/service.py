@@ -20,7 +20,7 @@ from hypothesis.strategies import SearchStrategy
 from gdn_verify.cases.codec import CaseFile, dumps, loads
 from gdn_verify.cases.reach import reach
 from gdn_verify.cases.shapes import drawn_cases, shape_pool, table_shapes
-from gdn_verify.cases.sizes import BRIEF, LONG, PREFILL_SMALL, SMALL, TINY, WATCHED, WIDE
+from gdn_verify.cases.sizes import AGAIN, BRIEF, LONG, PREFILL_SMALL, SMALL, TINY, WATCHED, WIDE
 from gdn_verify.cases.strategies import Fed, cases
 from gdn_verify.cases.topics import Series, Topic
 from gdn_verify.cases.trajectories import trajectories
@@ -35,6 +35,7 @@ from gdn_verify.verdict import Check
 SIZES = {
     "tiny": TINY,
     "brief": BRIEF,
+    "again": AGAIN,
     "small": SMALL,
     "prefill": PREFILL_SMALL,
     "watched": WATCHED,
