@@ -14,6 +14,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, TypeVar
 
+from gdn_verify.cases.contract import WRITE_BACK, Stage
 from gdn_verify.cases.topics import TOPICS
 
 TIERS = {
@@ -40,6 +41,7 @@ CLASSES = {
 CPU = ("yes", "partly", "no")
 """Whether a processor can show the bug, with no card at all."""
 HOSTS = ("cpu", "interpreter", "cuda", "rocm")
+STAGES = (*Stage, WRITE_BACK)
 IN_MEMORY = HOSTS[:2]
 """Hosts that need no card."""
 
@@ -65,7 +67,8 @@ class Mutant:
     """A bug's like in this project's own code: what `gdn-verify gate --plant` takes by `name`.
 
     It is planted in the path or table builder `path` on `host`, and shows in launches of `kinds`. Either `edits` make
-    it, or a function of its name in `gdn_verify.mutants.<module>` does.
+    it, or a function of its name in `gdn_verify.mutants.<module>` does. `stage` is where a launch goes wrong, as a
+    localiser should find: one of the contract's, "write-back" where outputs are right, "" where no value is wrong.
     """
 
     name: str
@@ -75,6 +78,7 @@ class Mutant:
     kinds: tuple[str, ...]
     module: str = ""
     edits: tuple[Edit, ...] = ()
+    stage: str = ""
 
 
 @dataclass(frozen=True)
@@ -197,6 +201,7 @@ def _check_mutant(place: str, mutant: Mutant) -> None:
     _expect(place, "host", mutant.host, HOSTS)
     for kind in mutant.kinds:
         _expect(place, "kinds", kind, TOPICS)
+    _expect(place, "stage", mutant.stage, ("", *STAGES))
 
 
 def _expect(place: str, field: str, value: str, known: Iterable[str]) -> None:

@@ -39,6 +39,8 @@ class Stage(StrEnum):
 
 
 _STAGES = tuple(Stage)
+WRITE_BACK = "write-back"
+"""Where a launch goes wrong whose outputs are right and whose states are not."""
 
 
 @dataclass(frozen=True)

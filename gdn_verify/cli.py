@@ -20,12 +20,15 @@ from gdn_verify import drift as drifts
 from gdn_verify import gate as gates
 from gdn_verify import invariance as invariances
 from gdn_verify import sanitize as sanitizers
+from gdn_verify.autopsy_command import autopsies
 from gdn_verify.bench.command import app as bench
+from gdn_verify.bisect_command import bisecting
 from gdn_verify.cases.codec import dumps
 from gdn_verify.cases.topics import TOPICS, topic
 from gdn_verify.checks.laws import NAMES as LAWS
 from gdn_verify.compare_command import comparing
 from gdn_verify.configurations import configurations
+from gdn_verify.corpus import corpus, planned
 from gdn_verify.emulator.crosscompile.targets import CHIPS
 from gdn_verify.facts import Answer, Question, measure
 from gdn_verify.hosts import GPUS, HOSTS
@@ -67,6 +70,8 @@ app.command("localise")(localising)
 app.command("repro")(reproducing)
 app.command()(replay)
 app.command("compare")(comparing)
+app.command("bisect")(bisecting)
+app.command("autopsy")(autopsies)
 app.command()(ledger)
 
 Json = Annotated[File | None, typer.Option("--json", help="Write the report to this file as JSON.", metavar="FILE")]
@@ -123,7 +128,9 @@ def gate(
         every, absent = configurations(layers, wanted, workers=workers or None)
         jobs = gates.plan_for(every, about, chosen, defect, held)
     else:
-        jobs = gates.plan(named, wanted, about, chosen, defect, held)
+        # a ledger counts cases of a seed, and saved ones would be counted with each
+        saved = () if ledger_file else planned(corpus(), named, wanted, about, defect)
+        jobs = [*saved, *gates.plan(named, wanted, about, chosen, defect, held)]
     jobs = [job for job in jobs if job.laws] if only_laws else jobs
     report = judged(jobs, chosen, workers, place=f" where {plant} can be planted" if plant else "")
     report.absent |= absent

@@ -86,6 +86,10 @@ class Comparison:
         """Cases with other bits or with trouble, the farthest first."""
         return sorted((case for case in self.cases if not case.same), key=lambda case: -case.ratio)
 
+    def exceeds(self, within: float) -> bool:
+        """Whether a case moved by more than so many budgets; of 0, whether any bit did."""
+        return any(case.ratio > within or (within == 0.0 and not case.same) for case in self.cases)
+
     @property
     def speed(self) -> float:
         """How many times as long the second took, in the median over cases; 0 where nothing was timed."""

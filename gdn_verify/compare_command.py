@@ -46,7 +46,7 @@ def comparing(
     if isinstance(subject, Builder):
         raise refuse(f"{subject.name} builds tables; take a path that launches")
     chosen = host_of(subject, host)
-    given = [case_of(file) for file in files] if files else _drawn(subject, count, seed)
+    given = [case_of(file) for file in files] if files else drawn_for(subject, count, seed)
     with tempfile.TemporaryDirectory() as room:
         installs = _install(first, File(room) / "a"), _install(second, File(room) / "b")
         try:
@@ -54,11 +54,12 @@ def comparing(
         except NotLoadedError as error:
             raise refuse(str(error)) from None
     _show(found, wide())
-    if any(case.ratio > within or (within == 0.0 and not case.same) for case in found.cases):
+    if found.exceeds(within):
         raise typer.Exit(DIFFERENT)
 
 
-def _drawn(path: Path, count: int, seed: int) -> list[CaseFile]:
+def drawn_for(path: Path, count: int, seed: int) -> list[CaseFile]:
+    """So many small cases of each kind that the path is judged on."""
     kinds = [kind for kind in path.capabilities.kinds if path.judged is None or kind in path.judged]
     strategies = [cases(path.capabilities, path.conventions, kind, size=SMALL) for kind in kinds]
     drawn = [fed for strategy in strategies for fed, _ in islice(drawn_cases(strategy, seed), count)]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gdn_verify.cases.case import Case
-from gdn_verify.cases.contract import Span, Stage
+from gdn_verify.cases.contract import WRITE_BACK, Span, Stage
 from gdn_verify.cases.presentation import Presentation
 from gdn_verify.checks import values
 from gdn_verify.checks.question import Written, ask, malformed, observed, states_of, written
@@ -28,8 +28,6 @@ from gdn_verify.patterns import Mask, Place, looks, places
 from gdn_verify.runner import rounding_of
 from gdn_verify.verdict import Finding
 
-WRITE_BACK = "write-back"
-"""The stage of a launch whose outputs are right and whose states are not."""
 REACH = {str(Stage.DELTA): (Stage.GATES, Stage.DELTA)}
 """Stages of the defects that a stage with right inputs may have: it may use a gate otherwise than it was given."""
 BEST = 3

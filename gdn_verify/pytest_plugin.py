@@ -107,8 +107,10 @@ def gdn_gate(request: pytest.FixtureRequest) -> Callable[[tuple[str, str, str]],
 def _jobs(target: tuple[str, str, str], profile: str) -> list[Job]:
     from gdn_verify import gate
     from gdn_verify.cases.topics import topic
+    from gdn_verify.corpus import corpus, planned
     from gdn_verify.paths import find_subject
     from gdn_verify.profiles import PROFILES
 
-    path, host, kind = target
-    return gate.plan([find_subject(path)], [host], [topic(kind)], PROFILES[profile])
+    path, host, about = find_subject(target[0]), target[1], topic(target[2])
+    saved = planned(corpus(), [path], [host], [about])
+    return [*saved, *gate.plan([path], [host], [about], PROFILES[profile])]

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path as File
 from typing import Annotated
 
 import typer
 
 from gdn_verify.calls import NoEntryError
-from gdn_verify.cases.codec import dumps, loads
+from gdn_verify.cases.codec import CaseFile, dumps, loads
+from gdn_verify.cases.narrow import stored
+from gdn_verify.cases.variants import features
+from gdn_verify.explain import Ingredient, explain
 from gdn_verify.facts import measure
 from gdn_verify.hosts import Host
 from gdn_verify.localise import Localised, localise
@@ -20,6 +24,8 @@ from gdn_verify.report.issue import issue
 from gdn_verify.report.localise import sentences
 from gdn_verify.report.terminal import wide
 from gdn_verify.repro import repro
+from gdn_verify.service import Job, planter
+from gdn_verify.suspect import Suspect
 from gdn_verify.words import case_of, host_of, refuse, subjects_of
 
 
@@ -39,22 +45,38 @@ class Reproducing:
     path: str
     host: str
     file: str
+    plant: str | None = None
 
     def measured(self, path: Path, host: Host) -> Sequence[Reproduced | str]:
-        """The script of the first launch whose values are wrong, or of the last; or why there is none."""
-        given = loads(self.file)
+        """The script of the first launch whose values are wrong, or of the last; or why there is none.
+
+        A planted defect says which launch that is; the calls are the path's own.
+        """
+        given, plant = loads(self.file), planter(self.plant)
         if reason := refusal(path, given):
             return [reason]
         if path.configuration and type(path).configurations is Path.configurations:
             return [f"{path.name}: a script does not pin what is autotuned; reproduce it by its own choice"]
         try:
-            found = localise(given.case, given.presentation, path, host)
+            found = localise(given.case, given.presentation, path, host, None if plant is None else plant(path))
             launch = found.launch if found else len(given.case.batches) - 1
             title = f"{path.name}: {next(sentences(found)) if found else 'see what is wrong below'}"
             script = repro(given.case, given.presentation, path, host, launch, title)
         except NoEntryError as error:
             return [str(error)]
         return [Reproduced(script, found, host.describe())]
+
+
+def _needs(path: Path, host: str, given: CaseFile, seconds: float) -> list[Ingredient]:
+    """What the case's first finding needs; nothing where it has none."""
+    job = Job(path.name, host, given.case.kind, watches=1, replays=1, repeats=1)
+    with Suspect(job) as suspect:
+        fed = given.case, given.presentation
+        if not (shown := suspect.shown(fed)):
+            return []
+        suspect.cheapen(fed, shown[0])
+        varied = features(stored(path.capabilities.span))
+        return [*explain(fed, partial(suspect.shows, shown[0], 1), varied, seconds=seconds)]
 
 
 def _write(target: File, content: str) -> None:
@@ -72,6 +94,9 @@ def reproducing(
         File | None, typer.Option("--output", "-o", help="Where the script goes; the terminal by default.")
     ] = None,
     text: Annotated[File | None, typer.Option("--issue", help="Write an issue's text here too.")] = None,
+    explaining: Annotated[
+        float, typer.Option("--explain", help="Seconds to find what the bug needs, for the issue; 0 for none.", min=0)
+    ] = 30.0,
 ) -> None:
     """Make a failing case a file that needs torch and the kernel's package alone, and exits 1 while the bug lives."""
     given = case_of(file)
@@ -85,9 +110,11 @@ def reproducing(
     (made,) = found
     if isinstance(made, str):
         raise refuse(made)
-    for target, content in ((output, made.script), (text, issue(made.script, made.found, subject.name, made.device))):
-        if target is not None:
-            _write(target, content)
+    if output is not None:
+        _write(output, made.script)
+    if text is not None:
+        needs = _needs(subject, chosen, given, explaining) if explaining else []
+        _write(text, issue(made.script, made.found, subject.name, made.device, needs))
     if output is None:
         typer.echo(made.script)
     else:

@@ -297,7 +297,7 @@ def planter(name: str | None) -> Callable[[Any], Any] | None:
         return None
     from importlib import import_module
 
-    module, function = name.split(":")
+    module, _, function = name.partition(":")
     found: Callable[[Any], Any] = getattr(import_module(module), function)
     return found
 

@@ -70,12 +70,12 @@ def shrinking(
     with Suspect(job, patience) as suspect:
         try:
             target = _target(suspect, fed, finding)
-            suspect.job = _cheapest(suspect, fed, target)
+            suspect.cheapen(fed, target)
             console.print(f"{target} on {job.path}, {job.host}", markup=False, highlight=False)
             found = _sought(suspect, fed, target, seconds, keep)
             show(found, str(kept), console)
             varied = features(() if isinstance(subject, Builder) else stored(subject.capabilities.span))
-            ask = partial(_shows, suspect, target, repeats(found.rate))
+            ask = partial(suspect.shows, target, repeats(found.rate))
             needs = [*explain(found.fed, ask, varied, seconds=explaining)]
         except (UnaskableError, NotShownError) as error:
             raise refuse(str(error)) from None
@@ -123,16 +123,6 @@ def _target(suspect: Suspect, fed: Fed, wanted: str) -> str:
     raise refuse(f"the case shows nothing on {suspect.job.path} in {TRIALS} runs: it agrees")
 
 
-def _cheapest(suspect: Suspect, fed: Fed, target: str) -> Job:
-    """The job without what the finding does not need: accesses checked, launches captured, launches made again."""
-    job = suspect.job
-    for less in (replace(job, watches=0, replays=0, repeats=0), replace(job, replays=0, repeats=0)):
-        suspect.job = less
-        if target in suspect.shown(fed):
-            return less
-    return job
-
-
 def _sought(suspect: Suspect, fed: Fed, target: str, seconds: float, keep: Callable[[Shrunk], None]) -> Shrunk:
     """The simplest case, a line telling how far it has come; each that is taken is kept."""
     with Console(stderr=True).status("running the case again and again") as line:
@@ -147,13 +137,3 @@ def _sought(suspect: Suspect, fed: Fed, target: str, seconds: float, keep: Calla
         found = shrink(fed, shows, seconds=seconds, passes=order(suspect.job.host in GPUS), progress=taken)
         keep(found)
         return found
-
-
-def _shows(suspect: Suspect, target: str, times: int, fed: Fed) -> bool | None:
-    for _ in range(times):
-        answer = suspect.ask(fed)
-        if answer.refused:
-            return None
-        if target in answer.shown:
-            return True
-    return False

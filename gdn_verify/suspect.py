@@ -49,6 +49,25 @@ class Suspect:
         """What a case shows; nothing of one that the path refuses. Raises what `ask` does."""
         return self.ask(fed).shown
 
+    def shows(self, target: str, times: int, fed: Fed) -> bool | None:
+        """Whether a case shows a finding in one of so many runs; None where the path refuses it."""
+        for _ in range(times):
+            answer = self.ask(fed)
+            if answer.refused:
+                return None
+            if target in answer.shown:
+                return True
+        return False
+
+    def cheapen(self, fed: Fed, target: str) -> None:
+        """Leave out what a finding does not need: accesses checked, launches captured, launches made again."""
+        job = self.job
+        for less in (replace(job, watches=0, replays=0, repeats=0), replace(job, replays=0, repeats=0)):
+            self.job = less
+            if target in self.shown(fed):
+                return
+        self.job = job
+
     def ask(self, fed: Fed) -> Answer:
         """Run a case.
 

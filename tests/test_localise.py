@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from gdn_verify.cases.case import Batch, Case, Row
 from gdn_verify.cases.codec import CaseFile, save
-from gdn_verify.cases.contract import DTypes, Geometry, Kind, Options
+from gdn_verify.cases.contract import WRITE_BACK, DTypes, Geometry, Kind, Options
 from gdn_verify.cases.presentation import Presentation
 from gdn_verify.cases.shapes import drawn_cases
 from gdn_verify.cases.sizes import SMALL
@@ -20,7 +20,7 @@ from gdn_verify.cases.strategies import Fed, cases
 from gdn_verify.cases.values import Fill, Gates, States
 from gdn_verify.cli import app
 from gdn_verify.hosts import HOSTS
-from gdn_verify.localise import WRITE_BACK, Localised, localise
+from gdn_verify.localise import Localised, localise
 from gdn_verify.mutants import planter_of
 from gdn_verify.paths import find
 from gdn_verify.paths.base import Launch, Outputs, Path

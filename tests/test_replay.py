@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 
 from gdn_verify.cases.codec import load, loads
 from gdn_verify.cli import app
+from gdn_verify.corpus import FOLDER, planned
 from gdn_verify.paths import Subject, find_subject
-from gdn_verify.replay_command import CORPUS, planned
 
 GREEN, RED, REFUSED = 0, 1, 2
 CPU = ("cpu",)
@@ -28,8 +28,8 @@ def planned_for(names: Sequence[str], texts: Sequence[str]) -> list[tuple[str, s
 
 def test_each_path_is_given_the_cases_that_it_takes() -> None:
     """By kind, and a table builder those of drafts and steps alike."""
-    texts = [file.read_text() for file in sorted(CORPUS.glob("*.json"))]
-    kinds = {str(load(file).case.kind) for file in CORPUS.glob("*.json")}
+    texts = [file.read_text() for file in sorted(FOLDER.glob("*.json"))]
+    kinds = {str(load(file).case.kind) for file in FOLDER.glob("*.json")}
     jobs = planned_for(["fallback", "transformers-recurrent", "tables"], texts)
     assert {kind for path, kind, _ in jobs if path == "tables"} == kinds
     assert sum(count for path, _, count in jobs if path == "tables") == len(texts)

@@ -8,7 +8,7 @@ from functools import cache, partial
 from gdn_verify.cases.catalogue import Edit, catalogue
 from gdn_verify.mutants.planted import Run
 from gdn_verify.mutants.sources import Change, Kernels, changed
-from gdn_verify.paths.base import Launch, Outputs, Path
+from gdn_verify.paths.base import Path
 
 EDITS = {mutant.name: mutant.edits for bug in catalogue() for mutant in bug.mutants if mutant.edits}
 """What each of them changes."""
@@ -32,8 +32,4 @@ def _kernels(name: str) -> Kernels:
 
 
 def _planted(name: str, path: Path) -> Run:
-    def run(launch: Launch) -> Outputs:
-        with _kernels(name).live():
-            return path.run(launch)
-
-    return run
+    return _kernels(name).running(path)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import linecache
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
 from importlib.abc import ExecutionLoader, MetaPathFinder
@@ -16,6 +16,8 @@ from importlib.util import find_spec
 from itertools import count
 from pathlib import Path as FilePath
 from types import ModuleType
+
+from gdn_verify.paths.base import Launch, Outputs, Path
 
 PACKAGE = "gdn_verify.kernels"
 Change = tuple[str, str, str]
@@ -88,6 +90,15 @@ class Kernels:
             sys.meta_path.remove(self._loader)
             self._modules = _taken()
             _put(right)
+
+    def running(self, path: Path) -> Callable[[Launch], Outputs]:
+        """The path's `run` on these kernels."""
+
+        def run(launch: Launch) -> Outputs:
+            with self.live():
+                return path.run(launch)
+
+        return run
 
     def stay(self) -> None:
         """The same for the rest of this process."""

@@ -1,0 +1,147 @@
+"""What a failure of a mutant becomes: the case that killed it made simple, the stage that is named, and a script.
+
+The script runs in a folder of nothing but kernels: wrong ones, if the mutant is an edit of source, and right ones.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path as File
+
+from gdn_verify.cases.codec import CaseFile, dumps, loads
+from gdn_verify.cases.strategies import Fed
+from gdn_verify.facts import measure
+from gdn_verify.localise import Localised
+from gdn_verify.localise_command import Locating
+from gdn_verify.mutants.catalogued import EDITS, changes
+from gdn_verify.mutants.known import Known
+from gdn_verify.mutants.record import Row
+from gdn_verify.mutants.slipped import plant_of
+from gdn_verify.mutants.sources import changed, folder
+from gdn_verify.mutants.systematic import Slip
+from gdn_verify.mutants.trial import Mutant
+from gdn_verify.repro_command import Reproduced, Reproducing
+from gdn_verify.service import Job
+from gdn_verify.shrink import NotShownError, shrink
+from gdn_verify.suspect import Suspect
+
+ALIVE, FIXED, UNABLE = 1, 0, 2
+"""Exit statuses of a script."""
+PATIENCE = 120.0
+
+
+@dataclass(frozen=True)
+class Autopsy:
+    """A mutant's failure: `file` is the simplest case's, `stage` what the localiser says, `seconds` those of each step.
+
+    `wrong` and `right` are the script's exit statuses on the kernels with the mutant and without; None where it was
+    not run. `trouble` says what could not be done.
+    """
+
+    name: str
+    finding: str
+    file: str = ""
+    rows: int = 0
+    tokens: int = 0
+    geometry: tuple[int, int, int, int] = (0, 0, 0, 0)
+    stage: str = ""
+    expected: str = ""
+    lines: int = 0
+    wrong: int | None = None
+    right: int | None = None
+    shrinking: float = 0.0
+    localising: float = 0.0
+    reproducing: float = 0.0
+    trouble: str = ""
+
+    @property
+    def seconds(self) -> float:
+        """From the failure to the script."""
+        return self.shrinking + self.localising + self.reproducing
+
+
+def autopsy(mutant: Mutant, row: Row, expected: str = "", seconds: float = PATIENCE) -> Autopsy:
+    """Take a killed mutant's failure through all steps; the simplest case is sought for so many seconds."""
+    found = Autopsy(mutant.name, f"{row.check}/{row.finding}", row.case, expected=expected)
+    plant = plant_of(mutant) if isinstance(mutant, Slip) else mutant.plant
+    started = time.perf_counter()
+    try:
+        found = _shrunk(found, row, plant, seconds)
+    except NotShownError as error:
+        return replace(found, trouble=str(error))
+    found = replace(found, shrinking=time.perf_counter() - started)
+    if row.path.startswith("tables"):
+        return replace(found, trouble="a table builder: its finding names the entry")
+    started = time.perf_counter()
+    located, absent = measure([Locating(row.path, row.host, found.file, plant)])
+    where = located[0] if located else None
+    found = replace(found, localising=time.perf_counter() - started)
+    if isinstance(where, Localised):
+        found = replace(found, stage=where.stage)
+    else:
+        found = replace(found, trouble=where or "; ".join(absent.values()) or "no value is wrong")
+    return _reproduced(found, mutant, row, plant)
+
+
+def _shrunk(found: Autopsy, row: Row, plant: str | None, seconds: float) -> Autopsy:
+    given, tables = loads(row.case), row.path.startswith("tables")
+    job = Job(row.path, row.host, given.case.kind, plant=plant, tables=tables)
+    job = job if tables else replace(job, watches=1, replays=1, repeats=1)
+    with Suspect(job) as suspect:
+        first = given.case, given.presentation
+        suspect.cheapen(first, found.finding)
+        least = shrink(first, lambda fed: found.finding in suspect.shown(fed), seconds=seconds).fed
+    return _sized(found, least)
+
+
+def _sized(found: Autopsy, fed: Fed) -> Autopsy:
+    case, g = fed[0], fed[0].geometry
+    rows = max(sum(row.live for row in batch.rows) for batch in case.batches)
+    return replace(
+        found, file=dumps(CaseFile(*fed)), rows=rows, tokens=sum(batch.tokens for batch in case.batches),
+        geometry=(g.H, g.HV, g.K, g.V),
+    )  # fmt: skip
+
+
+def _reproduced(found: Autopsy, mutant: Mutant, row: Row, plant: str | None) -> Autopsy:
+    started = time.perf_counter()
+    made, absent = measure([Reproducing(row.path, row.host, found.file, plant)])
+    script = made[0] if made else "; ".join(absent.values())
+    if not isinstance(script, Reproduced):
+        return replace(found, trouble=f"{found.trouble}; {script}".removeprefix("; "))
+    spent = time.perf_counter() - started
+    texts = _texts(mutant)
+    wrong = None if texts is None else status(script.script, texts)
+    lines = len(script.script.splitlines())
+    return replace(found, lines=lines, wrong=wrong, right=status(script.script, {}), reproducing=spent)
+
+
+def _texts(mutant: Mutant) -> dict[str, str] | None:
+    """The changed files, by name; None for a mutant that is a function around the path."""
+    if isinstance(mutant, Slip):
+        return {mutant.file: mutant.text()}
+    assert isinstance(mutant, Known)
+    return changed(*changes(EDITS[mutant.name])) if mutant.name in EDITS else None
+
+
+def status(script: str, texts: dict[str, str]) -> int:
+    """How a script ends in a folder of nothing but kernels, some of their files with these texts."""
+    with tempfile.TemporaryDirectory() as room:
+        home = File(room) / "gdn_verify"
+        shutil.copytree(folder(), home / "kernels", ignore=shutil.ignore_patterns("__pycache__"))
+        (home / "__init__.py").write_text('__version__ = "0"\n')
+        for name, text in texts.items():
+            (home / "kernels" / name).write_text(text)
+        file = File(room) / "repro.py"
+        file.write_text(script)
+        environment = {**os.environ, "PYTHONPATH": room}
+        ended = subprocess.run(
+            [sys.executable, str(file)], env=environment, cwd=room, capture_output=True, text=True, check=False
+        )
+        return ended.returncode

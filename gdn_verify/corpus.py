@@ -1,0 +1,54 @@
+"""Saved cases, run before any that are drawn: they have shown something once, and are small."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from functools import cache
+from pathlib import Path as File
+
+from gdn_verify import cases
+from gdn_verify.cases.codec import CaseFile, dumps, load
+from gdn_verify.cases.narrow import refuses
+from gdn_verify.cases.topics import Topic
+from gdn_verify.paths import Builder, Subject
+from gdn_verify.service import Job
+
+FOLDER = File(cases.__file__).parent / "corpus"
+"""Cases that once made a right kernel look wrong, or a wrong one right; in `bugs/`, the simplest that show a bug."""
+
+
+@cache
+def corpus() -> tuple[CaseFile, ...]:
+    """This project's own saved cases."""
+    return tuple(load(file) for file in sorted(FOLDER.rglob("*.json")))
+
+
+def planned(
+    given: Sequence[CaseFile],
+    subjects: Iterable[Subject],
+    hosts: Collection[str],
+    kinds: Collection[Topic] = (),
+    plant: str | None = None,
+) -> Iterator[Job]:
+    """A job for each path, host and kind (of `kinds`; all without), of the cases that the path declares to take.
+
+    Every access is checked, where a host can.
+    """
+    for subject in subjects:
+        taken = [file for file in given if _takes(subject, file)]
+        for host in (host for host in subject.hosts if host in hosts):
+            for kind in dict.fromkeys(file.case.kind for file in taken):
+                if not kinds or kind in kinds:
+                    yield _job(subject, host, kind, [file for file in taken if file.case.kind is kind], plant)
+
+
+def _job(subject: Subject, host: str, kind: Topic, given: Sequence[CaseFile], plant: str | None) -> Job:
+    tables, files = isinstance(subject, Builder), tuple(map(dumps, given))
+    watches = 0 if tables else len(files)
+    return Job(subject.name, host, kind, count=len(files), files=files, plant=plant, watches=watches, tables=tables)
+
+
+def _takes(subject: Subject, file: CaseFile) -> bool:
+    if file.case.kind not in subject.capabilities.kinds:
+        return False
+    return refuses(subject.capabilities, subject.conventions, file.case, file.presentation) is None
