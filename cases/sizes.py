@@ -35,9 +35,19 @@ TINY = Size(max_rows=2, max_row_tokens=5, max_tokens=8, max_value_heads=3, max_d
 BRIEF = Size(max_rows=3, max_row_tokens=40, max_tokens=48, max_value_heads=4, max_dim=32, max_slots=16, max_work=2**15)
 # Programs take up to eight value heads: twelve are more than one's.
 SMALL = Size(
-    max_rows=3, max_row_tokens=17, max_tokens=24, max_value_heads=6, max_dim=64, max_slots=32, rare_value_heads=12
+    max_rows=3,
+    max_row_tokens=17,
+    max_tokens=24,
+    max_value_heads=6,
+    max_dim=64,
+    max_slots=32,
+    max_work=2**16,
+    rare_work=2**19,
+    rare_value_heads=12,
 )
-PREFILL_SMALL = replace(SMALL, max_rows=4, max_row_tokens=130, max_tokens=260, max_work=2**22, rare_row_tokens=513)
+PREFILL_SMALL = replace(
+    SMALL, max_rows=4, max_row_tokens=130, max_tokens=260, max_work=2**20, rare_work=2**22, rare_row_tokens=513
+)
 # Launched some thirty times each, where a program costs much: rows of several chunks, and few heads.
 AGAIN = replace(PREFILL_SMALL, max_tokens=200, max_value_heads=2, max_dim=32, rare_row_tokens=0, rare_value_heads=0)
 # Under a tool that watches each access of a kernel: the dims that are served, and prompts of more than a chunk.

@@ -16,6 +16,7 @@ from pathlib import Path as File
 
 from gdn_verify.cases.codec import CaseFile, dumps, loads
 from gdn_verify.cases.strategies import Fed
+from gdn_verify.checks.laws import NAMES as LAWS
 from gdn_verify.facts import measure
 from gdn_verify.localise import Localised
 from gdn_verify.localise_command import Locating
@@ -26,26 +27,34 @@ from gdn_verify.mutants.slipped import plant_of
 from gdn_verify.mutants.sources import changed, folder
 from gdn_verify.mutants.systematic import Slip
 from gdn_verify.mutants.trial import Mutant
+from gdn_verify.paths import Builder, find_subject
 from gdn_verify.repro_command import Reproduced, Reproducing
 from gdn_verify.service import Job
 from gdn_verify.shrink import NotShownError, shrink
-from gdn_verify.suspect import Suspect
+from gdn_verify.suspect import CRASH, Suspect, UnaskableError
+from gdn_verify.verdict import Check
 
 ALIVE, FIXED, UNABLE = 1, 0, 2
 """Exit statuses of a script."""
 PATIENCE = 120.0
+HANG = 30.0
+"""Seconds of silence of a case: as in a campaign."""
+LONGEST = 600.0
+"""Seconds that a script may take."""
 
 
 @dataclass(frozen=True)
 class Autopsy:
-    """A mutant's failure: `file` is the simplest case's, `stage` what the localiser says, `seconds` those of each step.
+    """A mutant's failure: `case` is what killed it, `file` the simplest that shows the same.
 
-    `wrong` and `right` are the script's exit statuses on the kernels with the mutant and without; None where it was
-    not run. `trouble` says what could not be done.
+    `stage` is what the localiser says, `expected` what the catalogue does. `wrong` and `right` are the script's exit
+    statuses on the kernels with the mutant and without; None where it was not run. `trouble` says what could not be
+    done.
     """
 
     name: str
     finding: str
+    case: str = ""
     file: str = ""
     rows: int = 0
     tokens: int = 0
@@ -68,15 +77,18 @@ class Autopsy:
 
 def autopsy(mutant: Mutant, row: Row, expected: str = "", seconds: float = PATIENCE) -> Autopsy:
     """Take a killed mutant's failure through all steps; the simplest case is sought for so many seconds."""
-    found = Autopsy(mutant.name, f"{row.check}/{row.finding}", row.case, expected=expected)
+    found = Autopsy(mutant.name, f"{row.check}/{row.finding}", row.case, row.case, expected=expected)
+    tables = isinstance(find_subject(row.path), Builder)
+    if tables and isinstance(mutant, Slip):
+        return replace(found, trouble="a table builder: slips are planted in launches alone")
     plant = plant_of(mutant) if isinstance(mutant, Slip) else mutant.plant
     started = time.perf_counter()
     try:
         found = _shrunk(found, row, plant, seconds)
-    except NotShownError as error:
+    except (NotShownError, UnaskableError, RuntimeError) as error:
         return replace(found, trouble=str(error))
     found = replace(found, shrinking=time.perf_counter() - started)
-    if row.path.startswith("tables"):
+    if tables:
         return replace(found, trouble="a table builder: its finding names the entry")
     started = time.perf_counter()
     located, absent = measure([Locating(row.path, row.host, found.file, plant)])
@@ -90,14 +102,28 @@ def autopsy(mutant: Mutant, row: Row, expected: str = "", seconds: float = PATIE
 
 
 def _shrunk(found: Autopsy, row: Row, plant: str | None, seconds: float) -> Autopsy:
-    given, tables = loads(row.case), row.path.startswith("tables")
-    job = Job(row.path, row.host, given.case.kind, plant=plant, tables=tables)
-    job = job if tables else replace(job, watches=1, replays=1, repeats=1)
-    with Suspect(job) as suspect:
-        first = given.case, given.presentation
-        suspect.cheapen(first, found.finding)
-        least = shrink(first, lambda fed: found.finding in suspect.shown(fed), seconds=seconds).fed
+    first = loads(row.case)
+    fed = first.case, first.presentation
+    with Suspect(_job(row, first, plant), HANG) as suspect:
+        target = next((shown for shown in suspect.shown(fed) if _is(found.finding, shown)), None)
+        if target is None:
+            raise NotShownError("the case does not show the finding by itself")
+        if not suspect.job.laws:
+            suspect.cheapen(fed, target)
+        least = shrink(fed, lambda other: target in suspect.shown(other), seconds=seconds).fed
     return _sized(found, least)
+
+
+def _job(row: Row, first: CaseFile, plant: str | None) -> Job:
+    job = Job(row.path, row.host, first.case.kind, plant=plant, tables=isinstance(find_subject(row.path), Builder))
+    if row.check == Check.LAWS:
+        return replace(job, laws=LAWS)
+    return job if job.tables else replace(job, watches=1, replays=1, repeats=1)
+
+
+def _is(finding: str, shown: str) -> bool:
+    """Whether a case shows a campaign's finding: of a process that dies the two have different words."""
+    return shown == finding or (finding.startswith(f"{CRASH}/") and shown.startswith(f"{CRASH}/"))
 
 
 def _sized(found: Autopsy, fed: Fed) -> Autopsy:
@@ -141,7 +167,9 @@ def status(script: str, texts: dict[str, str]) -> int:
         file = File(room) / "repro.py"
         file.write_text(script)
         environment = {**os.environ, "PYTHONPATH": room}
-        ended = subprocess.run(
-            [sys.executable, str(file)], env=environment, cwd=room, capture_output=True, text=True, check=False
-        )
+        line = [sys.executable, str(file)]
+        try:
+            ended = subprocess.run(line, env=environment, cwd=room, capture_output=True, check=False, timeout=LONGEST)
+        except subprocess.TimeoutExpired:
+            return UNABLE
         return ended.returncode

@@ -45,7 +45,8 @@ def autopsies(
     chosen = [mutant for mutant in every if mutant.name in (wanted or killed)]
     chosen = sampled(chosen, sample) if sample else chosen
     expected = {mutant.name: mutant.stage for bug in catalogue() for mutant in bug.mutants}
-    done, console = _begun(output), wide()
+    begun, console = _begun(output), wide()
+    done = {name: each for name, each in begun.items() if name in killed and each.case == killed[name].case}
     for mutant in chosen:
         if mutant.name not in done:
             row = killed[mutant.name]
@@ -80,10 +81,14 @@ def _show(found: Sequence[Autopsy], kinds: dict[str, str], console: Console) -> 
 
 
 def _sizes(title: str, own: Sequence[Autopsy]) -> Iterator[str]:
+    whole, own = len(own), [each for each in own if each.tokens]
     if own:
         middle = ", ".join(f"{median(each.geometry[axis] for each in own):g}" for axis in range(4))
         rows, tokens = median(each.rows for each in own), median(each.tokens for each in own)
-        yield f"{title}, {len(own)}: in the median {rows:g} rows, {tokens:g} tokens, H, HV, K, V {middle}"
+        yield (
+            f"{title}, {len(own)} of {whole} made simple: in the median {rows:g} rows, {tokens:g} tokens, "
+            f"H, HV, K, V {middle}"
+        )
 
 
 def _stages(found: Sequence[Autopsy]) -> Iterator[str]:

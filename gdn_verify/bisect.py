@@ -58,17 +58,22 @@ class BisectError(ValueError):
 def bisect(repository: File, good: str, bad: str, question: Question) -> Answer:
     """Ask of commits between `good` and `bad` until the first is found that moved. Raises BisectError.
 
-    Commits that cannot be imported, or in which no case runs, are passed over, as `git bisect skip` does.
+    Commits that cannot be imported, or in which no case runs, are passed over, as `git bisect skip` does. The two ends
+    are asked first: one must run and be like itself, and the other must have moved.
     """
-    good, bad = (_git(repository, "rev-parse", "--verify", f"{name}^{{commit}}") for name in (good, bad))
+    commits = [_git(repository, "rev-parse", "--verify", f"{name}^{{commit}}") for name in (good, bad)]
     with tempfile.TemporaryDirectory() as room:
         first, tree = File(room) / "good", File(room) / "tree"
-        for place, commit in ((first, good), (tree, bad)):
+        for place, commit in zip((first, tree), commits, strict=True):
             _git(repository, "clone", "--quiet", "--shared", "--no-checkout", str(repository.resolve()), str(place))
             _git(place, "checkout", "--quiet", "--detach", commit)
+        for name, place, expected in ((good, first, GOOD), (bad, tree, BAD)):
+            status, why = told(question, first, place)
+            if status != expected:
+                raise BisectError(f"{name}: {why or 'nothing moved in these cases; name one that shows it'}")
         asked = File(room) / "question.json"
-        asked.write_text(json.dumps({"good": str(first), "question": asdict(question)}))
-        _git(tree, "bisect", "start", bad, good)
+        asked.write_text(json.dumps({"good": str(first), "question": asdict(question)}), encoding="utf-8")
+        _git(tree, "bisect", "start", *reversed(commits))
         if said := _searched(tree, asked):
             return Answer("", said)
         commit = _git(tree, "rev-parse", "refs/bisect/bad")
@@ -79,15 +84,23 @@ def _searched(tree: File, asked: File) -> str:
     """Let git ask; "" once it has found the commit, else what it says."""
     # -P: the tree may have a package of this suite's name, which is its kernels alone
     step = [sys.executable, "-P", "-m", "gdn_verify.bisect", str(asked)]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((SOURCE, os.environ.get("PYTHONPATH", "")))}
+    places = [place for place in (SOURCE, os.environ.get("PYTHONPATH", "")) if place]
+    environment = {**_environment(), "PYTHONPATH": os.pathsep.join(places)}
     ran = subprocess.run(
         ["git", "-C", str(tree), "bisect", "run", *step], env=environment, capture_output=True, text=True, check=False
     )
     return _last(ran.stdout + ran.stderr) if ran.returncode else ""
 
 
+def _environment() -> dict[str, str]:
+    """Without what git tells its hooks, which goes before `-C`: a user's own repository."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+
+
 def _git(repository: File, *words: str) -> str:
-    done = subprocess.run(["git", "-C", str(repository), *words], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["git", "-C", str(repository), *words], env=_environment(), capture_output=True, text=True, check=False
+    )
     if done.returncode:
         raise BisectError(f"git {' '.join(words)}: {done.stderr.strip() or done.stdout.strip()}")
     return done.stdout.strip()
@@ -97,20 +110,28 @@ def _last(text: str, lines: int = 12) -> str:
     return "\n".join(text.strip().splitlines()[-lines:])
 
 
-def step(asked: File, tree: File) -> int:
-    """What `git bisect run` is told of the commit that is checked out in `tree`."""
-    told = json.loads(asked.read_text())
-    question = Question(**{**told["question"], "cases": tuple(told["question"]["cases"])})
-    installs = question.install("good", File(told["good"])), question.install("this commit", tree)
+def told(question: Question, good: File, tree: File) -> tuple[int, str]:
+    """Whether a tree's results are those of the good one, and what is to be said of it."""
+    installs = question.install("the good one", good), question.install("this commit", tree)
     try:
         found = compare(question.path, question.host, installs, [loads(text) for text in question.cases])
     except NotLoadedError as error:
-        sys.stdout.write(f"skipped: {error}\n")
-        return SKIP
+        return SKIP, str(error)
     if all(case.trouble for case in found.cases):
-        sys.stdout.write(f"skipped: no case runs: {found.cases[0].trouble}\n")
-        return SKIP
-    return BAD if found.exceeds(question.within) else GOOD
+        return SKIP, f"no case runs: {found.cases[0].trouble}"
+    if not found.exceeds(question.within):
+        return GOOD, ""
+    worst = found.moved[0]
+    return BAD, worst.trouble or f"{worst.result} moved by {worst.ratio:.3g} budgets"
+
+
+def step(asked: File, tree: File) -> int:
+    """What `git bisect run` is told of the commit that is checked out in `tree`."""
+    read = json.loads(asked.read_text(encoding="utf-8"))
+    question = Question(**{**read["question"], "cases": tuple(read["question"]["cases"])})
+    status, why = told(question, File(read["good"]), tree)
+    sys.stdout.write(f"{why}\n")
+    return status
 
 
 def main(words: Sequence[str]) -> int:

@@ -43,7 +43,9 @@ def bisecting(
         raise refuse(f"{subject.name} builds tables; take a path that launches")
     chosen = host_of(subject, host)
     given = [case_of(file) for file in files] if files else drawn_for(subject, count, seed)
-    question = Question(subject.name, chosen, tuple(map(dumps, given)), within, inside, python)
+    # not resolved: a virtual environment's Python is a link
+    other = str(File(python).absolute()) if python else ""
+    question = Question(subject.name, chosen, tuple(map(dumps, given)), within, inside, other)
     try:
         found = bisect(repository, good, bad, question)
     except BisectError as error:

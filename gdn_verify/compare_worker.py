@@ -49,7 +49,11 @@ def serve(host: Host, pipe: Connection) -> None:
 
 
 def put_first(folders: Sequence[str]) -> None:
-    """This project's kernels from the first folder that has some: the suite stays what it is."""
+    """Before whatever is installed, this suite's own folder too; this project's kernels from the first that has some.
+
+    The suite stays what it is: it is imported by now.
+    """
+    sys.path[:0] = folders
     homes = (File(folder) / "gdn_verify" / "kernels" for folder in folders)
     home = next((home for home in homes if (home / "__init__.py").exists()), None)
     if home is None:

@@ -1,4 +1,4 @@
-"""Saved cases, run before any that are drawn: they have shown something once, and are small."""
+"""Saved cases, run before those that are drawn for a path: they have shown something once, and are small."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from gdn_verify.cases.codec import CaseFile, dumps, load
 from gdn_verify.cases.narrow import refuses
 from gdn_verify.cases.topics import Topic
 from gdn_verify.paths import Builder, Subject
+from gdn_verify.paths.relay import topics
 from gdn_verify.service import Job
 
 FOLDER = File(cases.__file__).parent / "corpus"
@@ -30,15 +31,16 @@ def planned(
     kinds: Collection[Topic] = (),
     plant: str | None = None,
 ) -> Iterator[Job]:
-    """A job for each path, host and kind (of `kinds`; all without), of the cases that the path declares to take.
+    """A job for each path, host and kind, of the cases that the path declares to take; every access is checked.
 
-    Every access is checked, where a host can.
+    With `kinds`, of these those that a gate judges the path on.
     """
     for subject in subjects:
         taken = [file for file in given if _takes(subject, file)]
+        judged = [kind for kind in topics(subject) if kind in kinds]
         for host in (host for host in subject.hosts if host in hosts):
             for kind in dict.fromkeys(file.case.kind for file in taken):
-                if not kinds or kind in kinds:
+                if not kinds or kind in judged:
                     yield _job(subject, host, kind, [file for file in taken if file.case.kind is kind], plant)
 
 

@@ -7,6 +7,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from math import ceil
 from multiprocessing.connection import wait
 
 from gdn_verify.cases.contract import Kind
@@ -15,7 +16,7 @@ from gdn_verify.checks.laws import NAMES as LAWS
 from gdn_verify.checks.sanitizer import Heard
 from gdn_verify.hosts import GPUS, HOSTS
 from gdn_verify.hosts.worker import Worker, WorkerDiedError
-from gdn_verify.paths import Builder, Subject
+from gdn_verify.paths import Builder, Path, Subject
 from gdn_verify.paths.relay import relays, topics
 from gdn_verify.probe import absence_of
 from gdn_verify.profiles import Profile
@@ -77,12 +78,14 @@ def _law_jobs(
 
 
 def _shards(path: Subject, host: str, kind: Topic, profile: Profile, plant: str | None) -> Iterator[Job]:
-    total = profile.cases(host, kind)
+    total, half = profile.cases(host, kind), isinstance(path, Path) and path.variant and not profile.sweep
+    total = ceil(total / 2) if half else total
     on_gpu, tables = host in GPUS, isinstance(path, Builder)
     brief = kind in (Kind.DECODE, Kind.SPEC, Series.TRAJECTORY)
     size = "wide" if on_gpu or tables else "small" if brief else "prefill"
     shapes = profile.shapes if on_gpu and path.kernels else None
     replays, repeats = (profile.replayed(host, kind), profile.repeated(host, kind)) if total and not tables else (0, 0)
+    replays, repeats = (ceil(replays / 2), repeats // 2) if half else (replays, repeats)
     apart = host == "interpreter"
     for number, start in enumerate(range(0, total, profile.shard)):
         count = min(profile.shard, total - start)

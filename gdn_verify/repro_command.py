@@ -25,7 +25,8 @@ from gdn_verify.report.localise import sentences
 from gdn_verify.report.terminal import wide
 from gdn_verify.repro import repro
 from gdn_verify.service import Job, planter
-from gdn_verify.suspect import Suspect
+from gdn_verify.shrink import TRIALS, repeats
+from gdn_verify.suspect import Suspect, UnaskableError
 from gdn_verify.words import case_of, host_of, refuse, subjects_of
 
 
@@ -67,16 +68,21 @@ class Reproducing:
         return [Reproduced(script, found, host.describe())]
 
 
-def _needs(path: Path, host: str, given: CaseFile, seconds: float) -> list[Ingredient]:
-    """What the case's first finding needs; nothing where it has none."""
-    job = Job(path.name, host, given.case.kind, watches=1, replays=1, repeats=1)
-    with Suspect(job) as suspect:
-        fed = given.case, given.presentation
-        if not (shown := suspect.shown(fed)):
-            return []
-        suspect.cheapen(fed, shown[0])
-        varied = features(stored(path.capabilities.span))
-        return [*explain(fed, partial(suspect.shows, shown[0], 1), varied, seconds=seconds)]
+def _needs(path: Path, host: str, given: CaseFile, wrong: bool, seconds: float) -> list[Ingredient]:
+    """What the case's first finding needs, of values if some are `wrong`; nothing where it shows none."""
+    fed, job = (given.case, given.presentation), Job(path.name, host, given.case.kind, watches=1, replays=1, repeats=1)
+    try:
+        with Suspect(job) as suspect:
+            runs = [suspect.shown(fed) for _ in range(TRIALS)]
+            seen = dict.fromkeys(target for run in runs for target in run)
+            target = next((each for each in seen if not wrong or each.startswith("values/")), None)
+            if target is None:
+                return []
+            suspect.cheapen(fed, target)
+            ask = partial(suspect.shows, target, repeats(sum(target in run for run in runs) / len(runs)))
+            return [*explain(fed, ask, features(stored(path.capabilities.span)), seconds=seconds)]
+    except (UnaskableError, RuntimeError):  # an issue without a table is better than none
+        return []
 
 
 def _write(target: File, content: str) -> None:
@@ -113,7 +119,7 @@ def reproducing(
     if output is not None:
         _write(output, made.script)
     if text is not None:
-        needs = _needs(subject, chosen, given, explaining) if explaining else []
+        needs = _needs(subject, chosen, given, made.found is not None, explaining) if explaining else []
         _write(text, issue(made.script, made.found, subject.name, made.device, needs))
     if output is None:
         typer.echo(made.script)

@@ -72,12 +72,30 @@ def test_what_git_cannot_tell_is_said(history: dict[str, str]) -> None:
 
 
 def test_the_command_names_the_commit(history: dict[str, str], tmp_path: File) -> None:
-    """From case files; within a budget nothing has moved, and then git has nothing to find."""
+    """From case files; within a budget nothing has moved, and no commit is blamed for it."""
     save(tmp_path / "case.json", CASE)
     words = ["bisect", history["repository"], history["mended"], "HEAD", "--path", "fallback"]
     words += ["--case", str(tmp_path / "case.json")]
     found = CliRunner().invoke(app, words)
     assert (found.exit_code, history["moved"] in found.output) == (0, True), found.output
+    unmoved = CliRunner().invoke(app, [*words, "--within", "1"])
+    assert (unmoved.exit_code, "nothing moved" in unmoved.output) == (2, True), unmoved.output
+
+
+def test_a_good_end_that_does_not_run_is_refused(history: dict[str, str]) -> None:
+    """With what it raises: every other would be passed over."""
+    with pytest.raises(BisectError, match="ZeroDivisionError"):
+        bisect(File(history["repository"]), history["broken"], "HEAD", QUESTION)
+
+
+def test_a_hooks_environment_does_not_reach_git(history: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """GIT_DIR names the user's repository there, which must stay as it is."""
+    repository = File(history["repository"])
+    monkeypatch.setenv("GIT_DIR", str(repository / ".git"))
+    assert bisect(repository, history["mended"], "HEAD", QUESTION).commit == history["moved"]
+    monkeypatch.delenv("GIT_DIR")
+    assert git(repository, "rev-parse", "--abbrev-ref", "HEAD") != "HEAD"
+    assert git(repository, "rev-parse", "HEAD") == history["last"]
 
 
 @pytest.mark.parametrize(("good", "bad"), [("nothing", "HEAD"), ("HEAD", "HEAD~2")], ids=["no revision", "backwards"])

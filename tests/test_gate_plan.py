@@ -16,7 +16,7 @@ from gdn_verify.hosts.worker import WorkerDiedError
 from gdn_verify.oracles.wrong import WRONG_NAMES
 from gdn_verify.paths import find
 from gdn_verify.profiles import PROFILES, Profile
-from gdn_verify.report.tally import Report
+from gdn_verify.report.tally import MIN_POOLED, Report
 from gdn_verify.runner import CaseResult
 from gdn_verify.service import Begun, Done, Ended, Job, Ready
 
@@ -47,9 +47,28 @@ def test_accesses_are_watched_in_the_gate(profile: str, watched: int) -> None:
 )
 def test_cases_are_cut_into_shards(host: str, kind: Kind, sizes: list[int]) -> None:
     """As many as the profile says, each shard with a seed of its own."""
-    jobs = _plan("fla-chunk", (host,), (kind,))
+    jobs = [job for job in _plan("fla-chunk", (host,), (kind,)) if job.size != "again"]
     assert [job.count for job in jobs] == sizes
     assert [job.seed for job in jobs] == [7 + number for number in range(len(jobs))]
+
+
+def test_launches_are_made_again_of_small_cases_where_a_program_costs_much() -> None:
+    """In the interpreter those have a job of their own, the last; elsewhere they are the first cases."""
+    *judged, again = _plan("fla-chunk", ("interpreter",), (Kind.PREFILL,))
+    assert not any(job.replays or job.repeats for job in judged)
+    assert (again.size, again.count, again.replays, again.repeats) == ("again", 2, 2, 1)
+    (first,) = _plan("fla-chunk", ("cuda",), (Kind.PREFILL,))
+    assert (first.replays, first.repeats) == (8, 2)
+    none = replace(PROFILE, replays=0, repeats=0)
+    assert "again" not in [job.size for job in gate.plan([find("fla-chunk")], HOSTS, Kind, none)]
+
+
+def test_a_variant_takes_half_the_cases() -> None:
+    """Half rounded up; of a sweep, which asks about each configuration alone, all."""
+    path = find("chunk-delta-exact")
+    for sweep, count in ((False, 15), (True, 30)):
+        profile = replace(PROFILE, interpreted_long=30, sweep=sweep)
+        assert gate.plan([path], ["interpreter"], [Kind.PREFILL], profile)[0].count == count
 
 
 def test_a_plan_holds_what_a_path_declares() -> None:
@@ -77,9 +96,10 @@ def test_a_defect_goes_with_every_job() -> None:
 
 @pytest.mark.parametrize("name", [name for name, profile in PROFILES.items() if not profile.sweep])
 def test_every_profile_runs_enough_for_bias_and_power(name: str) -> None:
-    """Short launches are pooled, and a pool of too few is not judged; a sweep of configurations asks something else."""
+    """Short launches are pooled, and a pool of too few is not judged: a quick run's, and those of variants."""
     assert PROFILES[name].name == name
-    assert min(PROFILES[name].cases(host, Kind.DECODE) for host in HOSTS) >= 40
+    least = 1.1 * MIN_POOLED if name != "quick" else 40
+    assert min(PROFILES[name].cases(host, Kind.DECODE) for host in HOSTS) >= least
 
 
 LAWFUL = replace(PROFILE, laws=4, interpreted_laws=2)

@@ -13,9 +13,11 @@ import pytest
 from typer.testing import CliRunner
 
 from gdn_verify.cases.codec import load, loads
+from gdn_verify.cases.contract import Kind
 from gdn_verify.cli import app
-from gdn_verify.corpus import FOLDER, planned
+from gdn_verify.corpus import FOLDER, corpus, planned
 from gdn_verify.paths import Subject, find_subject
+from gdn_verify.pytest_plugin import _jobs
 
 GREEN, RED, REFUSED = 0, 1, 2
 CPU = ("cpu",)
@@ -69,3 +71,21 @@ def test_what_is_no_case_is_refused(name: str, text: str, words: str, tmp_path: 
     done = CliRunner().invoke(app, ["replay", str(tmp_path)])
     assert done.exit_code == REFUSED
     assert words in done.output
+
+
+def test_a_gate_replays_what_it_judges_a_path_on() -> None:
+    """Of the kinds asked for those that a gate asks of the path: interpreted prompts of FLA's recurrence are slow."""
+    path = find_subject("fla-recurrent")
+    given = corpus()
+    assert Kind.PREFILL in {job.kind for job in planned(given, [path], ["interpreter"])}
+    assert Kind.PREFILL not in {job.kind for job in planned(given, [path], ["interpreter"], list(Kind))}
+    fallback = find_subject("fallback")
+    assert {job.kind for job in planned(given, [fallback], CPU, [Kind.DECODE])} <= {Kind.DECODE}
+    assert {job.plant for job in planned(given, [fallback], CPU, list(Kind), "a:defect")} == {"a:defect"}
+
+
+def test_the_gate_under_pytest_replays_them_too() -> None:
+    """Before what is drawn."""
+    jobs = _jobs(("fallback", "cpu", "prefill"), "quick")
+    assert jobs[0].files
+    assert not any(job.files for job in jobs[1:])

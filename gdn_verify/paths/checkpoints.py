@@ -35,6 +35,7 @@ class ChunkDeltaCheckpoints(ChunkDelta):
     """`chunk_delta` of unit vectors with checkpoint states, and once more from them."""
 
     name = "chunk-delta-checkpoints"
+    variant = True
     entries = ()  # what is judged is moved into place after the calls
     least_reach = 0.05
     hopper_reach = 0.0  # float32 states, prompts and Hopper's sizes do not meet in the probes

@@ -195,6 +195,7 @@ class ChunkDeltaExact(ChunkDelta):
     """`chunk_delta` in float32 throughout, in segments: q, k and v have strides of their own, and little noise."""
 
     name = "chunk-delta-exact"
+    variant = True
     judged = frozenset({Kind.PREFILL})  # rows of one token are those of the other path in float32
     kernels = (*ChunkDelta.kernels, *JOINED)
     settings = MappingProxyType({"segments": 3})
@@ -205,6 +206,7 @@ class ChunkDeltaLong(ChunkDelta):
     """`chunk_delta` in chunks of 64 tokens: the choice of many a chip, and never the interpreter's own."""
 
     name = "chunk-delta-long"
+    variant = True
     hosts = ("interpreter",)
     least_reach = 0.2
     capabilities = replace(ChunkDelta.capabilities, groups=frozenset({Group.PREFILL}))
@@ -274,6 +276,7 @@ class PrefillNull(ConvChunkDelta):
     """
 
     name = "prefill-null"
+    variant = True
     kernels = (*ConvChunkDelta.kernels, *JOINED)
     entries = ("gdn_verify.kernels.triton.prefill:chunked_prefill",)
     least_reach, hopper_reach = 0.2, 0.01

@@ -105,6 +105,7 @@ class DispatchTwoLaunch(Dispatch):
     """
 
     name = "dispatch-two-launch"
+    variant = True
     hosts = ("interpreter", "cuda", "rocm")
     served: ClassVar = {
         Group.DECODE: ("gdn_conv_update_kernel", "gdn_decode_kernel"),

@@ -106,6 +106,7 @@ class FusedDecodeNull(FusedDecode):
     """`fused_decode` as an engine calls it whose slot 0 is nobody's and whose buffers are its own to clear."""
 
     name = "fused-decode-null"
+    variant = True
     conventions = Conventions(
         pads=tuple((stage, IdRule.NOT_POSITIVE) for stage in (Stage.CONV, Stage.DELTA)),
         illegal_ids=IllegalIds.NO_OP,
@@ -118,6 +119,7 @@ class FusedDecodeRaw(FusedDecode):
     """`fused_decode` of a layer without a norm weight: o, and z beside it."""
 
     name = "fused-decode-o"
+    variant = True
     capabilities = Capabilities(
         span=Span(Stage.UNPACK, Stage.DELTA), groups=frozenset({Group.DECODE}), beta_scales=frozenset({1.0, 2.0})
     )
@@ -192,6 +194,7 @@ class FusedSpecNull(FusedSpec):
     """`fused_spec_decode` as an engine calls it whose slot 0 is nobody's and whose buffers are its own to clear."""
 
     name = "fused-spec-null"
+    variant = True
     conventions = FusedDecodeNull.conventions
     padding = FusedDecodeNull.padding
 

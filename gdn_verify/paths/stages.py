@@ -14,6 +14,7 @@ class FallbackStages(Fallback):
     """`unpack`, `causal_conv`, `gates`, `qk_norm`, `delta_rule` and `gated_norm`; what padding comes to is not said."""
 
     name = "fallback-stages"
+    variant = True
     hosts = ("cpu",)
     conventions = replace(
         Fallback.conventions, pad_outputs=(("out", PadPolicy.UNSPECIFIED), ("z_out", PadPolicy.UNSPECIFIED))
