@@ -25,6 +25,7 @@ from gdn_verify.bench.command import app as bench
 from gdn_verify.bisect_command import bisecting
 from gdn_verify.cases.codec import dumps
 from gdn_verify.cases.topics import TOPICS, topic
+from gdn_verify.catchers_command import catchers
 from gdn_verify.checks.laws import NAMES as LAWS
 from gdn_verify.compare_command import comparing
 from gdn_verify.configurations import configurations
@@ -72,6 +73,7 @@ app.command()(replay)
 app.command("compare")(comparing)
 app.command("bisect")(bisecting)
 app.command("autopsy")(autopsies)
+app.command()(catchers)
 app.command()(ledger)
 
 Json = Annotated[File | None, typer.Option("--json", help="Write the report to this file as JSON.", metavar="FILE")]
