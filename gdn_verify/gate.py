@@ -5,19 +5,16 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from math import ceil
 from multiprocessing.connection import wait
 
 from gdn_verify.cases.contract import Kind
-from gdn_verify.cases.topics import Series, Topic
-from gdn_verify.checks.laws import NAMES as LAWS
+from gdn_verify.cases.topics import Topic
 from gdn_verify.checks.sanitizer import Heard
 from gdn_verify.hosts import GPUS, HOSTS
 from gdn_verify.hosts.worker import Worker, WorkerDiedError
-from gdn_verify.paths import Builder, Path, Subject
-from gdn_verify.paths.relay import relays, topics
+from gdn_verify.planning import plan, plan_for
 from gdn_verify.probe import absence_of
 from gdn_verify.profiles import Profile
 from gdn_verify.report.tally import Report
@@ -26,78 +23,10 @@ from gdn_verify.service import Absent, Begun, Broken, Ended, Job, Launching, Rea
 from gdn_verify.verdict import Finding
 from gdn_verify.watched import Watched
 
+__all__ = ["Crew", "Job", "Progress", "plan", "plan_for", "run"]
 SERVICE = "gdn_verify.service:serve"
-LAW_SHAPES = 3
-"""Geometries of a Triton path on a GPU that are held to laws; shards of their heads are more to compile."""
 Progress = Callable[[Job | None, Report], None]
 """Told of the report so far after each case, with the case's job, and about every second, without one."""
-
-
-def plan(
-    paths: Iterable[Subject],
-    hosts: Iterable[str],
-    kinds: Iterable[Topic],
-    profile: Profile,
-    plant: str | None = None,
-    laws: Iterable[str] = LAWS,
-) -> list[Job]:
-    """The jobs of a run, split into shards so that workers stay busy to the end; those of `laws` come last.
-
-    Relays of the paths are among them. Table builders obey no laws.
-    """
-    hosts, paths = tuple(hosts), tuple(paths)
-    placed = [(path, host) for path in (*paths, *relays(paths)) for host in path.hosts if host in hosts]
-    return plan_for(placed, kinds, profile, plant, laws)
-
-
-def plan_for(
-    placed: Iterable[tuple[Subject, str]],
-    kinds: Iterable[Topic],
-    profile: Profile,
-    plant: str | None = None,
-    laws: Iterable[str] = LAWS,
-) -> list[Job]:
-    """The same for these paths on these hosts alone."""
-    kinds, laws = frozenset(kinds), tuple(laws)
-    targets = [(path, host, kind) for path, host in placed for kind in topics(path) if kind in kinds]
-    judged = [job for target in targets for job in _shards(*target, profile, plant)]
-    kinded = [target for target in targets if isinstance(target[2], Kind) and not isinstance(target[0], Builder)]
-    last = {(path.name, host): kind for path, host, kind in kinded}
-    held = [t for t in kinded if profile.laws_by_kind or last[t[0].name, t[1]] is t[2]]
-    return judged + [job for target in held for job in _law_jobs(*target, profile, plant, laws)]
-
-
-def _law_jobs(
-    path: Subject, host: str, kind: Topic, profile: Profile, plant: str | None, laws: tuple[str, ...]
-) -> Iterator[Job]:
-    """One job, of few cases and small ones, as each is launched again and again."""
-    count = profile.law_cases(host)
-    if count and laws:
-        shapes = LAW_SHAPES if host in GPUS and path.kernels else None
-        yield Job(path.name, host, kind, "brief", count, profile.seed, shapes=shapes, plant=plant, laws=laws)
-
-
-def _shards(path: Subject, host: str, kind: Topic, profile: Profile, plant: str | None) -> Iterator[Job]:
-    total, half = profile.cases(host, kind), isinstance(path, Path) and path.variant and not profile.sweep
-    total = ceil(total / 2) if half else total
-    on_gpu, tables = host in GPUS, isinstance(path, Builder)
-    brief = kind in (Kind.DECODE, Kind.SPEC, Series.TRAJECTORY)
-    size = "wide" if on_gpu or tables else "small" if brief else "prefill"
-    shapes = profile.shapes if on_gpu and path.kernels else None
-    replays, repeats = (profile.replayed(host, kind), profile.repeated(host, kind)) if total and not tables else (0, 0)
-    replays, repeats = (ceil(replays / 2), repeats // 2) if half else (replays, repeats)
-    apart = host == "interpreter"
-    for number, start in enumerate(range(0, total, profile.shard)):
-        count = min(profile.shard, total - start)
-        seed = profile.seed + number
-        job = Job(path.name, host, kind, size, count, seed, shapes=shapes, plant=plant, tables=tables)
-        if not tables:
-            job = replace(job, watches=min(max(profile.watches - start, 0), count))
-            job = job if number or apart else replace(job, replays=replays, repeats=repeats)
-        yield job
-    if apart and (count := max(replays, repeats)):
-        job = Job(path.name, host, kind, "again", count, profile.seed, plant=plant)
-        yield replace(job, replays=replays, repeats=repeats)
 
 
 @dataclass
@@ -144,16 +73,39 @@ class _Seat:
         return self.heard + self.patience(profile)
 
 
+@dataclass
+class Crew:
+    """Workers that outlive a run, for the next to go on with; `close` ends them."""
+
+    seats: list[_Seat] = field(default_factory=list)
+
+    def close(self) -> None:
+        """End all, at once, so that their ends are not waited for one after the other."""
+        for seat in self.seats:
+            seat.worker.end()
+        for seat in self.seats:
+            seat.worker.close()
+        self.seats.clear()
+
+
 def run(
-    jobs: Iterable[Job], profile: Profile, *, workers: int | None = None, progress: Progress | None = None
+    jobs: Iterable[Job],
+    profile: Profile,
+    *,
+    workers: int | None = None,
+    progress: Progress | None = None,
+    crew: Crew | None = None,
 ) -> Report:
     """Run `jobs` and report. A worker that dies or hangs costs one case; the rest of its job goes on in a new one.
 
-    A path that does not load, or that has killed `profile.deaths` workers with one kind of launch, is given up, and
-    the report says so, as it does where the suite, not a path, is at fault. An interrupted run reports what ran, and
-    how many cases did not: it is red.
+    Workers end with the run, but for those that a `crew` keeps. A path that does not load, or that has killed
+    `profile.deaths` workers with one kind of launch, is given up, and the report says so, as it does where the suite,
+    not a path, is at fault. An interrupted run reports what ran, and how many cases did not: it is red.
     """
     going = _Run(profile, deque(_by_host(jobs)), workers or len(os.sched_getaffinity(0)), progress)
+    if crew:
+        going.seats, crew.seats = crew.seats, []
+        going.opened = len(going.seats)
     try:
         while going.goes_on:
             going.fill()
@@ -166,10 +118,10 @@ def run(
     except KeyboardInterrupt:
         going.stop()
     finally:
-        for seat in going.seats:
-            seat.worker.end()  # all at once, so that their ends are not waited for one after the other
-        for seat in going.seats:
-            seat.worker.close()
+        kept = [seat for seat in going.seats if crew and seat.job is None and not seat.watched]
+        Crew([seat for seat in going.seats if seat not in kept]).close()
+        if crew:
+            crew.seats = kept
     return going.report
 
 

@@ -92,10 +92,10 @@ PROFILES = {
     for profile in (
         Profile(
             "quick",
-            short=60,
-            long=30,
-            interpreted_short=60,
-            interpreted_long=12,
+            short=50,
+            long=20,
+            interpreted_short=40,
+            interpreted_long=10,
             courses=10,
             interpreted_courses=1,
             watches=0,

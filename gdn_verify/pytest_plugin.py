@@ -11,12 +11,13 @@ runner which lost its card does not stay green. Nothing heavy is imported before
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
+    from gdn_verify.gate import Crew
     from gdn_verify.service import Job
 
 PROFILE, PATHS, HOSTS, REQUIRE = "--gdn-profile", "--gdn-paths", "--gdn-hosts", "--gdn-require"
@@ -80,8 +81,17 @@ def _words(config: pytest.Config, option: str) -> list[str]:
     return [word.strip() for word in config.getoption(option).split(",") if word.strip()]
 
 
+@pytest.fixture(scope="session")
+def _gdn_crews() -> Iterator[dict[str, Crew]]:
+    """By host, a worker that judges target after target: each takes seconds to begin."""
+    crews: dict[str, Crew] = {}
+    yield crews
+    for crew in crews.values():
+        crew.close()
+
+
 @pytest.fixture
-def gdn_gate(request: pytest.FixtureRequest) -> Callable[[tuple[str, str, str]], None]:
+def gdn_gate(request: pytest.FixtureRequest, _gdn_crews: dict[str, Crew]) -> Callable[[tuple[str, str, str]], None]:
     """A function that judges one target and fails the test with the smallest failing case."""
 
     def judge(target: tuple[str, str, str]) -> None:
@@ -91,7 +101,8 @@ def gdn_gate(request: pytest.FixtureRequest) -> Callable[[tuple[str, str, str]],
         from gdn_verify.report.table import describe, grouped
 
         profile = PROFILES[request.config.getoption(PROFILE)]
-        report = gate.run(_jobs(target, profile.name), profile, workers=1)
+        crew = _gdn_crews.setdefault(target[1], gate.Crew())
+        report = gate.run(_jobs(target, profile.name), profile, workers=1, crew=crew)
         report.finish()
         for (path, host), reason in report.absent.items():
             if host in _words(request.config, REQUIRE):

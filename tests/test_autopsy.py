@@ -83,6 +83,7 @@ def test_no_slip_is_called_so() -> None:
         _ = slipped.nothing
 
 
+@pytest.mark.slow
 def test_the_command_goes_on_from_its_file(tmp_path: File) -> None:
     """And takes up only what is of the same case; it sums up sizes, stages and scripts."""
     assert isinstance(FORGOTTEN, Known)

@@ -50,6 +50,7 @@ def history(tmp_path: File) -> dict[str, str]:
     }
 
 
+@pytest.mark.slow
 def test_the_commit_that_moved_a_bit_is_found(history: dict[str, str]) -> None:
     """Though one on the way does not import. The repository stays as it was."""
     repository = File(history["repository"])
@@ -61,6 +62,7 @@ def test_the_commit_that_moved_a_bit_is_found(history: dict[str, str]) -> None:
     assert not (repository / ".git" / "BISECT_LOG").exists()
 
 
+@pytest.mark.slow
 def test_what_git_cannot_tell_is_said(history: dict[str, str]) -> None:
     """Where only a commit that does not import lies between, it may be that or the next."""
     repository = File(history["repository"])
@@ -88,6 +90,7 @@ def test_a_good_end_that_does_not_run_is_refused(history: dict[str, str]) -> Non
         bisect(File(history["repository"]), history["broken"], "HEAD", QUESTION)
 
 
+@pytest.mark.slow
 def test_a_hooks_environment_does_not_reach_git(history: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     """GIT_DIR names the user's repository there, which must stay as it is."""
     repository = File(history["repository"])
@@ -113,6 +116,7 @@ def test_a_step_that_fails_itself_ends_the_search() -> None:
     assert main(["nowhere.json"]) == ABORT > 127
 
 
+@pytest.mark.slow
 def test_a_commit_that_runs_no_case_is_passed_over(history: dict[str, str]) -> None:
     """What raises in every case is broken, and the one that moved is beside it."""
     repository = File(history["repository"])

@@ -22,7 +22,17 @@ def _installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
-@pytest.mark.parametrize(("path", "host"), TARGETS, ids=[f"{path.name}-{host}" for path, host in TARGETS])
+OFTEN = ("fallback", "chunk-delta")
+"""The gate under pytest (`tests/gate`) asks all of them the same with more cases."""
+
+
+@pytest.mark.parametrize(
+    ("path", "host"),
+    [
+        pytest.param(path, host, id=f"{path.name}-{host}", marks=[] if path.name in OFTEN else [pytest.mark.slow])
+        for path, host in TARGETS
+    ],
+)
 def test_registered_paths_conform(path: Path, host: str) -> None:
     """Every path of this project, on every host that needs no card."""
     try:

@@ -191,7 +191,7 @@ from gdn_verify.cases.contract import Kind
 from gdn_verify.paths import find
 from gdn_verify.profiles import Profile
 before = dict(os.environ)
-profile = Profile("one", 1, 1, 1, 1)
+profile = Profile("one", 1, 1, 1, 1, replays=0, repeats=0)
 report = gate.run(gate.plan([find("fla-recurrent")], ["interpreter"], [Kind.DECODE], profile), profile, workers=1)
 (row, *_) = report.rows
 assert row.agrees == 1, [str(f.finding) for f in report.failures]
@@ -208,3 +208,20 @@ def test_the_users_process_is_never_patched(tmp_path: File) -> None:
     env["PYTHONPATH"] = fake_paths.install(tmp_path / "site")
     done = subprocess.run([sys.executable, "-c", SCRIPT], env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_crew_goes_on_in_the_same_worker(installed: None) -> None:
+    """Run after run, until it is closed; a worker that died is not kept."""
+    crew = gate.Crew()
+
+    def run(path: str) -> Report:
+        return gate.run([Job(path, "cpu", Kind.DECODE, files=fake_paths.case_files())], SHORT, workers=1, crew=crew)
+
+    assert not run("fake-healthy").failures
+    (seat,) = crew.seats
+    assert not run("fake-healthy").failures
+    assert crew.seats == [seat]
+    assert run("fake-segfault-16").failures
+    assert seat not in crew.seats
+    crew.close()
+    assert crew.seats == []

@@ -2,8 +2,7 @@
 
 In the catalogue of bugs: oversized-conv-state-reads-head-not-tail, spec-pool-column-slice-missing,
 token-indexed-vs-sliding-window-conv-state, state-len-from-stride, shortconv-batch1-and-history-loss,
-short-chunk-state-into-shared-prefix-block, fused-kernel-swap-drops-spec-flags, z-tail-dropped-for-ratio-3,
-zero-length-sequence-deadlock.
+short-chunk-state-into-shared-prefix-block, fused-kernel-swap-drops-spec-flags, z-tail-dropped-for-ratio-3.
 """
 
 from __future__ import annotations

@@ -93,7 +93,7 @@ def test_a_mutant_that_hangs_is_killed() -> None:
 def test_a_checkpoint_in_the_entry_of_another_is_killed() -> None:
     """Nothing but a prefill that goes on from it can show one."""
     pytest.importorskip("triton")
-    few = replace(FEW, interpreted_long=6)
+    few = replace(FEW, interpreted_long=24)
     jobs = [job for job in plan(few) if job.path == "chunk-delta-checkpoints" and job.kind == Kind.PREFILL]
     wrong = made("triton/scan_kernel.py", "first // EVERY + done // EVERY - 1", "first // EVERY + done // EVERY")
     (row,) = Campaign(tuple(job for job in jobs if not job.laws)).run([wrong], 1)

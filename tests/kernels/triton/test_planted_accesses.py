@@ -112,7 +112,7 @@ DEFECTS = [
     spec("unguarded read column", "spec_kernel.py", "table + (accepted - 1) * stride_column, mask=counted",
          "table + accepted * stride_column, mask=counted", f"{READ}|{NOTHING}"),
     prefill("a token behind a row's end is stored", "scan_kernel.py", "here = (begin + c < length)[:, None]",
-            "here = (begin + c < length + 1)[:, None]", f"race|{READ}"),
+            "here = (begin + c < length + 1)[:, None]", f"race|barrier|{READ}"),
     prefill("every block of a row stores its conv state", "conv_prefill_kernel.py", "if begin == 0:", "if begin >= 0:",
             "race, write after write", "conv-chunk-delta"),
     prefill("a segment too few is begun", "join_kernel.py", "range(segment_tokens, length, segment_tokens)",
