@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from math import ceil
 
-from gdn_verify.cases.contract import Kind
+from gdn_verify.cases.contract import Group, Kind
 from gdn_verify.cases.topics import Series, Topic
 from gdn_verify.checks.laws import NAMES as LAWS
 from gdn_verify.hosts import GPUS
@@ -49,7 +49,7 @@ def plan_for(
     judged = [job for target in targets for job in _shards(*target, profile, plant)]
     kinded = [target for target in targets if isinstance(target[2], Kind) and not isinstance(target[0], Builder)]
     last = {(path.name, host): kind for path, host, kind in kinded}
-    held = [t for t in kinded if profile.laws_by_kind or (last[t[0].name, t[1]] is t[2] and not _halved(t[0], profile))]
+    held = [t for t in kinded if profile.laws_by_kind or (last[t[0].name, t[1]] is t[2] and _lawful(t[0], profile))]
     return judged + [job for target in held for job in _law_jobs(*target, profile, plant, laws)]
 
 
@@ -89,3 +89,8 @@ def _shards(path: Subject, host: str, kind: Topic, profile: Profile, plant: str 
 def _halved(path: Subject, profile: Profile) -> bool:
     """Whether another path runs most of the same code, and is asked more; of a sweep each is asked alone."""
     return isinstance(path, Path) and path.variant and not profile.sweep
+
+
+def _lawful(path: Subject, profile: Profile) -> bool:
+    """Whether laws hold it in every run: of variants those of all kinds of rows, which laws bind together."""
+    return not _halved(path, profile) or len(path.capabilities.groups) == len(Group)

@@ -47,6 +47,7 @@ class Dispatch(Path):
     """
 
     name = "dispatch"
+    variant = True
     hosts: tuple[str, ...] = ("cpu", "interpreter", "cuda", "rocm")
     kernels = tuple(name for names in KERNELS.values() for name in names)
     capabilities = Capabilities(
@@ -105,7 +106,6 @@ class DispatchTwoLaunch(Dispatch):
     """
 
     name = "dispatch-two-launch"
-    variant = True
     hosts = ("interpreter", "cuda", "rocm")
     served: ClassVar = {
         Group.DECODE: ("gdn_conv_update_kernel", "gdn_decode_kernel"),
