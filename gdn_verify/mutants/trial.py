@@ -107,9 +107,13 @@ def tried(
     def tell(file: str) -> None:
         beat((job.path, job.host, str(job.kind), file))
 
+    loaded: dict[str, str] = {}
     for job, number in order(jobs, drawn, passing):
         if time.perf_counter() - started > limit:
             return verdict(Fate.OPEN)
+        if loaded.get(job.path) != job.host:  # one object serves all hosts here, and is what it was loaded for last
+            subjects[job.path].load(job.host)
+            loaded[job.path] = job.host
         planted = replace(job, plant=mutant.plant)
         trial = Trial(planted, subjects[job.path], HOSTS[job.host], lambda message: None)
         fed, choices = drawn[job][number]

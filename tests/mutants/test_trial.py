@@ -21,10 +21,11 @@ from gdn_verify.mutants.child import forked
 from gdn_verify.mutants.known import known, on_cards
 from gdn_verify.mutants.record import Row, Summary, equivalent, equivalents, load, save
 from gdn_verify.mutants.systematic import Slip, mutants, source_of
-from gdn_verify.mutants.trial import Fate, Verdict, order, sampled
-from gdn_verify.paths import subjects
+from gdn_verify.mutants.trial import Fate, Verdict, order, sampled, tried
+from gdn_verify.paths import find_subject, subjects
 from gdn_verify.profiles import PROFILES
-from gdn_verify.service import Job
+from gdn_verify.runner import CaseResult
+from gdn_verify.service import Job, Trial, draw
 
 FEW = replace(PROFILES["gate"], short=12, long=6, courses=2)
 BUILDERS = tuple(job for job in plan(FEW) if job.path == "tables")
@@ -241,3 +242,27 @@ def test_all_that_run_the_kernels_are_tried() -> None:
 
 def _home(subject: object) -> ModuleType:
     return import_module(type(subject).__module__)
+
+
+def test_a_path_is_what_it_is_on_the_host_of_the_case() -> None:
+    """The dispatcher takes torch's path on a processor, and kernels where they are interpreted."""
+    pytest.importorskip("triton")
+    jobs = [
+        Job("dispatch", host, kind, "tiny", 2)
+        for kind in (Kind.DECODE, Kind.PREFILL)
+        for host in ("cpu", "interpreter")
+    ]
+    drawn = {job: draw(job, find_subject(job.path)) for job in jobs}
+    seen: list[tuple[str, str]] = []
+
+    def run(self: Trial, fed: object, number: int) -> CaseResult:
+        seen.append((self.job.host, self.path._kernel))  # type: ignore[union-attr]
+        return CaseResult(judged=1)
+
+    def trial(beat: object) -> list[tuple[str, str]]:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Trial, "run", run)
+            tried(made("delta.py", "h = h * decay", "h = h * decay  # as ever"), jobs, drawn, {})
+        return seen
+
+    assert set(forked(trial).answer) == {("cpu", "fallback"), ("interpreter", "auto")}
