@@ -15,6 +15,8 @@ from gdn_verify.paths.relay import relays, topics
 from gdn_verify.profiles import Profile
 from gdn_verify.service import Job
 
+FEW = 4
+"""Cases that are not halved: under a tool that watches, or any run of so few."""
 LAW_SHAPES = 3
 """Geometries of a Triton path on a GPU that are held to laws; shards of their heads are more to compile."""
 
@@ -65,7 +67,7 @@ def _law_jobs(
 
 def _shards(path: Subject, host: str, kind: Topic, profile: Profile, plant: str | None) -> Iterator[Job]:
     total, half = profile.cases(host, kind), _halved(path, profile)
-    total = ceil(total / 2) if half else total
+    total = max(ceil(total / 2), min(total, FEW)) if half else total
     on_gpu, tables = host in GPUS, isinstance(path, Builder)
     brief = kind in (Kind.DECODE, Kind.SPEC, Series.TRAJECTORY)
     size = "wide" if on_gpu or tables else "small" if brief else "prefill"

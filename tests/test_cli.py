@@ -29,6 +29,7 @@ KEYS = (
 Result = Any
 RunsCommand = Callable[..., Result]
 QUICK = ("--profile", "quick", "--kinds", "decode", "--workers", "1")
+CASES = PROFILES["quick"].short
 
 
 @pytest.fixture
@@ -67,7 +68,7 @@ def test_the_report_as_json(command: RunsCommand, tmp_path: File) -> None:
     assert body["schema"] == 1
     assert all(set(row) == set(KEYS.split()) for row in body["rows"])
     values = _rows(body, "cpu")["values"]
-    assert (values["cases"], values["agrees"]) == (60, 60)
+    assert (values["cases"], values["agrees"]) == (CASES, CASES)
     assert (done.exit_code == GREEN) == (not body["failures"])
 
 
@@ -123,7 +124,10 @@ def test_paths_that_run_beside_others_that_do_not(fakes: RunsCommand, tmp_path: 
     assert "missing: fake-missing on cpu: libfake is not installed (pip install 'libfake[gpu]')" in done.stdout
     assert "undefined symbol: gdn_forward" in done.stdout
     rows = {r["path"]: r for r in json.loads(file.read_text())["rows"] if r["check"] == "values"}
-    assert [rows[f"fake-{name}"][key] for name, key in (("healthy", "agrees"), ("missing", "missing"))] == [60, 60]
+    assert [rows[f"fake-{name}"][key] for name, key in (("healthy", "agrees"), ("missing", "missing"))] == [
+        CASES,
+        CASES,
+    ]
 
 
 def test_a_required_host_without_a_card_is_red(command: RunsCommand, tmp_path: File) -> None:
@@ -134,7 +138,7 @@ def test_a_required_host_without_a_card_is_red(command: RunsCommand, tmp_path: F
     done = command("gate", *QUICK, "--paths", "fallback", "--hosts", "cuda", "--require", "cuda", "--json", file)
     assert done.exit_code == RED
     assert "required: " in done.stdout
-    assert _rows(json.loads(file.read_text()), "cuda")["values"]["missing"] == 60
+    assert _rows(json.loads(file.read_text()), "cuda")["values"]["missing"] == CASES
 
 
 @pytest.mark.parametrize(
