@@ -35,12 +35,10 @@ class Stage(StrEnum):
     @property
     def order(self) -> int:
         """Position in the layer, 0 for unpack to 4 for norm."""
-        return _STAGES.index(self)
+        return list(Stage).index(self)
 
 
-_STAGES = tuple(Stage)
-WRITE_BACK = "write-back"
-"""Where a launch goes wrong whose outputs are right and whose states are not."""
+WRITE_BACK = "write-back"  # where a launch goes wrong whose outputs are right and whose states are not
 
 
 @dataclass(frozen=True)
@@ -64,7 +62,7 @@ class Span:
         return self.first.order <= stage.order <= self.last.order
 
     def __iter__(self) -> Iterator[Stage]:
-        return (stage for stage in _STAGES if stage in self)
+        return (stage for stage in Stage if stage in self)
 
     def __str__(self) -> str:
         return str(self.first) if self.first is self.last else f"{self.first}…{self.last}"

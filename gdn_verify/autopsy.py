@@ -37,6 +37,7 @@ from gdn_verify.verdict import Check
 ALIVE, FIXED, UNABLE = 1, 0, 2
 """Exit statuses of a script."""
 PATIENCE = 120.0
+"""Seconds for which a simpler case is sought."""
 HANG = 30.0
 """Seconds of silence of a case: as in a campaign."""
 LONGEST = 600.0

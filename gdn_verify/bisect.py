@@ -52,7 +52,7 @@ class Answer:
 
 
 class BisectError(ValueError):
-    """git refuses: what is no repository or revision, or no history in which the first comes before the second."""
+    """No history to search: git refuses it, or its good end does not run or is not like itself, or its bad one is."""
 
 
 def bisect(repository: File, good: str, bad: str, question: Question) -> Answer:

@@ -21,7 +21,9 @@ NOBODY = 1
 
 def catchers(
     names: Annotated[str, typer.Option(help="Mutants of the catalogue; all that need no card by default.")] = "",
-    cases: Annotated[int, typer.Option(help="Cases of each of a mutant's kinds.", min=1)] = 30,
+    cases: Annotated[
+        int, typer.Option(help="Cases of each of a mutant's kinds, half as many of a variant.", min=1)
+    ] = 30,
     workers: Annotated[int, typer.Option(help="Worker processes; 0 for one a core.", min=0)] = 0,
     output: Annotated[
         File | None, typer.Option("--json", help="Write the checks of each here, and go on from those there.")

@@ -66,15 +66,12 @@ def _law_jobs(
 
 
 def _shards(path: Subject, host: str, kind: Topic, profile: Profile, plant: str | None) -> Iterator[Job]:
-    total, half = profile.cases(host, kind), _halved(path, profile)
-    total = max(ceil(total / 2), min(total, FEW)) if half else total
+    total, replays, repeats = _counts(path, host, kind, profile)
     on_gpu, tables = host in GPUS, isinstance(path, Builder)
     brief = kind in (Kind.DECODE, Kind.SPEC, Series.TRAJECTORY)
     size = "wide" if on_gpu or tables else "small" if brief else "prefill"
     shapes = profile.shapes if on_gpu and path.kernels else None
-    replays, repeats = (profile.replayed(host, kind), profile.repeated(host, kind)) if total and not tables else (0, 0)
-    replays, repeats = (ceil(replays / 2), repeats // 2) if half else (replays, repeats)
-    apart = host == "interpreter"
+    apart = host == "interpreter"  # a program costs much there: what is launched again are small cases of their own
     for number, start in enumerate(range(0, total, profile.shard)):
         count = min(profile.shard, total - start)
         seed = profile.seed + number
@@ -86,6 +83,17 @@ def _shards(path: Subject, host: str, kind: Topic, profile: Profile, plant: str 
     if apart and (count := max(replays, repeats)):
         job = Job(path.name, host, kind, "again", count, profile.seed, plant=plant)
         yield replace(job, replays=replays, repeats=repeats)
+
+
+def _counts(path: Subject, host: str, kind: Topic, profile: Profile) -> tuple[int, int, int]:
+    """How many cases, how many of them captured, and how many launched again."""
+    total = profile.cases(host, kind)
+    if isinstance(path, Builder) or not total:
+        return total, 0, 0
+    replays, repeats = profile.replayed(host, kind), profile.repeated(host, kind)
+    if not _halved(path, profile):
+        return total, replays, repeats
+    return max(ceil(total / 2), min(total, FEW)), ceil(replays / 2), repeats // 2
 
 
 def _halved(path: Subject, profile: Profile) -> bool:

@@ -98,7 +98,7 @@ class Path(ABC):
     least_reach: float = 0.0
     #: The kinds of launch that the gate judges it on; None for all that it takes.
     judged: frozenset[Kind] | None = None
-    #: Whether another path runs most of the same code: it is judged on half the cases; by laws nightly.
+    #: Whether another path runs most of the same code: it is judged on half the cases (see `planning`).
     variant: bool = False
     #: The place of the configuration that autotuned kernels are pinned to, counted round; None for the first.
     configuration: int | None = None

@@ -47,7 +47,7 @@ def test_flas_kernels_are_captured_too(judge: Judge, path: str, kind: str) -> No
 def test_a_branch_frozen_at_capture_is_found(judge: Judge) -> None:
     """graph-capture-freezes-branch, neg-index-clamped-to-live-slot: eager launches of the same rows are right."""
     tally, messages = judge("branch_of_the_capture", "fused-decode", "decode", LAUNCHES["branch_of_the_capture"])
-    assert tally["red"] >= 2
+    assert tally["red"] >= 2  # of six
     assert any("after a replay" in message and "rows live: ssm_pool" in message for message in messages)
 
 
