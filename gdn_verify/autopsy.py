@@ -1,6 +1,7 @@
 """What a failure of a mutant becomes: the case that killed it made simple, the stage that is named, and a script.
 
 The script runs in a folder of nothing but kernels: wrong ones, if the mutant is an edit of source, and right ones.
+Another Python may run it, whose packages are not this suite's.
 """
 
 from __future__ import annotations
@@ -48,9 +49,9 @@ LONGEST = 600.0
 class Autopsy:
     """A mutant's failure: `case` is what killed it, `file` the simplest that shows the same.
 
-    `stage` is what the localiser says, `expected` what the catalogue does. `wrong` and `right` are the script's exit
-    statuses on the kernels with the mutant and without; None where it was not run. `trouble` says what could not be
-    done.
+    `stage` is what the localiser says, `expected` what the catalogue does. `silent` is a failure whose launch has right
+    values, so that no script shows it. `wrong` and `right` are the script's exit statuses on the kernels with the
+    mutant and without; None where it was not run. `trouble` says what could not be done.
     """
 
     name: str
@@ -65,18 +66,20 @@ class Autopsy:
     lines: int = 0
     wrong: int | None = None
     right: int | None = None
+    silent: bool = False
     shrinking: float = 0.0
-    localising: float = 0.0
     reproducing: float = 0.0
     trouble: str = ""
 
     @property
     def seconds(self) -> float:
         """From the failure to the script."""
-        return self.shrinking + self.localising + self.reproducing
+        return self.shrinking + self.reproducing
 
 
-def autopsy(mutant: Mutant, row: Row, expected: str = "", seconds: float = PATIENCE) -> Autopsy:
+def autopsy(
+    mutant: Mutant, row: Row, expected: str = "", seconds: float = PATIENCE, python: str = sys.executable
+) -> Autopsy:
     """Take a killed mutant's failure through all steps; the simplest case is sought for so many seconds."""
     found = Autopsy(mutant.name, f"{row.check}/{row.finding}", row.case, row.case, expected=expected)
     tables = isinstance(find_subject(row.path), Builder)
@@ -91,15 +94,7 @@ def autopsy(mutant: Mutant, row: Row, expected: str = "", seconds: float = PATIE
     found = replace(found, shrinking=time.perf_counter() - started)
     if tables:
         return replace(found, trouble="a table builder: its finding names the entry")
-    started = time.perf_counter()
-    located, absent = measure([Locating(row.path, row.host, found.file, plant)])
-    where = located[0] if located else None
-    found = replace(found, localising=time.perf_counter() - started)
-    if isinstance(where, Localised):
-        found = replace(found, stage=where.stage)
-    else:
-        found = replace(found, trouble=where or "; ".join(absent.values()) or "no value is wrong")
-    return _reproduced(found, mutant, row, plant)
+    return _reproduced(found, mutant, row, plant, python)
 
 
 def _shrunk(found: Autopsy, row: Row, plant: str | None, seconds: float) -> Autopsy:
@@ -136,17 +131,20 @@ def _sized(found: Autopsy, fed: Fed) -> Autopsy:
     )  # fmt: skip
 
 
-def _reproduced(found: Autopsy, mutant: Mutant, row: Row, plant: str | None) -> Autopsy:
+def _reproduced(found: Autopsy, mutant: Mutant, row: Row, plant: str | None, python: str) -> Autopsy:
     started = time.perf_counter()
     made, absent = measure([Reproducing(row.path, row.host, found.file, plant)])
     script = made[0] if made else "; ".join(absent.values())
-    if not isinstance(script, Reproduced):
-        return replace(found, trouble=f"{found.trouble}; {script}".removeprefix("; "))
     spent = time.perf_counter() - started
-    texts = _texts(mutant)
-    wrong = None if texts is None else status(script.script, texts)
-    lines = len(script.script.splitlines())
-    return replace(found, lines=lines, wrong=wrong, right=status(script.script, {}), reproducing=spent)
+    if not isinstance(script, Reproduced):
+        located, _ = measure([Locating(row.path, row.host, found.file, plant)])
+        stage = next((where.stage for where in located if isinstance(where, Localised)), "")
+        return replace(found, stage=stage, trouble=script, reproducing=time.perf_counter() - started)
+    texts, lines = _texts(mutant), sum(bool(line.strip()) for line in script.script.splitlines())
+    found = replace(found, stage=script.found.stage if script.found else "", lines=lines, reproducing=spent)
+    wrong = None if texts is None else status(script.script, texts, python)
+    silent = script.found is None and wrong != ALIVE
+    return replace(found, silent=silent, wrong=wrong, right=status(script.script, {}, python))
 
 
 def _texts(mutant: Mutant) -> dict[str, str] | None:
@@ -157,7 +155,7 @@ def _texts(mutant: Mutant) -> dict[str, str] | None:
     return changed(*changes(EDITS[mutant.name])) if mutant.name in EDITS else None
 
 
-def status(script: str, texts: dict[str, str]) -> int:
+def status(script: str, texts: dict[str, str], python: str = sys.executable) -> int:
     """How a script ends in a folder of nothing but kernels, some of their files with these texts."""
     with tempfile.TemporaryDirectory() as room:
         home = File(room) / "gdn_verify"
@@ -168,7 +166,7 @@ def status(script: str, texts: dict[str, str]) -> int:
         file = File(room) / "repro.py"
         file.write_text(script)
         environment = {**os.environ, "PYTHONPATH": room}
-        line = [sys.executable, str(file)]
+        line = [python, str(file)]
         try:
             ended = subprocess.run(line, env=environment, cwd=room, capture_output=True, check=False, timeout=LONGEST)
         except subprocess.TimeoutExpired:

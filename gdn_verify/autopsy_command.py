@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict
 from pathlib import Path as File
 from statistics import median
@@ -33,6 +36,8 @@ def autopsies(
     output: Annotated[
         File | None, typer.Option("--json", help="Write what came of each here, and go on from those there.")
     ] = None,
+    workers: Annotated[int, typer.Option(help="Mutants at a time; 0 for one a core.", min=0)] = 1,
+    python: Annotated[str, typer.Option(help="The Python that runs the scripts, without this suite.")] = sys.executable,
 ) -> None:
     """Shrink, localise and reproduce the failure of each killed mutant; tell how far that carries."""
     if not rows.exists():
@@ -47,10 +52,14 @@ def autopsies(
     expected = {mutant.name: mutant.stage for bug in catalogue() for mutant in bug.mutants}
     begun, console = _begun(output), wide()
     done = {name: each for name, each in begun.items() if name in killed and each.case == killed[name].case}
-    for mutant in chosen:
-        if mutant.name not in done:
-            row = killed[mutant.name]
-            found = done[mutant.name] = autopsy(mutant, row, expected.get(mutant.name, ""), seconds)
+    with ThreadPoolExecutor(workers or len(os.sched_getaffinity(0))) as pool:
+        asked = [
+            pool.submit(autopsy, mutant, killed[mutant.name], expected.get(mutant.name, ""), seconds, python)
+            for mutant in chosen
+            if mutant.name not in done
+        ]
+        for found in (each.result() for each in as_completed(asked)):
+            done[found.name] = found
             console.print(_line(found), soft_wrap=True, markup=False, highlight=False)
             if output:
                 output.write_text(json.dumps([asdict(each) for each in done.values()], indent=1), encoding="utf-8")
@@ -67,6 +76,7 @@ def _begun(output: File | None) -> dict[str, Autopsy]:
 
 def _line(found: Autopsy) -> str:
     script = f"{found.lines} lines, exits {found.wrong} and {found.right}" if found.lines else "no script"
+    script += ", values are right" * found.silent
     stage = f"stage {found.stage or '?'}" + (f" (is {found.expected})" if found.expected else "")
     size = f"{found.rows} rows, {found.tokens} tokens, H, HV, K, V {found.geometry}"
     trouble = f"; {found.trouble.splitlines()[-1]}" if found.trouble else ""
@@ -106,9 +116,11 @@ def _scripts(found: Sequence[Autopsy]) -> Iterator[str]:
     yield f"{len(scripts)} scripts of {lines:g} lines, after {median(spans):.0f} s, 95 % within {most:.0f} s"
     healthy = [each for each in scripts if each.right == FIXED]
     yield f"on right kernels {len(healthy)} of {len(scripts)} exit with 0{_others(scripts, healthy)}"
-    edits = [each for each in scripts if each.wrong is not None]
-    wrong = [each for each in edits if each.wrong == ALIVE]
-    yield f"on wrong ones {len(wrong)} of {len(edits)} with 1{_others(edits, wrong)}"
+    shown = [each for each in scripts if each.wrong is not None and not each.silent]
+    wrong = [each for each in shown if each.wrong == ALIVE]
+    yield f"on wrong ones {len(wrong)} of {len(shown)} with 1{_others(shown, wrong)}"
+    if silent := [each.name for each in scripts if each.silent]:
+        yield f"{len(silent)} show in no value of a launch, so in no script: {', '.join(silent)}"
 
 
 def _others(every: Iterable[Autopsy], good: Sequence[Autopsy]) -> str:

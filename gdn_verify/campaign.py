@@ -29,6 +29,8 @@ BEGINNING = 600.0
 """Seconds that a process may take to draw its cases."""
 PATIENCE = 30.0
 """Seconds of silence that are a hang: a healthy case takes a few at most."""
+LOOKED_AT, FEW_LOOKED_AT, FEW = 12, 4, 50
+"""Cases of each job of which the lines are known; and of a campaign of few mutants, which looking would outlast."""
 OWN = (
     "fallback", "fallback-stages", "fused-decode", "fused-decode-null", "fused-decode-o", "two-launch-decode",
     "fused-spec", "fused-spec-null", "chunk-delta", "chunk-delta-exact", "chunk-delta-long",
@@ -36,7 +38,7 @@ OWN = (
     "tables", "tables-null", "tables-blocks", "tables-buffers", "tables-buffers-null", "tables-feed",
 )  # fmt: skip
 """Paths and builders that run this project's kernels. `gate.plan` adds their relays."""
-Waiting = TypeVar("Waiting", Job, Mutant)
+Waiting = TypeVar("Waiting", tuple[str, str], Mutant)
 
 
 def plan(profile: Profile = PROFILES["gate"], mutants: Sequence[Mutant] = ()) -> tuple[Job, ...]:
@@ -75,7 +77,7 @@ class Campaign:
         try:
             self._begin(count or len(os.sched_getaffinity(0)))
             if not all(isinstance(mutant, Known) for mutant in waiting):
-                self._look()
+                self._look(LOOKED_AT if len(waiting) > FEW else FEW_LOOKED_AT)
             yield from self._try(waiting)
         finally:
             for worker in self.workers:
@@ -88,10 +90,13 @@ class Campaign:
         for worker in self.workers:
             worker.receive(BEGINNING)
 
-    def _look(self) -> None:
-        judged = deque(job for job in self.jobs if not job.laws)
-        for job, lines in self._spread(judged, lambda job: Look((job,))):
-            (self.lines[job],) = lines
+    def _look(self, count: int) -> None:
+        groups: dict[tuple[str, str], list[Job]] = {}  # whose kernels are imported once
+        for job in self.jobs:
+            if not job.laws:
+                groups.setdefault((job.path, job.host), []).append(job)
+        for group, lines in self._spread(deque(groups), lambda group: Look(tuple(groups[group]), count)):
+            self.lines |= zip(groups[group], lines, strict=True)
 
     def _try(self, waiting: deque[Mutant]) -> Iterator[Row]:
         def asked(mutant: Mutant) -> Try:

@@ -61,6 +61,7 @@ class Names:
     """Tensors that a script has made so far, with their names, and the imports that it needs."""
 
     roots: list[tuple[str, Tensor]] = field(default_factory=list)
+    bits: dict[str, Tensor] = field(default_factory=dict)
     lines: list[str] = field(default_factory=list)
     imports: dict[str, None] = field(default_factory=dict)
 
@@ -71,7 +72,13 @@ class Names:
         laid = f"put({made}, {tuple(like.stride())}{f', {ahead}' if ahead else ''})"
         self.lines.append(f"{name} = {made}.to(device)" if dense else f"{name} = {laid}")
         self.roots.append((name, like))
+        self.bits[name] = bits
         return name
+
+    def holding(self, value: Tensor) -> str:
+        """A tensor that was made with these bits, whatever its layout; "" if there is none."""
+        alike = (name for name, made in self.bits.items() if same_bits(made.cpu(), value.cpu()))
+        return next(alike, "")
 
     def take(self, name: str, result: Tensor) -> None:
         """A tensor that a call gave back."""
@@ -119,6 +126,13 @@ class Names:
         taken = {name for name, _ in self.roots}
         numbered = (hint if not n else f"{hint}{n}" for n in range(len(taken) + 1))
         return next(name for name in numbered if name not in taken)
+
+
+def same_bits(one: Tensor, other: Tensor) -> bool:
+    """Whether two dense tensors on the processor are of one type and shape, bit for bit."""
+    if one.dtype != other.dtype or one.shape != other.shape:
+        return False
+    return torch.equal(one.contiguous().view(torch.uint8), other.contiguous().view(torch.uint8))
 
 
 def _within(root: Tensor, value: Tensor) -> bool:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from math import ceil, floor, log10
+from typing import Any
 
 import numpy as np
 
@@ -26,7 +27,7 @@ from gdn_verify.moves import moved
 from gdn_verify.oracles.compose import Array, Problem
 from gdn_verify.oracles.noise import RUNS_BEFORE_ACCUSATION, expect, threshold
 from gdn_verify.paths.base import Outputs, Path
-from gdn_verify.repro_text import GUARD, INTERPRETED, LOOK, PUT, RAW, oracle
+from gdn_verify.repro_text import GUARD, INTERPRETED, LOOK, PUT, RAW, functions, oracle
 from gdn_verify.runner import rounding_of
 
 LOGICAL = {"beta": "BETA", **{name: name.upper() for name in "qkvgabxzo"}}
@@ -72,15 +73,23 @@ class _Script:
         exits = "exits with 1 while the bug lives, with 0 when it is gone, with 2 where it cannot run"
         head = [f'"""{title}\nNeeds torch and {package}; {exits}."""']
         head += [f"import {name}" for name in ("base64", "os", "sys") if name != "base64" or RAW in used]
-        head += ["", "import torch", *(["from torch.nn.functional import softplus"] if Stage.GATES in span else []), ""]
+        needed = functions(self.fed.case, span)
+        third = ["import torch", *([f"from torch.nn.functional import {needed}"] if needed else [])]
         guard = (INTERPRETED if self.host.name == "interpreter" else "") + GUARD.format(device=self.host.device)
-        script = [*head, guard, *self._imports(names), *used, LOOK, "", *oracle(self.fed.case, span), "", "", *body]
-        return "\n".join([*script, "", *tail, 'sys.exit(bool(bad) or print("right"))', ""])
+        parts = (head, third, [guard, *self._imports(names)], *([part] for part in used), [LOOK])
+        last = [*tail, 'sys.exit(bool(bad) or print("right"))']
+        sections = (*parts, oracle(self.fed.case, span), body, last)
+        return "\n\n".join("\n".join(line.strip("\n") for line in section) for section in sections) + "\n"
 
     def _imports(self, names: Names) -> list[str]:
         entries = dict.fromkeys(call.entry for call in self.calls)
         found = [f"from {module} import {name}" for module, name in (entry.split(":") for entry in entries)]
-        return [f"{line}  # noqa: E402" for line in sorted({*found, *names.imports})]
+        wanted: dict[str, set[str]] = {}
+        for module, name in (line.removeprefix("from ").split(" import ") for line in (*found, *names.imports)):
+            wanted.setdefault(module, set()).add(name)
+        return [
+            f"from {module} import {', '.join(sorted(each))}  # noqa: E402" for module, each in sorted(wanted.items())
+        ]
 
     def _called(self, names: Names) -> Iterator[str]:
         """The calls, once their arguments are made: first those that the launch has, by the contract's names."""
@@ -98,12 +107,18 @@ class _Script:
             yield f"result{number} = {call.entry.split(':')[1]}({', '.join(told)})"
 
     def _inputs(self, names: Names) -> Iterator[str]:
-        """The oracle's inputs, apart from what they are packed into."""
+        """The oracle's inputs: copies of what a call is given, or apart from what they are packed into."""
+        inputs = {name: value for name, value in self.fed.rounded.items() if name not in PARAMETERS}
+        given = {LOGICAL[name]: names.holding(value) for name, value in inputs.items()}
+        written = {LOGICAL[name]: tensor(value) for name, value in inputs.items() if not given[LOGICAL[name]]}
         for name, value in self.fed.rounded.items():
-            if name not in PARAMETERS:
-                yield f"{LOGICAL[name]} = {tensor(value)}.double()"
-            elif name not in dict(names.roots):  # or a call has it by this name
+            if name in PARAMETERS and name not in dict(names.roots):  # or a call has it by this name
                 yield f"{name} = {tensor(value)}"
+        for found, copied in ((given, ".cpu()"), (written, "")):
+            if told := {name: text for name, text in found.items() if text}:
+                comma = "," * (len(told) == 1)
+                values = ", ".join(told.values())
+                yield f"{', '.join(told)}{comma} = (x.double(){copied} for x in ({values}{comma}))"
 
     def _before(self, names: Names) -> Iterator[str]:
         kept = [name for name in STATES if self._name(names, name)]
@@ -118,25 +133,55 @@ class _Script:
 
     def _rows(self, names: Names) -> Iterator[str]:
         """What becomes of each live row: outputs, and the states that it stores."""
-        fed, g, convolved = self.fed, self.fed.case.geometry, Stage.CONV in self.path.capabilities.span
-        turned = ".transpose(-1, -2)" if fed.presentation.state_order is StateOrder.KV else ""
-        of = "ssm_pool" if self.path.capabilities.pool else "initial_state"
-        yield self._limits()
-        yield f"for first, last, seen, read, conv, back, stores in {[*self._told_rows()]}:"
-        yield f"    h = torch.zeros({g.HV}, {g.V}, {g.K}) if read is None else {of}_before[read]{turned}"
+        convolved, told = Stage.CONV in self.path.capabilities.span, [*self._told_rows()]
+        if len(told) == 1:
+            yield from self._row(names, *told[0])
+            return
+        limits = ", ".join(_literal(self._limits.get(name, np.zeros(0))) for name in ("o", "h"))
+        yield f"most_o, most_h = (torch.tensor(x, dtype=torch.float64) for x in ({limits}))"
+        g, (before, turned) = self.fed.case.geometry, self._found()
+        yield f"for first, last, seen, read, conv, back, stores in {told}:"
+        yield f"    h = torch.zeros({g.HV}, {g.V}, {g.K}) if read is None else {before}[read]{turned}"
         if convolved:
             kept = f"conv_pool_before[conv, :, back : back + {g.W - 1}].T"
             yield f"    past = torch.zeros({g.W - 1}, {g.D}) if read is None else {kept}"
         yield f"    o, states = right(first, last, h.double(){', past.double()' if convolved else ''})"
         out = f"{self._out(names)}[first:last].double()"
         yield f'    look(f"o of tokens from {{first}} on", {out}, o, most_o[seen : seen + last - first])'
-        given = self.outputs.final_state
-        states = self._name(names, "ssm_pool") if given is None else names.named(given)
-        if states:
+        if states := self._states(names):
             yield "    for t, slot, at in stores:"
             yield f'        look(f"h[{{slot}}]", {states}[slot]{turned}.double(), states[t], most_h[at])'
 
-    def _told_rows(self) -> Iterator[tuple[object, ...]]:
+    def _row(
+        self, names: Names, first: int, last: int, _: int, read: int | None, conv: int, back: int,
+        stores: list[tuple[int, int, int]],
+    ) -> Iterator[str]:  # fmt: skip
+        """The same of the only row, without a loop."""
+        g, (before, turned) = self.fed.case.geometry, self._found()
+        h = f"torch.zeros({g.HV}, {g.V}, {g.K})" if read is None else f"{before}[{read}]{turned}"
+        kept = f"conv_pool_before[{conv}, :, {back} : {back + g.W - 1}].T"
+        past = f"torch.zeros({g.W - 1}, {g.D})" if read is None else kept
+        convolved = f", {past}.double()" if Stage.CONV in self.path.capabilities.span else ""
+        yield f"o, states = right({first}, {last}, {h}.double(){convolved})"
+        most = self._limits
+        out = f"{self._out(names)}[{first}:{last}].double()"
+        yield f'look("o", {out}, o, torch.tensor({_literal(most["o"])}, dtype=torch.float64))'
+        if states := self._states(names):
+            for t, slot, at in stores:
+                limit = f"torch.tensor({_literal(most['h'][at])}, dtype=torch.float64)"
+                yield f'look("h[{slot}]", {states}[{slot}]{turned}.double(), states[{t}], {limit})'
+
+    def _found(self) -> tuple[str, str]:
+        """What held the states before, and how a slot of it becomes [HV, V, K]."""
+        of = "ssm_pool" if self.path.capabilities.pool else "initial_state"
+        return f"{of}_before", ".transpose(-1, -2)" if self.fed.presentation.state_order is StateOrder.KV else ""
+
+    def _states(self, names: Names) -> str:
+        """What holds the states after the launch; "" where no call was given it."""
+        given = self.outputs.final_state
+        return self._name(names, "ssm_pool") if given is None else names.named(given)
+
+    def _told_rows(self) -> Iterator[tuple[Any, ...]]:
         """(first, last) token, how many live ones were before, slots read or None, accepted - 1, states stored."""
         fed, pooled, seen, at = self.fed, self.path.capabilities.pool, 0, 0
         for n, row in fed.batch.live_rows():
@@ -205,20 +250,21 @@ class _Script:
         """States that the launch stores, in the order of their budgets."""
         return written(self.fed, self._problem.every_token)
 
-    def _limits(self) -> str:
-        """The largest error of each row: a budget times what healthy kernels stay below."""
+    @cached_property
+    def _limits(self) -> dict[str, Array]:
+        """The largest error of each row, of "o" and of "h": a budget times what healthy kernels stay below."""
         fed = self.fed
         if not len(fed.live_tokens):
-            return "most_o, most_h = [], []"
+            return {}
         rounding = rounding_of(fed.case, fed.number, self.path, fed.presentation, self.host)
         expected = stored_only(expect(self._problem, rounding, runs=RUNS_BEFORE_ACCUSATION), self.stored)
         limit = threshold(sum(item.budget.size for item in expected.values()))
         out = "out" if Stage.NORM in self.path.capabilities.span else "o"
-        told = ", ".join(_rounded(expected[name].budget * limit) for name in (out, "h") if name in expected)
-        return f"most_o, most_h = (torch.tensor(x, dtype=torch.float64) for x in ({told}))"
+        own = {"o": out, "h": "h"}
+        return {name: expected[of].budget * limit for name, of in own.items() if of in expected}
 
 
-def _rounded(limits: Array) -> str:
+def _literal(limits: Array) -> str:
     """Limits with two digits, rounded up."""
 
     def up(x: float) -> float:

@@ -19,9 +19,8 @@ INTERPRETED = 'os.environ["TRITON_INTERPRET"] = "1"\n'
 PUT = """
 def put(values, strides, ahead=0):  # laid out so, NaN in its holes, so many elements behind an aligned place
     size = ahead + sum((n - 1) * s for n, s in zip(values.shape, strides)) + 1
-    room = torch.full((size,), nan if values.is_floating_point() else 99, dtype=values.dtype, device=device)
-    room.as_strided(values.shape, strides, ahead).copy_(values)
-    return room.as_strided(values.shape, strides, ahead)
+    room = values.new_full((size,), nan if values.is_floating_point() else 99, device=device)
+    return room.as_strided(values.shape, strides, ahead).copy_(values)
 """
 RAW = """
 def raw(text, shape, dtype):
@@ -30,10 +29,17 @@ def raw(text, shape, dtype):
 LOOK = """
 def look(name, got, want, most=None):  # rows of the last axis: each within its budget of rounding, or the same
     got, want = got.cpu(), want.cpu()
-    same = (got == want) | ((got != got) & (want != want))
-    for at in (~same.all(-1) if most is None else ~((got - want).norm(dim=-1) <= most)).nonzero().tolist()[:3]:
+    right = got.isclose(want, 0, 0, True).all(-1) if most is None else (got - want).norm(dim=-1) <= most
+    for at in (~right).nonzero().tolist()[:3]:
         bad.append(print(f"{name}{at}: expected {want[tuple(at)].tolist()}, got {got[tuple(at)].tolist()}") or name)
 """
+
+
+def functions(case: Case, span: Span) -> str:
+    """Names of `torch.nn.functional` that the oracle needs."""
+    conv = Stage.CONV in span and case.options.conv_activation is Activation.SILU
+    norm = Stage.NORM in span and case.options.norm_activation is Activation.SILU
+    return ", ".join(name for name, used in (("silu", conv or norm), ("softplus", Stage.GATES in span)) if used)
 
 
 def oracle(case: Case, span: Span) -> Iterator[str]:
@@ -42,16 +48,15 @@ def oracle(case: Case, span: Span) -> Iterator[str]:
     yield f"def right(first, last, h{', past' if Stage.CONV in span else ''}):  # a row's tokens, in float64"
     if Stage.CONV in span:
         bias = " + conv_bias.double().cpu()" if options.conv_bias else ""
-        yield f"    y = (torch.cat([past, X{of}]).unfold(0, {g.W}, 1) * conv_weight.double().cpu()).sum(-1){bias}"
-        if options.conv_activation is Activation.SILU:
-            yield "    y = y * y.sigmoid()"
-        yield f"    q, k, v = y.split([{g.H * g.K}, {g.H * g.K}, {g.HV * g.V}], 1)"
-        yield f"    q, k, v = q.view(-1, {g.H}, {g.K}), k.view(-1, {g.H}, {g.K}), v.view(-1, {g.HV}, {g.V})"
+        conv = f"(torch.cat([past, X{of}]).unfold(0, {g.W}, 1) * conv_weight.double().cpu()).sum(-1){bias}"
+        yield f"    y = silu({conv})" if options.conv_activation is Activation.SILU else f"    y = {conv}"
+        parts = f"y.split([{g.H * g.K}, {g.H * g.K}, {g.HV * g.V}], 1)"
+        yield f"    q, k, v = (x.unflatten(1, (-1, n)) for x, n in zip({parts}, [{g.K}, {g.K}, {g.V}]))"
     else:
         yield f"    q, k, v = Q{of}, K{of}, V{of}"
     if Stage.GATES in span:
-        yield f"    decay = (-A_log.double().cpu().exp() * softplus(A{of} + dt_bias.double().cpu())).exp()"
-        yield f"    rate = {options.beta_scale} * B{of}.sigmoid()"
+        decay = f"(-A_log.double().cpu().exp() * softplus(A{of} + dt_bias.double().cpu())).exp()"
+        yield f"    decay, rate = {decay}, {options.beta_scale} * B{of}.sigmoid()"
     else:
         yield f"    decay, rate = G{of}.exp(), BETA{of}"
     if not span.qk_normalised:
@@ -63,7 +68,7 @@ def oracle(case: Case, span: Span) -> Iterator[str]:
     yield f"        o, states = [*o, {options.q_scale(g)!r} * (h @ q[t, :, :, None])[..., 0]], [*states, h]"
     yield "    o = torch.stack(o)"
     if Stage.NORM in span:
-        gate = f"Z{of}.sigmoid()" if options.norm_activation is Activation.SIGMOID else f"Z{of} * Z{of}.sigmoid()"
+        gate = f"Z{of}.sigmoid()" if options.norm_activation is Activation.SIGMOID else f"silu(Z{of})"
         norm = f"(o.square().mean(-1, keepdim=True) + {options.norm_eps}).rsqrt()"
         yield f"    o = o * {norm} * norm_weight.double().cpu() * {gate}"
     yield "    return o, states"

@@ -11,6 +11,7 @@ from test_compare import CASE
 from typer.testing import CliRunner
 
 from gdn_verify.autopsy import ALIVE, FIXED, Autopsy, autopsy
+from gdn_verify.autopsy_command import _scripts
 from gdn_verify.cases.codec import dumps, loads
 from gdn_verify.cases.contract import Kind
 from gdn_verify.cli import app
@@ -100,6 +101,19 @@ def test_the_command_goes_on_from_its_file(tmp_path: File) -> None:
     (tmp_path / "out.json").write_text(json.dumps([vars(stale)]))
     assert "decay_forgotten" in CliRunner().invoke(app, words).output
     assert loads(told["file"]).case.batches[0].tokens == told["tokens"]
+
+
+def test_what_shows_in_no_value_is_told_apart() -> None:
+    """A race, or what a captured graph froze: its script is no failure of the script."""
+    shown = Autopsy("shown", "values/o", lines=50, wrong=ALIVE, right=FIXED)
+    silent = replace(shown, name="silent", finding="memory/race", silent=True, wrong=FIXED)
+    assert [*_scripts([shown, silent])][1:] == [
+        "on right kernels 2 of 2 exit with 0",
+        "on wrong ones 1 of 1 with 1",
+        "1 show in no value of a launch, so in no script: silent",
+    ]
+    missed = replace(shown, name="missed", wrong=FIXED)
+    assert "on wrong ones 1 of 2 with 1; not: missed" in [*_scripts([shown, missed])]
 
 
 def test_rows_that_are_not_there_are_refused(tmp_path: File) -> None:

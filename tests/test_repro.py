@@ -135,11 +135,33 @@ def test_a_decode_is_reproduced_in_under_sixty_lines(tmp_path: File) -> None:
     assert ended.returncode == 0, ended.stdout + ended.stderr
 
 
+@pytest.mark.parametrize(("path", "host"), [("fused-decode", "interpreter"), ("fallback", "cpu")])
+def test_a_decode_of_a_whole_layer_too(path: str, host: str, alone: File) -> None:
+    """Once it is shrunk; what a call is given is not written down again for the oracle."""
+    case = Case(Geometry(1, 2, 2, 4), DTypes(), 1, (Batch((Row(1, (0,)),)),))
+    made, _ = measure([Reproducing(path, host, dumps(CaseFile(case, Presentation())))])
+    (found,) = made
+    assert isinstance(found, Reproduced)
+    assert sum(bool(line.strip()) for line in found.script.splitlines()) < 60
+    assert run(found.script, alone).returncode == 0
+
+
 def test_the_command_writes_a_script_and_an_issue(tmp_path: File) -> None:
     """To the files that are named."""
     save(tmp_path / "case.json", CaseFile(*drawn(find("fallback"), Kind.DECODE, 1)[0]))
     script, text = tmp_path / "repro.py", tmp_path / "issue.md"
-    words = ["repro", str(tmp_path / "case.json"), "--path", "fallback", "-o", str(script), "--issue", str(text)]
+    words = [
+        "repro",
+        str(tmp_path / "case.json"),
+        "--path",
+        "fallback",
+        "-o",
+        str(script),
+        "--issue",
+        str(text),
+        "--explain",
+        "2",
+    ]
     ended = CliRunner().invoke(app, words)
     assert ended.exit_code == 0, ended.output
     assert script.read_text().startswith('"""fallback:')

@@ -159,7 +159,7 @@ def test_the_command_keeps_what_it_finds(tmp_path: File) -> None:
     """A file that fails, the pass counters, and the case itself."""
     file = tmp_path / "case.json"
     save(file, CaseFile(*RUN, notes="from a gate"))
-    asked = ["shrink", str(file), "--path", "fallback", "--plant", "wrong_head_map", "--explain", "4"]
+    asked = ["shrink", str(file), "--path", "fallback", "--plant", "wrong_head_map", "--explain", "60"]
     told = CliRunner().invoke(app, asked)
     assert told.exit_code == 0, told.output
     assert "fewer_heads" in told.output

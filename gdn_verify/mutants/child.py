@@ -14,7 +14,7 @@ ROOM = 6 << 30
 """Bytes of memory that a child may take."""
 ENDING = 30.0
 """Seconds that a process may take to end once its pipe is closed."""
-_GONE = "gone"
+_GONE, _HANG = "gone", "hang"
 Beat = Callable[[object], None]
 Work = Callable[[Beat], Any]
 
@@ -27,6 +27,11 @@ class Outcome:
     death: str = ""
     beat: Any = None
     beats: int = 0
+
+    @property
+    def hung(self) -> bool:
+        """Whether it was ended for its silence."""
+        return self.death.startswith(_HANG)
 
 
 def forked(work: Work, patience: float = 600.0) -> Outcome:
@@ -59,7 +64,7 @@ def _listen(pipe: Connection, patience: float) -> Outcome:
         if told == "answer":
             return Outcome(what, "", beat, beats)
         beat, beats = what, beats + 1
-    return Outcome(None, f"hang: no answer for {patience:.0f} s", beat, beats)
+    return Outcome(None, f"{_HANG}: no answer for {patience:.0f} s", beat, beats)
 
 
 def _end(code: int | None) -> str:

@@ -9,12 +9,18 @@ import time
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
-from gdn_verify.hosts import Host
+from gdn_verify.hosts import HOSTS, Host
 from gdn_verify.mutants.child import forked
 from gdn_verify.mutants.reached import Lines, lines_of
-from gdn_verify.mutants.trial import Drawn, Fate, Mutant, Places, Verdict, tried
+from gdn_verify.mutants.trial import Drawn, Fate, Mutant, Places, Verdict, loaded, tried
 from gdn_verify.paths import find_subject
-from gdn_verify.service import Job, draw
+from gdn_verify.report.tally import Report
+from gdn_verify.service import Job, Trial, draw
+
+MOST_PATIENCE = 600.0
+"""Seconds of silence that are a hang whatever the healthy kernels do."""
+MARGIN = 4.0
+"""How much longer than a healthy kernel's a silence must be that is a hang."""
 
 
 @dataclass(frozen=True)
@@ -26,9 +32,10 @@ class Begin:
 
 @dataclass(frozen=True)
 class Look:
-    """Which lines do these jobs' cases come by? The answer is `Lines` for each."""
+    """Which lines do the first `count` cases of these jobs come by? The answer is `Lines` for each."""
 
     jobs: tuple[Job, ...]
+    count: int
 
 
 @dataclass(frozen=True)
@@ -64,7 +71,7 @@ def serve(host: Host, pipe: Connection) -> None:
 
 
 def _looked(message: Look, drawn: Drawn) -> list[Lines]:
-    outcome = forked(lambda beat: [lines_of(job, drawn[job]) for job in message.jobs])
+    outcome = forked(lambda beat: [lines_of(job, drawn[job][: message.count]) for job in message.jobs])
     if outcome.death:
         raise RuntimeError(f"looking where cases come by: {outcome.death}")
     found: list[Lines] = outcome.answer
@@ -72,11 +79,33 @@ def _looked(message: Look, drawn: Drawn) -> list[Lines]:
 
 
 def _tried(message: Try, drawn: Drawn) -> Verdict:
-    started = time.perf_counter()
+    """The verdict. Where healthy kernels may be silent as long on the same case it is no hang, and patience grows."""
+    started, patience = time.perf_counter(), message.patience
     what = (message.mutant, message.jobs, drawn, message.passing)
-    outcome = forked(lambda beat: tried(*what, beat, message.limit, message.shrink), message.patience)
-    if isinstance(outcome.answer, Verdict):
-        return outcome.answer
-    path, host, kind, case = outcome.beat or ("", "", "", "")
+    while True:
+        outcome = forked(lambda beat: tried(*what, beat, message.limit, message.shrink), patience)
+        if isinstance(outcome.answer, Verdict):
+            return outcome.answer
+        if not outcome.hung or patience >= MOST_PATIENCE or _answers(message, drawn, outcome.beat, patience / MARGIN):
+            break
+        patience *= 2
     seconds = time.perf_counter() - started
-    return Verdict(Fate.KILLED, "crash", outcome.death, path, host, kind, outcome.beats, seconds, case)
+    if outcome.beat is None:
+        return Verdict(Fate.KILLED, "crash", outcome.death, seconds=seconds)
+    job, number = outcome.beat
+    case = Trial(job, find_subject(job.path), HOSTS[job.host], lambda told: None).file(drawn[job][number][0])
+    return Verdict(Fate.KILLED, "crash", outcome.death, job.path, job.host, str(job.kind), outcome.beats, seconds, case)
+
+
+def _answers(message: Try, drawn: Drawn, last: tuple[Job, int] | None, patience: float) -> bool:
+    """Whether kernels without the mutant are loaded, and are through with the case, before this patience ends."""
+
+    def healthy(beat: object) -> bool:
+        subjects = {job.path: loaded(job, Report()) for job in message.jobs}
+        if last is not None:
+            job, number = last
+            subjects[job.path].load(job.host)
+            Trial(job, subjects[job.path], HOSTS[job.host], lambda told: None).run(drawn[job][number][0], number)
+        return True
+
+    return not forked(healthy, patience).death

@@ -12,14 +12,12 @@ from gdn_verify.paths import find_subject
 from gdn_verify.runner import Effort
 from gdn_verify.service import Job, Trial
 
-LOOKED_AT = 12
-"""Cases of each job of which the lines are known."""
 Lines = dict[str, dict[int, frozenset[int]]]
 """By file of the kernels and line: the numbers of the cases that come by."""
 
 
 def lines_of(job: Job, drawn: Sequence[tuple[Fed, bytes]]) -> Lines:
-    """Where the first cases of a job come by. They are run once, not watched, and only the first is replayed.
+    """Where these cases of a job come by. They are run once, not watched, and only the first is replayed.
 
     Raises ImportError without the package coverage, and what the suite itself raises: a path's own errors are results.
     """
@@ -30,7 +28,7 @@ def lines_of(job: Job, drawn: Sequence[tuple[Fed, bytes]]) -> Lines:
     watch = Coverage(data_file=None, include=[f"{folder()}/*"], config_file=False)
     bare = replace(job, watches=0, replays=min(job.replays, 1), repeats=0)
     trial = Trial(bare, subject, host, lambda message: None)
-    for number, (fed, _) in enumerate(drawn[:LOOKED_AT]):
+    for number, (fed, _) in enumerate(drawn):
         watch.start()
         watch.switch_context(str(number))
         trial.run(fed, number, Effort.HASTY)

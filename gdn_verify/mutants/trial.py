@@ -91,39 +91,36 @@ def tried(
 ) -> Verdict:
     """Put a mutant on trial in this process, which is of no use for anything else afterwards.
 
-    `beat` is told of each case before it runs: path, host, kind and its file's text. After `limit` seconds no other
+    `beat` is told of each case before it runs: its job, and its number there. After `limit` seconds no other
     begins. A mutant that no job comes by survives. For `shrink` seconds the smallest case that shows it is sought.
     """
     started, cases, report = time.perf_counter(), 0, Report()
     try:
         mutant.begin()
-        subjects = {job.path: _loaded(job, report) for job in jobs}
+        subjects = {job.path: loaded(job, report) for job in jobs}
     except Exception as error:
         return Verdict(Fate.STILLBORN, finding=f"{type(error).__name__}: {error}")
 
     def verdict(fate: Fate, told: tuple[str, str, str, str, str] = ("",) * 5, case: str = "") -> Verdict:
         return Verdict(fate, *told, cases, time.perf_counter() - started, case)
 
-    def tell(file: str) -> None:
-        beat((job.path, job.host, str(job.kind), file))
-
-    loaded: dict[str, str] = {}
+    current: dict[str, str] = {}
     for job, number in order(jobs, drawn, passing):
         if time.perf_counter() - started > limit:
             return verdict(Fate.OPEN)
-        if loaded.get(job.path) != job.host:  # one object serves all hosts here, and is what it was loaded for last
+        if current.get(job.path) != job.host:  # one object serves all hosts here, and is what it was loaded for last
             subjects[job.path].load(job.host)
-            loaded[job.path] = job.host
+            current[job.path] = job.host
         planted = replace(job, plant=mutant.plant)
         trial = Trial(planted, subjects[job.path], HOSTS[job.host], lambda message: None)
         fed, choices = drawn[job][number]
-        file = trial.file(fed)
-        tell(file)
+        file, tell = trial.file(fed), partial(beat, (job, number))
+        tell()
         cases += 1
         report.add(job, file, trial.run(fed, number))
         if report.failures:
             killed = verdict(Fate.KILLED, _told(report.failures[0]), file)
-            return replace(killed, smallest=_smallest(trial, choices, number, shrink, partial(tell, file)))
+            return replace(killed, smallest=_smallest(trial, choices, number, shrink, tell))
     report.finish()
     if report.failures:
         return verdict(Fate.KILLED, _told(report.failures[0]))
@@ -133,7 +130,7 @@ def tried(
     return verdict(Fate.SURVIVED)
 
 
-def _smallest(trial: Trial, choices: bytes, number: int, seconds: float, live: Callable[[], None]) -> str:
+def _smallest(trial: Trial, choices: bytes, number: int, seconds: float, live: Callable[[], object]) -> str:
     """The file's text of the smallest failing case, sought for so long; `live` is called before each that is tried."""
     if not (seconds and choices):
         return ""
@@ -152,7 +149,8 @@ def _told(failure: Failure) -> tuple[str, str, str, str, str]:
     return finding.check.value, finding.kind, failure.path, failure.host, str(failure.kind)
 
 
-def _loaded(job: Job, report: Report) -> Subject:
+def loaded(job: Job, report: Report) -> Subject:
+    """A job's subject, ready to be asked; the report knows what it takes."""
     subject = find_subject(job.path)
     version = subject.load(job.host)
     share = reach(subject.capabilities, subject.conventions, subject.refuses)

@@ -27,7 +27,13 @@ def judge() -> Iterator[Judge]:
 
 @pytest.mark.parametrize(
     ("path", "kind"),
-    [("fused-decode", "decode"), ("fused-spec", "spec"), ("dispatch", "mixed"), ("chunk-delta", "decode")],
+    [
+        # The gate asks the same of every path.
+        pytest.param("fused-decode", "decode", marks=pytest.mark.slow),
+        ("fused-spec", "spec"),
+        pytest.param("dispatch", "mixed", marks=pytest.mark.slow),
+        ("chunk-delta", "decode"),
+    ],
 )
 def test_healthy_kernels_are_captured_and_never_accused(judge: Judge, path: str, kind: str) -> None:
     """Other slots, fewer rows, none; padded rows and idle launches."""

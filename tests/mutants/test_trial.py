@@ -91,6 +91,13 @@ def test_a_mutant_that_hangs_is_killed() -> None:
     assert row.finding.startswith("hang")
 
 
+def test_what_is_slow_without_the_mutant_is_no_hang() -> None:
+    """A cold cache, or a slow core: patience grows until healthy kernels answer."""
+    same = made("tables.py", "(width or 1) - len(row.slots)", "(width if width else 1) - len(row.slots)")
+    assert fate(same, patience=0.001).fate == Fate.SURVIVED
+
+
+@pytest.mark.slow
 def test_a_checkpoint_in_the_entry_of_another_is_killed() -> None:
     """Nothing but a prefill that goes on from it can show one."""
     pytest.importorskip("triton")
