@@ -64,6 +64,12 @@ def add3(a0, a1, a2, b0, b1, b2):
 
 
 @triton.jit
+def sum3(a, b, c):
+    """Sums of all elements of each, in one reduction: flat, as Triton's interpreter flattens the first alone."""
+    return tl.reduce((tl.ravel(a, True), tl.ravel(b, True), tl.ravel(c, True)), 0, add3)
+
+
+@triton.jit
 def load_inputs(
     x_row, qk_column, v_at, weight, qk_channel, v_channel, qk_mask, inside,
     W: tl.constexpr, TAPS_IN_WORD: tl.constexpr, CONV: tl.constexpr,
@@ -304,7 +310,7 @@ def gdn_decode_kernel(
         q, k = tl.split(x_qk.to(tl.float32))
         v = x_v.to(tl.float32)
     zero = tl.minimum(num_slots, 0).to(tl.float32)
-    qq, kk_sum, qk = tl.reduce((product(q, q, zero), product(k, k, zero), product(q, k, zero)), None, add3)
+    qq, kk_sum, qk = sum3(product(q, q, zero), product(k, k, zero), product(q, k, zero))
     rho_q = tl.rsqrt(qq + qk_norm_eps) * scale
     rho_k = tl.rsqrt(kk_sum + qk_norm_eps)
     kq = qk * rho_q * rho_k

@@ -14,12 +14,12 @@ import triton.language as tl
 
 from gdn_verify.kernels.triton.decode_kernel import (
     QUANTUM,
-    add3,
     for_columns,
     for_rows,
     load_tile,
     normalised,
     store_tile,
+    sum3,
 )
 from gdn_verify.kernels.triton.equations import (
     b_column,
@@ -187,7 +187,7 @@ def gdn_spec_kernel(
         if t < length:
             q, k = tl.split(convolve(qk_window, qk_tokens[t], qk_taps, qk_bias, W, CONV_SILU))
             v = convolve(v_window, v_tokens[t], v_taps, v_bias, W, CONV_SILU)
-            qq, kk_sum, qk = tl.reduce((product(q, q, zero), product(k, k, zero), product(q, k, zero)), None, add3)
+            qq, kk_sum, qk = sum3(product(q, q, zero), product(k, k, zero), product(q, k, zero))
             rho_q = tl.rsqrt(qq + qk_norm_eps) * scale
             rho_k = tl.rsqrt(kk_sum + qk_norm_eps)
             q = for_rows(q * rho_q, AXIS)
