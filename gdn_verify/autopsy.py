@@ -39,8 +39,8 @@ ALIVE, FIXED, UNABLE = 1, 0, 2
 """Exit statuses of a script."""
 PATIENCE = 120.0
 """Seconds for which a simpler case is sought."""
-HANG = 30.0
-"""Seconds of silence of a case: as in a campaign."""
+HANG = 300.0
+"""Seconds of silence of a case: many of them beside each other compile with cold caches for minutes."""
 LONGEST = 600.0
 """Seconds that a script may take."""
 
