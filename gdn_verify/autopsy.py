@@ -138,12 +138,12 @@ def _reproduced(found: Autopsy, mutant: Mutant, row: Row, plant: str | None, pyt
     spent = time.perf_counter() - started
     if not isinstance(script, Reproduced):
         located, _ = measure([Locating(row.path, row.host, found.file, plant)])
-        stage = next((where.stage for where in located if isinstance(where, Localised)), "")
+        stage = next((where.stage for where in located if not isinstance(where, str)), "")
         return replace(found, stage=stage, trouble=script, reproducing=time.perf_counter() - started)
     texts, lines = _texts(mutant), sum(bool(line.strip()) for line in script.script.splitlines())
     found = replace(found, stage=script.found.stage if script.found else "", lines=lines, reproducing=spent)
     wrong = None if texts is None else status(script.script, texts, python)
-    silent = script.found is None and wrong != ALIVE
+    silent = not isinstance(script.found, Localised) and wrong != ALIVE
     return replace(found, silent=silent, wrong=wrong, right=status(script.script, {}, python))
 
 

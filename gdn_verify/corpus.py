@@ -15,7 +15,7 @@ from gdn_verify.paths.relay import topics
 from gdn_verify.service import Job
 
 FOLDER = File(cases.__file__).parent / "corpus"
-"""Cases that once made a right kernel look wrong, or a wrong one right."""
+"""Cases that once made a right kernel look wrong, or a wrong one right; in `bugs` the smallest that show a bug."""
 
 
 @cache

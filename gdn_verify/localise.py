@@ -1,20 +1,21 @@
 """Where a launch first leaves the budget, and what its error looks like: stage, place, and the defect that is like it.
 
 A path that exposes its stages is judged stage by stage. Any other is held against wrong oracles (`oracles.defects`):
-one that gives what the launch gave, to within the noise, names the stage.
+one that gives what the launch gave, to within the noise, names the stage. Where all values are right, or a copy that
+comes before them is wrong, findings of memory tell (`traces`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from gdn_verify.cases.case import Case
 from gdn_verify.cases.contract import WRITE_BACK, Span, Stage
 from gdn_verify.cases.presentation import Presentation
-from gdn_verify.checks import values
+from gdn_verify.checks import accesses, bits, memory, values
 from gdn_verify.checks.question import Written, ask, malformed, observed, states_of, written
 from gdn_verify.feed import Feed, Pools, feed, initial_pools, pools_after
 from gdn_verify.hosts import Host
@@ -26,6 +27,7 @@ from gdn_verify.oracles.wrong import from_delta
 from gdn_verify.paths.base import Launch, Outputs, Path
 from gdn_verify.patterns import Mask, Place, looks, places
 from gdn_verify.runner import rounding_of
+from gdn_verify.traces import first_copy, stage_of
 from gdn_verify.verdict import Finding
 
 REACH = {str(Stage.DELTA): (Stage.GATES, Stage.DELTA)}
@@ -65,10 +67,22 @@ class Localised:
     matches: tuple[Match, ...] = ()
 
 
+@dataclass(frozen=True)
+class Touched:
+    """A launch whose values are right and whose memory is not: the first finding, and the stage that it belongs to."""
+
+    launch: int
+    finding: Finding
+    stage: str
+
+
+Found = Localised | Touched
+
+
 def localise(
     case: Case, presentation: Presentation, path: Path, host: Host, run: Callable[[Launch], Outputs] | None = None
-) -> Localised | None:
-    """The first launch of `case` whose values are wrong, or None if there is none. `run` stands in for the path's own.
+) -> Found | None:
+    """The first launch of `case` with something wrong, or None if there is none. `run` stands in for the path's own.
 
     Raises ValueError for results that are missing or misshapen, and what the path raises.
     """
@@ -78,13 +92,32 @@ def localise(
         fed = feed(case, number, path, presentation, pools, host.device)
         outputs = run(fed.launch)
         host.synchronize()
-        after = pools_after(fed)
-        if len(fed.live_tokens):
-            found = _judged(fed, outputs, after, path.serving(batch, number), host)
-            if found is not None:
-                return found
+        after, serving = pools_after(fed), path.serving(batch, number)
+        touched = memory.judge(fed, serving.conventions, after, outputs.final_state)
+        found = _judged(fed, outputs, after, serving, host) if len(fed.live_tokens) else None
+        if found is not None:
+            return _with_copies(found, touched, serving.capabilities.span)
+        again = feed(case, number, path, presentation, pools, host.device)
+        if touched := touched or _watched(again, serving, host, run):
+            return Touched(number, touched[0], stage_of(touched[0].kind, serving.capabilities.span))
         pools = after if path.capabilities.pool else fed.before
     return None
+
+
+def _with_copies(found: Localised, touched: list[Finding], span: Span) -> Localised:
+    """A window or z that is no copy was wrong before what was computed. Of wrong states alone it is no cause."""
+    first = "" if found.result == "h" else first_copy((finding.kind for finding in touched), span)
+    return replace(found, stage=first) if first and found.stage != Stage.UNPACK else found
+
+
+def _watched(fed: Feed, path: Path, host: Host, run: Callable[[Launch], Outputs]) -> list[Finding]:
+    """What is seen of the same launch where each access is checked; nothing on a host that cannot."""
+    if host.memory_checker() is None:
+        return []
+    with accesses.watching(fed, path.conventions, host) as seen:
+        run(seen.launch)
+        host.synchronize()
+    return seen.findings()
 
 
 def _judged(fed: Feed, outputs: Outputs, after: Pools, path: Path, host: Host) -> Localised | None:
@@ -99,7 +132,8 @@ def _judged(fed: Feed, outputs: Outputs, after: Pools, path: Path, host: Host) -
     matches = tuple(sorted(fitting, key=lambda match: match.ratio)[:BEST])
     stage = off.stage or launch.stage(matches, path.capabilities.span)
     if off.result == "h" and not matches:  # outputs come first, and are right
-        stage = WRITE_BACK
+        computed = Stage.DELTA in path.capabilities.span and _computed(fed, after, launch.stored, off.got["h"])
+        stage = str(Stage.DELTA) if computed else WRITE_BACK
     axes, want, got = values.AXES[off.result], off.expected[off.result], off.got[off.result]
     ratios = want.ratios(got)
     wrong = ratios > off.limit
@@ -107,6 +141,14 @@ def _judged(fed: Feed, outputs: Outputs, after: Pools, path: Path, host: Host) -
         fed.number, off.result, stage, tuple(places(wrong, axes)), tuple(looks(got, want.value, wrong, axes)), axes,
         ratios, np.abs(got - want.value), matches,
     )  # fmt: skip
+
+
+def _computed(fed: Feed, after: Pools, stored: list[Written], h: Array) -> bool:
+    """Whether a stored state is not finite where its slot held other bits: it was computed, not left as it was."""
+    if fed.before.ssm is None or after.ssm is None:
+        return False
+    odd = [fed.physical(s.slot) for s, state in zip(stored, h, strict=True) if not np.isfinite(state).all()]
+    return any(bool((bits.bits(fed.before.ssm[at]) != bits.bits(after.ssm[at])).any()) for at in odd)
 
 
 @dataclass(frozen=True)

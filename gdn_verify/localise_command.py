@@ -13,7 +13,7 @@ from gdn_verify.cases.codec import CaseFile, dumps, loads
 from gdn_verify.cases.narrow import refuses
 from gdn_verify.facts import measure
 from gdn_verify.hosts import Host
-from gdn_verify.localise import Localised, localise
+from gdn_verify.localise import Found, Localised, localise
 from gdn_verify.mutants import NAMES, planter_of
 from gdn_verify.paths import Builder, Path
 from gdn_verify.report.localise import PictureError, draw, show
@@ -31,7 +31,7 @@ class Locating:
     file: str
     plant: str | None = None
 
-    def measured(self, path: Path, host: Host) -> Sequence[Localised | str]:
+    def measured(self, path: Path, host: Host) -> Sequence[Found | str]:
         """What is wrong with the first launch that is; nothing of a case that is right; why the path refuses it."""
         given, plant = loads(self.file), planter(self.plant)
         if reason := refusal(path, given):
@@ -66,13 +66,15 @@ def localising(
         raise refuse(reason)
     console = wide()
     if not found:
-        console.print(f"the values of {subject.name} on {chosen} are right in this case: nothing to localise")
+        console.print(f"{subject.name} on {chosen} is right in this case: nothing to localise")
         return
     wrong = found[0]
     if isinstance(wrong, str):
         raise refuse(wrong)
     show(wrong, console)
-    if plot:
+    if plot and not isinstance(wrong, Localised):
+        raise refuse(f"--plot {plot}: all values are right, there is no error to draw")
+    if plot and isinstance(wrong, Localised):
         try:
             draw(wrong, plot)
         except PictureError as error:

@@ -17,11 +17,11 @@ import numpy as np
 
 from gdn_verify.calls import Call, NoEntryError, key, recorded, tensors_of
 from gdn_verify.cases.case import Case, Row
-from gdn_verify.cases.contract import PadPolicy, Stage, StateOrder
+from gdn_verify.cases.contract import DType, PadPolicy, Stage, StateOrder
 from gdn_verify.cases.presentation import Presentation
 from gdn_verify.checks.question import Written, ask, stored_only, written
 from gdn_verify.feed import PARAMETERS, Feed, feed, initial_pools, pools_after
-from gdn_verify.hosts import Host
+from gdn_verify.hosts import HOSTS, Host
 from gdn_verify.literals import Names, tensor
 from gdn_verify.moves import moved
 from gdn_verify.oracles.compose import Array, Problem
@@ -32,6 +32,7 @@ from gdn_verify.runner import rounding_of
 
 LOGICAL = {"beta": "BETA", **{name: name.upper() for name in "qkvgabxzo"}}
 """Names of the oracle's inputs: calls have tensors by the contract's."""
+NARROW = "Triton's own interpreter gets bfloat16 wrong"
 STATES = ("ssm_pool", "conv_pool", "initial_state")
 
 
@@ -70,16 +71,23 @@ class _Script:
         tail = [*called, *self._rows(names), *self._copies(names), *self._untouched(names)]
         used = [part for part, mark in ((PUT, "= put("), (RAW, 'raw("')) if any(mark in line for line in body)]
         span, package = self.path.capabilities.span, self.calls[0].entry.partition(":")[0].partition(".")[0]
+        needs = f"torch and {package}" if self.place is self.host else f"torch, {package} and a card: {NARROW}"
         exits = "exits with 1 while the bug lives, with 0 when it is gone, with 2 where it cannot run"
-        head = [f'"""{title}\nNeeds torch and {package}; {exits}."""']
+        head = [f'"""{title}\nNeeds {needs}; {exits}."""']
         head += [f"import {name}" for name in ("base64", "os", "sys") if name != "base64" or RAW in used]
         needed = functions(self.fed.case, span)
         third = ["import torch", *([f"from torch.nn.functional import {needed}"] if needed else [])]
-        guard = (INTERPRETED if self.host.name == "interpreter" else "") + GUARD.format(device=self.host.device)
+        guard = (INTERPRETED if self.place.name == "interpreter" else "") + GUARD.format(device=self.place.device)
         parts = (head, third, [guard, *self._imports(names)], *([part] for part in used), [LOOK])
         last = [*tail, 'sys.exit(bool(bad) or print("right"))']
         sections = (*parts, oracle(self.fed.case, span), body, last)
         return "\n\n".join("\n".join(line.strip("\n") for line in section) for section in sections) + "\n"
+
+    @property
+    def place(self) -> Host:
+        """Where the script runs: where the launch did, but for bfloat16 in the interpreter."""
+        narrow = DType.BF16 in vars(self.fed.case.dtypes).values()
+        return HOSTS["cuda"] if narrow and self.host.name == "interpreter" else self.host
 
     def _imports(self, names: Names) -> list[str]:
         entries = dict.fromkeys(call.entry for call in self.calls)
@@ -256,7 +264,7 @@ class _Script:
         fed = self.fed
         if not len(fed.live_tokens):
             return {}
-        rounding = rounding_of(fed.case, fed.number, self.path, fed.presentation, self.host)
+        rounding = rounding_of(fed.case, fed.number, self.path, fed.presentation, self.place)
         expected = stored_only(expect(self._problem, rounding, runs=RUNS_BEFORE_ACCUSATION), self.stored)
         limit = threshold(sum(item.budget.size for item in expected.values()))
         out = "out" if Stage.NORM in self.path.capabilities.span else "o"

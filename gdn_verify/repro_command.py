@@ -17,7 +17,7 @@ from gdn_verify.cases.variants import features
 from gdn_verify.explain import Ingredient, explain
 from gdn_verify.facts import measure
 from gdn_verify.hosts import Host
-from gdn_verify.localise import Localised, localise
+from gdn_verify.localise import Found, Localised, localise
 from gdn_verify.localise_command import refusal
 from gdn_verify.paths import Builder, Path
 from gdn_verify.report.issue import issue
@@ -32,10 +32,10 @@ from gdn_verify.words import case_of, host_of, refuse, subjects_of
 
 @dataclass(frozen=True)
 class Reproduced:
-    """A script, what is wrong with the values of the launch it makes, and the device it was made on."""
+    """A script, what is wrong with the launch it makes, and the device it was made on."""
 
     script: str
-    found: Localised | None
+    found: Found | None
     device: str
 
 
@@ -49,7 +49,7 @@ class Reproducing:
     plant: str | None = None
 
     def measured(self, path: Path, host: Host) -> Sequence[Reproduced | str]:
-        """The script of the first launch whose values are wrong, or of the last; or why there is none.
+        """The script of the first launch that is wrong, or of the last; or why there is none.
 
         A planted defect says which launch that is; the calls are the path's own.
         """
@@ -119,9 +119,17 @@ def reproducing(
     if output is not None:
         _write(output, made.script)
     if text is not None:
-        needs = _needs(subject, chosen, given, made.found is not None, explaining) if explaining else []
+        needs = _needs(subject, chosen, given, isinstance(made.found, Localised), explaining) if explaining else []
         _write(text, issue(made.script, made.found, subject.name, made.device, needs))
     if output is None:
         typer.echo(made.script)
     else:
-        wide().print(f"{output}: python {output} exits with 1 while the bug lives", markup=False, highlight=False)
+        wide().print(f"{output}: {_promise(made.found, output)}", markup=False, highlight=False)
+
+
+def _promise(found: Found | None, output: File) -> str:
+    """What running the script will tell."""
+    if isinstance(found, Localised):
+        return f"python {output} exits with 1 while the bug lives"
+    seen = f"the launch is right here but for {found.finding}" if found else "nothing is wrong with the launch here"
+    return f"{seen}; the script looks at values, copies, padding and slots of nobody, and may not show it"

@@ -11,16 +11,18 @@ import pytest
 from typer.testing import CliRunner
 
 from gdn_verify.cases.case import Batch, Case, Row
-from gdn_verify.cases.codec import CaseFile, save
+from gdn_verify.cases.codec import CaseFile, dumps, save
 from gdn_verify.cases.contract import WRITE_BACK, DTypes, Geometry, Kind, Options
 from gdn_verify.cases.presentation import Presentation
 from gdn_verify.cases.shapes import drawn_cases
 from gdn_verify.cases.sizes import SMALL
 from gdn_verify.cases.strategies import Fed, cases
-from gdn_verify.cases.values import Fill, Gates, States
+from gdn_verify.cases.values import Fill, Gates, States, Values
 from gdn_verify.cli import app
+from gdn_verify.facts import measure
 from gdn_verify.hosts import HOSTS
-from gdn_verify.localise import Localised, localise
+from gdn_verify.localise import Localised, Touched, localise
+from gdn_verify.localise_command import Locating
 from gdn_verify.mutants import planter_of
 from gdn_verify.paths import find
 from gdn_verify.paths.base import Launch, Outputs, Path
@@ -144,6 +146,48 @@ def test_a_defect_in_one_head_from_a_token_on_is_confined_to_it() -> None:
     assert seen is not None
     assert "value head 1" in [str(place) for place in seen.place]
     assert "the sign reversed" in seen.looks
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "stage"),
+    [
+        ("window_per_token", Kind.SPEC, "conv"),
+        ("history_replaced_by_zeros", Kind.DECODE, "conv"),
+        ("z_of_a_power_of_two", Kind.DECODE, "unpack"),
+        ("filling_moves_the_state", Kind.PREFILL, WRITE_BACK),
+    ],
+)
+def test_right_values_beside_wrong_memory_are_told(name: str, kind: Kind, stage: str) -> None:
+    """A copy is the conv's or the unpacking's; where both states are wrong, and no output, it is the write-back."""
+    run, path = planted(name, hidden=False), find("fallback")
+    seen = [where for fed in drawn(path, kind) if (where := localise(*fed, path, CPU, run)) is not None]
+    assert stage in [where.stage for where in seen]
+    assert any(isinstance(where, Touched) for where in seen) or stage == WRITE_BACK
+
+
+def test_a_copy_is_wrong_before_what_is_computed() -> None:
+    """A window that is cleared makes wrong outputs of the next launch; the window comes first."""
+    run, path = planted("cleared_again_in_verify", hidden=False), find("fallback")
+    case = Case(
+        Geometry(1, 1, 1, 1, W=3), DTypes(), 1,
+        (Batch((Row(1, (0,), fresh=True),)), Batch((Row(1, (0,), accepted=1),))),
+    )  # fmt: skip
+    seen = localise(case, Presentation(), path, CPU, run)
+    assert seen is not None
+    assert (seen.launch, seen.stage) == (1, "conv")
+
+
+@pytest.mark.parametrize("name", ["upper_half_of_b_not_stored", "decay_as_two_exponentials"])
+def test_kernels_are_localised_in_the_interpreter(name: str) -> None:
+    """By an access that is watched, of right values; and a state that is not finite was computed so."""
+    pytest.importorskip("triton")
+    values = Values(gates=Gates.SPIKE) if name == "decay_as_two_exponentials" else Values()
+    case = Case(Geometry(1, 1, 1, 1, W=2), DTypes(), 1, (Batch((Row(1, (0,)),)),), values=values)
+    file = dumps(CaseFile(case, Presentation()))
+    (seen,), absent = measure([Locating("chunk-delta", "interpreter", file, planter_of(name))])
+    assert not absent
+    assert not isinstance(seen, str)
+    assert seen.stage == "delta"
 
 
 def test_the_command_tells_and_draws(tmp_path: File) -> None:

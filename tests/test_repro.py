@@ -135,6 +135,17 @@ def test_a_decode_is_reproduced_in_under_sixty_lines(tmp_path: File) -> None:
     assert ended.returncode == 0, ended.stdout + ended.stderr
 
 
+def test_bfloat16_of_the_interpreter_needs_a_card(alone: File) -> None:
+    """Triton's own makes other numbers of it: a right kernel would be accused. Without a card the script cannot run."""
+    dtypes = DTypes(activation=DType.BF16)
+    case = Case(Geometry(1, 1, 1, 1), dtypes, 1, (Batch((Row(17, (0,)),)),))
+    made, _ = measure([Reproducing("chunk-delta", "interpreter", dumps(CaseFile(case, Presentation())))])
+    (found,) = made
+    assert isinstance(found, Reproduced)
+    assert "and a card: Triton's own interpreter" in found.script
+    assert run(found.script, alone).returncode == (0 if torch.cuda.is_available() else 2)
+
+
 @pytest.mark.parametrize(("path", "host"), [("fused-decode", "interpreter"), ("fallback", "cpu")])
 def test_a_decode_of_a_whole_layer_too(path: str, host: str, alone: File) -> None:
     """Once it is shrunk; what a call is given is not written down again for the oracle."""
@@ -165,6 +176,7 @@ def test_the_command_writes_a_script_and_an_issue(tmp_path: File) -> None:
     ended = CliRunner().invoke(app, words)
     assert ended.exit_code == 0, ended.output
     assert script.read_text().startswith('"""fallback:')
+    assert "nothing is wrong with the launch here" in " ".join(ended.output.split())
     assert f"torch {torch.__version__}" in text.read_text()
     assert script.read_text() in text.read_text()
     nowhere = CliRunner().invoke(app, [*words[:4], "-o", str(tmp_path / "no" / "repro.py")])

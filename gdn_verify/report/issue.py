@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from gdn_verify.explain import Ingredient, said
-from gdn_verify.localise import Localised
+from gdn_verify.localise import Found
 from gdn_verify.report.ledger import versions
 from gdn_verify.report.localise import sentences
 
 
-def issue(script: str, found: Localised | None, path: str, device: str, needs: Sequence[Ingredient] = ()) -> str:
+def issue(script: str, found: Found | None, path: str, device: str, needs: Sequence[Ingredient] = ()) -> str:
     """Markdown: a title, the sentences of `localise`, what the bug needs, versions and device, and the script."""
     told = [*sentences(found)] if found else []
     title = f"{path}: {told[0]}" if told else f"{path}: a launch leaves memory as it must not"

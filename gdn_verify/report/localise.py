@@ -9,7 +9,7 @@ from pathlib import Path as File
 import numpy as np
 from rich.console import Console
 
-from gdn_verify.localise import Localised
+from gdn_verify.localise import Found, Localised, Touched
 from gdn_verify.mutants.picture import PictureError
 from gdn_verify.oracles.compose import Array
 
@@ -19,22 +19,31 @@ WIDE, HIGH = 96, 32
 """Columns and lines of a map; larger ones show the worst of several places in one."""
 
 
-def show(found: Localised, console: Console) -> None:
-    """Sentences, and the worst ratio of each place: value heads over tokens, or states and value heads over V."""
+def show(found: Found, console: Console) -> None:
+    """Sentences, and the worst ratio of each place: value heads over tokens, or states and value heads over V.
+
+    Of a launch whose values are right there are sentences alone.
+    """
 
     def say(line: str) -> None:
         console.print(line, soft_wrap=True, markup=False, highlight=False)
 
     for sentence in sentences(found):
         say(sentence)
+    if isinstance(found, Touched):
+        return
     down, across = _named(found.axes)
     say(f"by {down} (down) and {across} (across), in budgets: blank ≤ 1, ░ ≤ 10, ▒ ≤ 100, ▓ ≤ 1000, █ more")
     for line in _map(_flat(found.ratios)):
         say(f"|{line}|")
 
 
-def sentences(found: Localised) -> Iterator[str]:
+def sentences(found: Found) -> Iterator[str]:
     """What is wrong where; the stage; what it looks like; which wrong oracles give the same."""
+    if isinstance(found, Touched):
+        yield f"launch {found.launch}: values are right; {found.finding}"
+        yield f"stage: {found.stage or 'not told by what this path gives'}"
+        return
     yield f"launch {found.launch}: {found.result} is wrong in {', '.join(map(str, found.place))}"
     yield f"stage: {found.stage or 'not told by what this path gives'}"
     yield from (f"looks like {look}" for look in found.looks)
