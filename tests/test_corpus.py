@@ -34,6 +34,13 @@ def test_every_file_is_run() -> None:
     assert {file.stem for file in CORPUS.glob("*.json")} == set(HEALTHY)
 
 
+def test_every_file_has_a_live_row() -> None:
+    """A path that takes one file alone would be red for having agreed on nothing."""
+    for file in CORPUS.rglob("*.json"):
+        case = load(file).case
+        assert any(row.live for batch in case.batches for row in batch.rows), file.stem
+
+
 @pytest.mark.parametrize("host", ["cpu", "interpreter"])
 def test_a_bugs_smallest_case_shows_it(host: str) -> None:
     """A file in the folder of bugs has the name of a mutant of the catalogue, which its case alone shows."""
