@@ -28,7 +28,7 @@ NURSERY = "gdn_verify.mutants.nursery:serve"
 BEGINNING = 600.0
 """Seconds that a process may take to draw its cases."""
 PATIENCE = 30.0
-"""Seconds of silence that are a hang: a healthy case takes a few at most."""
+"""Seconds of silence that may be a hang: healthy kernels are asked for as long then (`nursery`)."""
 LOOKED_AT, FEW_LOOKED_AT, FEW = 12, 4, 50
 """Cases of each job of which the lines are known; and of a campaign of few mutants, which looking would outlast."""
 OWN = (

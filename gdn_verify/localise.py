@@ -97,8 +97,9 @@ def localise(
         found = _judged(fed, outputs, after, serving, host) if len(fed.live_tokens) else None
         if found is not None:
             return _with_copies(found, touched, serving.capabilities.span)
-        again = feed(case, number, path, presentation, pools, host.device)
-        if touched := touched or _watched(again, serving, host, run):
+        if not touched and host.memory_checker() is not None:
+            touched = _watched(feed(case, number, path, presentation, pools, host.device), serving, host, run)
+        if touched:
             return Touched(number, touched[0], stage_of(touched[0].kind, serving.capabilities.span))
         pools = after if path.capabilities.pool else fed.before
     return None
@@ -111,9 +112,7 @@ def _with_copies(found: Localised, touched: list[Finding], span: Span) -> Locali
 
 
 def _watched(fed: Feed, path: Path, host: Host, run: Callable[[Launch], Outputs]) -> list[Finding]:
-    """What is seen of the same launch where each access is checked; nothing on a host that cannot."""
-    if host.memory_checker() is None:
-        return []
+    """What is seen of the same launch where each access is checked."""
     with accesses.watching(fed, path.conventions, host) as seen:
         run(seen.launch)
         host.synchronize()

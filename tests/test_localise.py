@@ -162,7 +162,8 @@ def test_right_values_beside_wrong_memory_are_told(name: str, kind: Kind, stage:
     run, path = planted(name, hidden=False), find("fallback")
     seen = [where for fed in drawn(path, kind) if (where := localise(*fed, path, CPU, run)) is not None]
     assert stage in [where.stage for where in seen]
-    assert any(isinstance(where, Touched) for where in seen) or stage == WRITE_BACK
+    if stage != WRITE_BACK:  # where a state is a wrong value too
+        assert any(isinstance(where, Touched) for where in seen)
 
 
 def test_a_copy_is_wrong_before_what_is_computed() -> None:

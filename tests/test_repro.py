@@ -161,18 +161,8 @@ def test_the_command_writes_a_script_and_an_issue(tmp_path: File) -> None:
     """To the files that are named."""
     save(tmp_path / "case.json", CaseFile(*drawn(find("fallback"), Kind.DECODE, 1)[0]))
     script, text = tmp_path / "repro.py", tmp_path / "issue.md"
-    words = [
-        "repro",
-        str(tmp_path / "case.json"),
-        "--path",
-        "fallback",
-        "-o",
-        str(script),
-        "--issue",
-        str(text),
-        "--explain",
-        "2",
-    ]
+    words = ["repro", str(tmp_path / "case.json"), "--path", "fallback", "-o", str(script), "--issue", str(text)]
+    words += ["--explain", "2"]
     ended = CliRunner().invoke(app, words)
     assert ended.exit_code == 0, ended.output
     assert script.read_text().startswith('"""fallback:')
