@@ -30,6 +30,7 @@ Result = Any
 RunsCommand = Callable[..., Result]
 QUICK = ("--profile", "quick", "--kinds", "decode", "--workers", "1")
 CASES = PROFILES["quick"].short
+"""Drawn for a path and a kind; saved cases that the path takes come on top."""
 
 
 @pytest.fixture
@@ -124,10 +125,9 @@ def test_paths_that_run_beside_others_that_do_not(fakes: RunsCommand, tmp_path: 
     assert "missing: fake-missing on cpu: libfake is not installed (pip install 'libfake[gpu]')" in done.stdout
     assert "undefined symbol: gdn_forward" in done.stdout
     rows = {r["path"]: r for r in json.loads(file.read_text())["rows"] if r["check"] == "values"}
-    assert [rows[f"fake-{name}"][key] for name, key in (("healthy", "agrees"), ("missing", "missing"))] == [
-        CASES,
-        CASES,
-    ]
+    healthy, missing = rows["fake-healthy"], rows["fake-missing"]
+    assert healthy["agrees"] == healthy["cases"] >= CASES
+    assert missing["missing"] == missing["cases"] >= CASES
 
 
 def test_a_required_host_without_a_card_is_red(command: RunsCommand, tmp_path: File) -> None:
@@ -138,7 +138,8 @@ def test_a_required_host_without_a_card_is_red(command: RunsCommand, tmp_path: F
     done = command("gate", *QUICK, "--paths", "fallback", "--hosts", "cuda", "--require", "cuda", "--json", file)
     assert done.exit_code == RED
     assert "required: " in done.stdout
-    assert _rows(json.loads(file.read_text()), "cuda")["values"]["missing"] == CASES
+    values = _rows(json.loads(file.read_text()), "cuda")["values"]
+    assert values["missing"] == values["cases"] >= CASES
 
 
 @pytest.mark.parametrize(
