@@ -262,7 +262,6 @@ class IdRule(StrEnum):
 
 class PadPolicy(StrEnum):
     """What a path leaves in the output of a padded row or token; copies are for z, which has one for every token."""
-
     ZEROS = "zeros"
     UNTOUCHED = "untouched"
     COPIES = "copies"
@@ -293,8 +292,7 @@ class Conventions:
     `pads` gives, per stage, the ids that mark a padded row; only ids on which all stages agree are ever
     generated. `pad_outputs` gives, per output, what a padded row's part of it holds afterwards. `batch_invariant`
     promises that no other row changes a bit of a row's results, `deterministic` that the same launch gives the same
-    bits; the laws ask for both, and `gdn-verify invariance` for the first. `illegal_ids` is recorded; no check asks for
-    it yet.
+    bits; the laws ask for both, and `gdn-verify invariance` for the first. No check asks for `illegal_ids` yet.
     """
 
     pads: tuple[tuple[Stage, IdRule], ...] = ()
@@ -356,7 +354,8 @@ class Capabilities:
     """What a path takes. Generation is narrowed to it before a case is drawn; the rest is refused.
 
     `pool` is False for paths that take dense states, one a row, and return new ones: they see no slots,
-    no padding and no strides between slots. `column_strides` are those within a row of a table of slots, of drafts.
+    no padding and no strides between slots. `column_strides` are those within a row of a table of slots, of drafts,
+    `row_steps` those between the rows' counts and flags.
     """
 
     span: Span
@@ -387,6 +386,7 @@ class Capabilities:
     strided: bool = True
     misaligned: bool = True
     column_strides: bool = False
+    row_steps: bool = False
     separate_slots: bool = False
     fresh_rows: bool = True
     beta_scales: frozenset[float] = frozenset({1.0})

@@ -198,5 +198,7 @@ def _layout(c: Capabilities, fed: Presentation) -> Iterator[str]:
         yield f"presentation.table_pad={fed.table_pad}: no strides between a table's rows"
     if fed.table_step > 1 and not (c.column_strides and c.pool):
         yield f"presentation.table_step={fed.table_step}: no strides between a table's columns"
+    if fed.row_step > 1 and not (c.row_steps and c.pool):
+        yield f"presentation.row_step={fed.row_step}: no strides between counts, or flags"
     if fed.misalign and not c.misaligned:
         yield f"presentation.misalign={fed.misalign}: aligned buffers only"

@@ -32,11 +32,12 @@ class Poison(StrEnum):
 class Presentation:
     """One way of laying a case out in memory.
 
-    `slot_pad` elements lie between two slots of a pool, `row_pad` between two tokens of an activation;
+    `slot_pad` elements lie between two slots of a pool, `row_pad` between two tokens of an activation, twice as many
+    between those of k and β;
     `misalign` elements shift the start of every buffer. `table_pad` more columns stand between two rows of a slot
     table, and hold ids of slots too; a table of one column is a column of a wider one. Two
-    columns of it lie `table_step` elements apart. `sentinel` is the id written
-    for a padded row.
+    columns of it lie `table_step` elements apart. Accepted counts, and flags of an initial state, lie `row_step` elements
+    apart. `sentinel` is the id written for a padded row.
     `first_slot` is the pool slot of logical slot 0, 1 for a path that reserves slot 0.
     """
 
@@ -48,6 +49,7 @@ class Presentation:
     misalign: int = 0
     table_pad: int = 0
     table_step: int = 1
+    row_step: int = 1
     index_type: IndexType = IndexType.I32
     sentinel: int = -1
     first_slot: int = 0
@@ -57,7 +59,9 @@ class Presentation:
         for name, high in (("slot_pad", 4096), ("row_pad", 4096), ("misalign", 64), ("table_pad", 64)):
             value = getattr(self, name)
             require(0 <= value <= high, f"presentation.{name}", value, f"lies in 0…{high} elements")
-        require(1 <= self.table_step <= 8, "presentation.table_step", self.table_step, "lies in 1…8 elements")
+        for name in ("table_step", "row_step"):
+            value = getattr(self, name)
+            require(1 <= value <= 8, f"presentation.{name}", value, "lies in 1…8 elements")
         require(self.first_slot in (0, 1), "presentation.first_slot", self.first_slot, "is 0 or 1")
 
     def physical(self, slot: int | None) -> int:

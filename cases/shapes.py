@@ -222,6 +222,8 @@ def _layout(c: Capabilities, kind: Kind) -> dict[str, tuple[Any, ...]]:
         out["table_pad"] = (0, 0, 0, 1, 5)
     if c.pool and c.column_strides and kind in (Kind.SPEC, Kind.MIXED):
         out["table_step"] = (1, 1, 1, 2)
+    if c.pool and c.row_steps:
+        out["row_step"] = (1, 1, 1, 1, 1, 2)
     return out
 
 

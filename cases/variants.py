@@ -25,7 +25,7 @@ Made = Callable[[], Fed]
 DIMS = (1, 8, 16, 24, 32, 64, 128)
 LENGTHS = (1, 2, 15, 16, 17, 63, 64, 65, 130)
 """Tokens of a row: both sides of the ends of chunks."""
-PADS = {"slot_pad": 8, "row_pad": 8, "misalign": 1, "table_pad": 2, "table_step": 2, "sentinel": -7}
+PADS = {"slot_pad": 8, "row_pad": 8, "misalign": 1, "table_pad": 2, "table_step": 2, "row_step": 2, "sentinel": -7}
 """How a presentation is otherwise, beside what has few members."""
 
 

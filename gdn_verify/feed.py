@@ -6,7 +6,7 @@ the oracle is asked (live rows only, in float64). Both come from one rounding, s
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate
@@ -173,7 +173,8 @@ def feed(
     arena = Arena(device, poison=Poison(presentation.poison.value))
     placed = _place_activations(arena, case, number, path, presentation, rounded)
     placed |= _place_parameters(arena, rounded)
-    placed |= place_tables(arena, case.batches[number], case.geometry.S, presentation, path.capabilities)
+    S = case.geometry.S
+    placed |= place_tables(arena, case.batches[number], S, presentation, path.capabilities, (1, S, 0, -3, S + 2))
     placed |= _place_states(arena, case, number, path, presentation, pools)
     placed |= _place_outputs(arena, case, number, path, presentation)
     arena.seal()
@@ -212,6 +213,11 @@ def _place_activations(
     return {name: _place_rows(arena, name, value, shown) for name, value in tensors.items()}
 
 
+UNALIKE = {"k": 2, "beta": 2}
+"""How many `row_pad` lie between tokens, where not one: of two tensors of one shape, so that they are not taken for
+each other."""
+
+
 def _packed(case: Case, shown: Presentation, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """qkvz and ba as one tensor each; a pure permutation of elements, so done on bit patterns."""
     g = case.geometry
@@ -226,39 +232,63 @@ def _packed(case: Case, shown: Presentation, tensors: dict[str, Tensor]) -> dict
 
 
 def _place_rows(arena: Arena, name: str, value: Tensor, shown: Presentation) -> Tensor:
-    """An activation, with `row_pad` elements between tokens."""
+    """An activation, with `row_pad` elements between tokens, or a multiple of that."""
     length = value[0].numel() if value.shape[0] else 0
-    stride = length + shown.row_pad if shown.row_pad and length else None
+    stride = length + UNALIKE.get(name, 1) * shown.row_pad if shown.row_pad and length else None
     misalign = shown.misalign * value.element_size()
     return arena.place(name, value, role=Role.INPUT, slot_stride=stride, misalign_bytes=misalign)
 
 
-def place_tables(arena: Arena, batch: Batch, width: int, shown: Presentation, taken: Capabilities) -> dict[str, Tensor]:
-    """The index tables of a launch, drafts having `width` slots: those that a path takes, by name."""
+def place_tables(
+    arena: Arena, batch: Batch, width: int, shown: Presentation, taken: Capabilities, counts: Sequence[int] = (0,)
+) -> dict[str, Tensor]:
+    """The index tables of a launch, drafts having `width` slots: those that a path takes, by name.
+
+    `counts` stand in turn where a row is no draft, and nobody may look at them.
+    """
     dtype = torch.int64 if shown.index_type is IndexType.I64 else torch.int32
     tables = {
         "query_start_loc": torch.tensor(batch.query_start_loc, dtype=dtype),
         "has_initial_state": torch.tensor([not row.fresh for row in batch.rows], dtype=torch.bool),
     }
     if taken.pool:
-        tables |= _slot_tables(batch, width, shown, dtype)
+        tables |= _slot_tables(batch, width, shown, dtype, counts)
     if not taken.separate_slots:  # its rows read where they write, whether or not they say so
         tables.pop("read_indices", None)
     return {name: _place_table(arena, name, value, shown) for name, value in tables.items()}
 
 
 SLOTS = ("state_indices", "read_indices")
+FACTS = ("num_accepted_tokens", "has_initial_state")
+ELSEWHERE = {"num_accepted_tokens": (1, 2), "has_initial_state": (True, False)}
+"""What stands between two rows' facts: the first, or where the row's own is that, the other."""
 
 
 def _place_table(arena: Arena, name: str, table: Tensor, shown: Presentation) -> Tensor:
-    """A table as it is, or one of slots as columns of a wider table, `table_step` apart and followed by `table_pad`.
+    """A table as it is, or as columns of a wider one: of slots, or of the rows' facts."""
+    if name in FACTS and shown.row_step > 1:
+        return _place_facts(arena, name, table, shown.row_step)
+    step = shown.table_step if table.ndim == 2 else 1
+    if name in SLOTS and (shown.table_pad or step > 1):
+        return _place_slots(arena, name, table, shown, step)
+    return arena.place(name, table, role=Role.INPUT)
+
+
+def _place_facts(arena: Arena, name: str, table: Tensor, step: int) -> Tensor:
+    """Facts `step` elements apart; between them stand others than the row's own, so that a wrong stride shows."""
+    usual, other = ELSEWHERE[name]
+    between = torch.where(table == usual, other, usual).to(table.dtype)
+    wide = between[:, None].repeat(1, step)
+    wide[:, 0] = table
+    return arena.place(name, wide, role=Role.INPUT)[:, 0]
+
+
+def _place_slots(arena: Arena, name: str, table: Tensor, shown: Presentation, step: int) -> Tensor:
+    """Slots in columns `step` apart and followed by `table_pad` more.
 
     The others hold the first slot of the row, or of the nearest row before that has one: a kernel that assumes a
     stride takes a wrong slot, and no id that stands out.
     """
-    step = shown.table_step if table.ndim == 2 else 1
-    if name not in SLOTS or (not shown.table_pad and step == 1):
-        return arena.place(name, table, role=Role.INPUT)
     columns = table[:, None] if table.ndim == 1 else table
     first = columns[:, 0].tolist()
     latest = accumulate(first, lambda last, slot: last if slot == shown.sentinel else slot, initial=shown.first_slot)
@@ -269,15 +299,17 @@ def _place_table(arena: Arena, name: str, table: Tensor, shown: Presentation) ->
     return placed[:, 0] if table.ndim == 1 else placed[:, : columns.shape[1] * step : step]
 
 
-def _slot_tables(batch: Batch, width: int, shown: Presentation, dtype: torch.dtype) -> dict[str, Tensor]:
+def _slot_tables(
+    batch: Batch, width: int, shown: Presentation, dtype: torch.dtype, of_nobody: Sequence[int]
+) -> dict[str, Tensor]:
     spec = any(row.spec for row in batch.rows)
     width = width if spec else 1
     slots = [[shown.physical(s) for s in row.slots] + [shown.sentinel] * (width - len(row.slots)) for row in batch.rows]
     table = torch.tensor(slots, dtype=dtype).reshape(len(batch.rows), width)
     tables = {"state_indices": table if spec else table[:, 0].contiguous()}
     if spec:
-        counts = [row.accepted or 0 for row in batch.rows]
-        tables["num_accepted_tokens"] = torch.tensor(counts, dtype=torch.int32)
+        counts = [row.accepted or of_nobody[number % len(of_nobody)] for number, row in enumerate(batch.rows)]
+        tables["num_accepted_tokens"] = torch.tensor(counts, dtype=dtype)
         tables["spec_rows"] = torch.tensor([row.spec for row in batch.rows], dtype=torch.bool)
     if any(row.read is not None for row in batch.rows):
         reads = [shown.physical(_read_id(row, number)) for number, row in enumerate(batch.rows)]

@@ -276,7 +276,7 @@ class _Trial:
         self, fed: Feed, outputs: Outputs, after: Pools, rounding: Rounding, ledger: Ledger | None
     ) -> None:
         path, result = self.path, self.result
-        wrong = list(malformed(fed, outputs, path.capabilities.span))
+        wrong = [*malformed(fed, outputs, path.capabilities.span), *_unshown(path, outputs)]
         result.findings += wrong
         if wrong:
             return
@@ -328,6 +328,12 @@ def _unfit(error: Exception, path: Path) -> str:
 def _raised(error: Exception) -> Finding:
     frames = "".join(traceback.format_exception(error, limit=-4)).strip()
     return Finding(Check.VALUES, f"raised {type(error).__name__}", f"{error}\n{frames}")
+
+
+def _unshown(path: Path, outputs: Outputs) -> Iterator[Finding]:
+    """Less would be judged than the path says, and nobody would know."""
+    if lacking := sorted(path.shows - outputs.stages.keys()):
+        yield Finding(Check.VALUES, "unshown stages", f"{', '.join(lacking)} not shown; see `Path.shows`")
 
 
 def _attest(path: Path, host: Host, fed: Feed, kernels: list[str]) -> Iterator[Finding]:

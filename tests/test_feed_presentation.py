@@ -79,6 +79,7 @@ SEEN: dict[str, tuple[object, Callable[[Feed], object], object]] = {
     "first_slot": (1, lambda f: f.launch["state_indices"][0].tolist(), [2, 5, 7]),
     "table_pad": (2, slot_stride("state_indices"), 3 + 2),
     "table_step": (2, lambda f: f.launch["state_indices"].stride(1), 2),
+    "row_step": (2, lambda f: f.launch["num_accepted_tokens"].stride(0), 2),
     "poison": (Poison.HUGE, lambda f: bool(poisoned(f.launch["out"], Poison.HUGE).all()), True),
 }  # fmt: skip
 
@@ -165,7 +166,7 @@ def test_tables_say_what_the_rows_say():
     assert launch["query_start_loc"].tolist() == [0, 3, 4, 6, 8, 10]
     assert launch["has_initial_state"].tolist() == [True, True, True, False, True]
     assert launch["state_indices"].tolist() == [[2, 5, 7], [-1, -1, -1], [4, -1, -1], [6, -1, -1], [1, -1, -1]]
-    assert launch["num_accepted_tokens"].tolist() == [2, 0, 0, 0, 0]
+    assert launch["num_accepted_tokens"].tolist() == [2, 3, 0, -3, 5]
     assert launch["spec_rows"].tolist() == [True, False, False, False, False]
     assert launch["read_indices"].tolist() == [2, -1, 4, 6, 8]
 
@@ -233,7 +234,8 @@ def test_activations_of_a_dense_path_are_strided_and_shifted_too(name):
     for key in ("q", "k", "v", "g", "beta"):
         tensor = feed.launch[key]
         length = tensor[0].numel()
-        assert tensor.stride(0) == length + (3 if name == "row_pad" else 0)
+        pads = 2 if key in ("k", "beta") else 1
+        assert tensor.stride(0) == length + (3 * pads if name == "row_pad" else 0)
         assert tensor.data_ptr() % 256 == (3 * tensor.element_size() if name == "misalign" else 0)
 
 

@@ -80,7 +80,8 @@ def judge(case: Case, presentation: Presentation, path: Path, host: Host, run: R
     """Capture the first launch of `case`, replay it on variants of its rows, and launch batches with nothing to do.
 
     Of every second case the live rows alone are captured, as a server does that captures full batches.
-    A launch that cannot be captured is refused, not wrong: that it reads from the device is a fact of the path.
+    A launch that cannot be captured is refused, not wrong, unless the path says that it can: that it reads from the
+    device is a fact of the path.
     """
     stage, first = _Stage(path, presentation, host, run), replace(case, batches=case.batches[:1])
     replays = Replays()
@@ -103,6 +104,8 @@ def judge(case: Case, presentation: Presentation, path: Path, host: Host, run: R
         again = host.capture(lambda: left.append(run(captured.launch)))
     except CaptureError as error:
         replays.refused = f"cannot be captured: {error}"
+        if path.captures(captured.launch):
+            replays.findings.append(Finding(Check.LAUNCHES, "capture", f"{replays.refused}; the path says that it can"))
         return replays
     for name, variant in _variants(first, path):
         eager = stage.fed(variant) if stage.takes(variant) else None

@@ -44,8 +44,8 @@ class Launch:
     `has_initial_state` [N] bool, `read_indices` [N] where slots are separate; it may hold the sentinel for a row that
     has no initial state: nothing is read then, and the row is live. `state_indices` is [N]; if any row of the launch is
     a spec row it is [N, S], plain rows in column 0, and then there are `spec_rows` [N] bool and
-    `num_accepted_tokens` [N] (0 for a row that is no spec row) too. A dense path gets `initial_state` [N, HV, V, K] or
-    [N, HV, K, V] instead of pools, zeros where a row is fresh.
+    `num_accepted_tokens` [N] (any number for a row that is no spec row) too. A dense path gets `initial_state`
+    [N, HV, V, K] or [N, HV, K, V] instead of pools, zeros where a row is fresh.
 
     Outputs: `out` [T, HV, V] and, from the unpack edge, `z_out` [T, HV, V]: poisoned, to be filled.
 
@@ -100,6 +100,8 @@ class Path(ABC):
     judged: frozenset[Kind] | None = None
     #: Whether another path runs most of the same code: it is judged on half the cases (see `planning`).
     variant: bool = False
+    #: Stages that every launch shows (`Outputs.stages`); one that is lacking is wrong.
+    shows: frozenset[str] = frozenset()
     #: The place of the configuration that autotuned kernels are pinned to, counted round; None for the first.
     configuration: int | None = None
 
@@ -118,6 +120,10 @@ class Path(ABC):
     @abstractmethod
     def rounding(self, case: Case, presentation: Presentation, host: str) -> Rounding:
         """Which intermediates are rounded to which type for this case, so fed, on this host."""
+
+    def captures(self, launch: Launch) -> bool:
+        """Whether a graph can hold this launch; one of which that is said, and that is refused, is wrong."""
+        return False
 
     def serving(self, batch: Batch, number: int) -> Path:
         """Whose rounding, conventions and kernels a launch is held to: the path's own, or those of a part of it."""

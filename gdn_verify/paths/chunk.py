@@ -172,8 +172,9 @@ class ChunkDelta(Fused):
         """What `moves_in_words` will find of q and k."""
         from gdn_verify.kernels.triton.shape import lie_in_words
 
-        token = case.geometry.H * case.geometry.K + presentation.row_pad
-        return lie_in_words(token, case.geometry.K, presentation.misalign * case.dtypes.activation.itemsize)
+        K, shift = case.geometry.K, presentation.misalign * case.dtypes.activation.itemsize
+        tokens = (case.geometry.H * K + pads * presentation.row_pad for pads in (1, 2))
+        return all(lie_in_words(token, K, shift) for token in tokens)
 
     def _always_in_words(self, case: Case, presentation: Presentation) -> bool:
         """The same of all launches of a case, those in which it does not matter to the result too."""
@@ -220,6 +221,7 @@ class ConvChunkDelta(ChunkDelta):
     """
 
     name = "conv-chunk-delta"
+    shows = frozenset({"conv", "g", "beta"})
     judged: frozenset[Kind] | None = frozenset({Kind.PREFILL, Kind.MIXED})  # which has rows of one token too
     kernels: tuple[str, ...] = ("gdn_conv_prefill_kernel", *ChunkDelta.kernels)
     entries = ("gdn_verify.kernels.triton.conv_prefill:conv_prefill", *ChunkDelta.entries)
@@ -276,6 +278,7 @@ class PrefillNull(ConvChunkDelta):
     """
 
     name = "prefill-null"
+    shows = frozenset()
     variant = True
     kernels = (*ConvChunkDelta.kernels, *JOINED)
     entries = ("gdn_verify.kernels.triton.prefill:chunked_prefill",)
@@ -287,7 +290,7 @@ class PrefillNull(ConvChunkDelta):
         illegal_ids=IllegalIds.NO_OP,
         pad_outputs=(("out", PadPolicy.UNTOUCHED), ("z_out", PadPolicy.UNSPECIFIED)),
     )
-    settings = MappingProxyType({"segments": 3})
+    settings = MappingProxyType({"segments": 2})
     padding = MappingProxyType({"pad_slot_id": 0, "zero_pads": False})
 
     def run(self, launch: Launch) -> Outputs:

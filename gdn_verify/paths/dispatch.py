@@ -51,8 +51,9 @@ class Dispatch(Path):
     hosts: tuple[str, ...] = ("cpu", "interpreter", "cuda", "rocm")
     kernels = tuple(name for names in KERNELS.values() for name in names)
     capabilities = Capabilities(
-        span=Span(Stage.UNPACK, Stage.NORM), column_strides=True, separate_slots=True, beta_scales=frozenset({1.0, 2.0})
-    )
+        span=Span(Stage.UNPACK, Stage.NORM), column_strides=True, row_steps=True, separate_slots=True,
+        beta_scales=frozenset({1.0, 2.0}),
+    )  # fmt: skip
     entries = ("gdn_verify.kernels.dispatch:gated_delta_net_packed",)
     least_reach = 0.99
     conventions = Fallback.conventions
@@ -71,20 +72,42 @@ class Dispatch(Path):
         return gdn_verify.__version__
 
     def run(self, launch: Launch) -> Outputs:
+        if self._kernel == "fallback" and not launch.presentation.row_pad:
+            out, z = self._dispatched(launch, launch["out"], None)
+            launch["z_out"].copy_(z)
+            return Outputs(o=out)
         return Outputs(o=self._dispatched(launch, launch["out"], launch["z_out"])[0])
 
-    def _dispatched(self, launch: Launch, out: Tensor | None, z_out: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _dispatched(
+        self, launch: Launch, out: Tensor | None, z_out: Tensor | None, stages: dict[str, Tensor] | None = None
+    ) -> tuple[Tensor, Tensor]:
         """(output, z), made or in the buffers given."""
         from gdn_verify.kernels.dispatch import gated_delta_net_packed
 
-        live = {row.group for _, row in launch.batch.live_rows()}
+        live = {row.group for _, row in launch.batch.live_rows()} - self._standard(launch.batch, launch.presentation)
         # The runner asks for these after each launch.
         self.kernels = tuple(name for group in self.served if group in live for name in self.served[group])
         return gated_delta_net_packed(
             launch["qkvz"], launch["ba"], layer(launch), launch["conv_pool"], launch["ssm_pool"], tables(launch),
             packing=packing(launch), state_order=launch.presentation.state_order.value, output=out,
-            z_output=z_out, plan=self._plan(launch), kernel=self._kernel,
+            z_output=z_out, plan=self._plan(launch), kernel=self._kernel, stages=stages,
         )  # fmt: skip
+
+    def _standard(self, batch: Batch, presentation: Presentation) -> frozenset[Group]:
+        """Rows that no kernel takes: those whose accepted counts, or flags of an initial state, lie apart."""
+        apart = presentation.row_step > 1 and len(batch.rows) > 1
+        return frozenset({Group.PREFILL, Group.SPEC}) if apart else frozenset()
+
+    def captures(self, launch: Launch) -> bool:
+        """With a plan, where no row takes the standard path."""
+        told = self._plan(launch) is not None and self._kernel != "fallback"
+        return told and not self._standard(launch.batch, launch.presentation)
+
+    def refuses(self, case: Case, presentation: Presentation) -> str | None:
+        """What a case's launches round is said once for all of them."""
+        if len({self._standard(batch, presentation) for batch in case.batches}) > 1:
+            return f"presentation.row_step={presentation.row_step}: one row has no others to lie apart from"
+        return None
 
     def _plan(self, launch: Launch) -> LaunchPlan | None:
         drafts = all(row.spec for row in launch.batch.rows)
@@ -92,11 +115,38 @@ class Dispatch(Path):
 
     def rounding(self, case: Case, presentation: Presentation, host: str) -> Rounding:
         groups = {row.group for batch in case.batches for _, row in batch.live_rows()}
-        if host == "cpu":
+        if host == "cpu" or groups & self._standard(case.batches[0], presentation):
             return sequential_float32(case.dtypes)
         if Group.PREFILL in groups:
             return prefill_rounding(case.dtypes, case.geometry, host, every_token=Group.SPEC in groups)
         return sequential_float32(case.dtypes, conv_out=DType.F32, o=DType.F32)
+
+
+class DispatchRaw(Dispatch):
+    """The dispatcher over a layer without a norm weight, whose o is the output.
+
+    Where tokens are dense it is asked for the intermediates, so that everything takes the standard path.
+    """
+
+    name = "dispatch-o"
+    capabilities = replace(Dispatch.capabilities, span=Span(Stage.UNPACK, Stage.DELTA))
+    served: ClassVar = {**KERNELS, Group.PREFILL: ConvChunkDelta.kernels}
+
+    def run(self, launch: Launch) -> Outputs:
+        asked = not launch.presentation.row_pad
+        stages: dict[str, Tensor] | None = {} if asked else None
+        out, _ = self._dispatched(launch, launch["out"], launch["z_out"], stages)
+        self.shows = Fallback.shows if asked else frozenset()
+        return Outputs(o=out, stages=stages or {})
+
+    def _standard(self, batch: Batch, presentation: Presentation) -> frozenset[Group]:
+        return super()._standard(batch, presentation) if presentation.row_pad else frozenset(Group)
+
+    def rounding(self, case: Case, presentation: Presentation, host: str) -> Rounding:
+        groups = {row.group for batch in case.batches for _, row in batch.live_rows()}
+        if host == "cpu" or Group.PREFILL in groups or groups & self._standard(case.batches[0], presentation):
+            return super().rounding(case, presentation, host)
+        return sequential_float32(case.dtypes, conv_out=DType.F32)
 
 
 class DispatchTwoLaunch(Dispatch):
@@ -187,5 +237,5 @@ def plan(batch: Batch) -> LaunchPlan:
 
 
 def paths() -> Iterable[Path]:
-    """The dispatcher, twice."""
-    return (Dispatch(), DispatchTwoLaunch())
+    """The dispatcher in three ways."""
+    return (Dispatch(), DispatchRaw(), DispatchTwoLaunch())

@@ -12,6 +12,7 @@ from gdn_verify.cases.contract import (
     Conventions,
     IdRule,
     IllegalIds,
+    Options,
     Packing,
     PadPolicy,
     Span,
@@ -35,10 +36,12 @@ class Fallback(Path):
     name = "fallback"
     hosts: tuple[str, ...] = ("cpu", "cuda", "rocm")
     capabilities = Capabilities(
-        span=Span(Stage.UNPACK, Stage.NORM), column_strides=True, separate_slots=True, beta_scales=frozenset({1.0, 2.0})
-    )
+        span=Span(Stage.UNPACK, Stage.NORM), column_strides=True, row_steps=True, separate_slots=True,
+        beta_scales=frozenset({1.0, 2.0}),
+    )  # fmt: skip
     entries: tuple[str, ...] = ("gdn_verify.kernels.fallback:gated_delta_net",)
     least_reach = 0.99
+    shows = frozenset({"conv", "g", "beta", "q_hat", "k_hat", "o"})
     conventions = Conventions(
         pads=tuple((stage, IdRule.OUTSIDE) for stage in (Stage.CONV, Stage.DELTA)),
         illegal_ids=IllegalIds.NO_OP,
@@ -77,10 +80,11 @@ def packing(launch: Launch) -> str:
 
 
 def layer(launch: Launch) -> Layer:
-    """The launch's geometry, parameters and options as the fallback takes them."""
+    """The launch's geometry, parameters and options as the fallback takes them; the usual ones go without saying."""
     from gdn_verify.kernels.fallback import Layer
 
-    g, options = launch.geometry, launch.options
+    g, options, usual = launch.geometry, launch.options, Options()
+    said = {name: getattr(options, name) for name in ("norm_eps", "beta_scale")}
     return Layer(
         num_k_heads=g.H,
         num_v_heads=g.HV,
@@ -94,20 +98,25 @@ def layer(launch: Launch) -> Layer:
         scale=options.scale,
         conv_activation=None if options.conv_activation is Activation.NONE else "silu",
         norm_activation=options.norm_activation.value,
-        norm_eps=options.norm_eps,
-        beta_scale=options.beta_scale,
+        **{name: value for name, value in said.items() if value != getattr(usual, name)},
     )
 
 
 def tables(launch: Launch) -> Tables:
-    """The launch's index tensors as the fallback takes them; of rows that all draft it is not told that they do."""
+    """The launch's index tensors as the fallback takes them, now and then in the shortest form that says the same.
+
+    Of rows that all draft it is not told that they do; of two launches without fresh rows one has no
+    `has_initial_state`; where drafts have one slot, of two launches one has a list of them.
+    """
     from gdn_verify.kernels.rows import Tables
 
-    all_draft = all(row.spec for row in launch.batch.rows)
+    rows, slots = launch.batch.rows, launch["state_indices"]
+    short, plain = launch.batch.tokens % 2 == 1, launch.presentation.row_step == 1
+    all_draft, resumed = all(row.spec for row in rows), not any(row.fresh for row in rows)
     return Tables(
         query_start_loc=launch["query_start_loc"],
-        state_indices=launch["state_indices"],
-        has_initial_state=launch["has_initial_state"],
+        state_indices=slots[:, 0] if short and slots.ndim == 2 and slots.shape[1] == 1 else slots,
+        has_initial_state=None if short and resumed and plain else launch["has_initial_state"],
         num_accepted_tokens=launch.get("num_accepted_tokens"),
         spec_rows=None if all_draft else launch.get("spec_rows"),
         read_indices=launch.get("read_indices"),

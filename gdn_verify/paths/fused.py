@@ -57,6 +57,9 @@ class Fused(Path):
         table = self._table(launch["ssm_pool"].element_size(), launch.geometry)
         return table[self.configuration % len(table)]
 
+    def captures(self, launch: Launch) -> bool:
+        return True
+
     def missing(self, host: str) -> Missing | None:
         if find_spec("triton") is None:
             return Missing("triton is not installed", "pip install 'gdn-verify[interpreter]'")
@@ -129,6 +132,7 @@ class TwoLaunchDecode(FusedDecodeRaw):
     """`conv_update` then `delta_update`: the origin's split, with the conv's output in between to be judged."""
 
     name = "two-launch-decode"
+    shows = frozenset({"conv"})
     kernels = ("gdn_conv_update_kernel", "gdn_decode_kernel")
     entries = tuple(f"gdn_verify.kernels.triton.two_launch:{name}" for name in ("conv_update", "delta_update"))
 

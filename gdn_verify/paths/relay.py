@@ -84,7 +84,7 @@ def shared(first: Capabilities, other: Capabilities) -> Capabilities:
         "conv_layouts", "packings", "beta_scales",
     )  # fmt: skip
     either = ("square", "uniform_dtypes")
-    both = ("pool", "int64_indices", "strided", "misaligned", "column_strides", "scales")
+    both = ("pool", "int64_indices", "strided", "misaligned", "column_strides", "row_steps", "scales")
     return replace(
         first,
         **{name: getattr(first, name) & getattr(other, name) for name in sets},

@@ -12,7 +12,7 @@ from gdn_verify.cases.case import Row as Nobody
 from gdn_verify.cases.contract import Conventions, Group, IdRule, Stage
 from gdn_verify.cases.presentation import IndexType, Presentation
 from gdn_verify.paths.base import Missing
-from gdn_verify.paths.builder import Build, Builder, Built, Maker, Roster, Setup, Split
+from gdn_verify.paths.builder import Builder, Built, Commit, Maker, Roster, Setup, Split
 
 if TYPE_CHECKING:
     import torch
@@ -64,9 +64,11 @@ class KernelTables(_Own):
                 rows, width=setup.width if roster.drafts and widest != setup.width else None, pad_to=roster.pad_to,
                 pad_slot_id=shown.sentinel, dtype=_dtype(shown),
             )  # fmt: skip
+            drafts, reads = any(row.accepted for row in rows), any(row.read_slot is not None for row in rows)
+            _promised(made, wide=roster.drafts and widest != setup.width or drafts, reads=reads)
             return _built(made, rows, roster, shown)
 
-        return _maker(build, shown, setup.conv_width)
+        return Maker(build, _commit(shown, setup.conv_width))
 
     def _rows(self, roster: Roster, shown: Presentation) -> list[Row]:
         """The rows as the engine gives them to the helpers."""
@@ -89,9 +91,11 @@ class BufferedTables(_Own):
 
         def build(roster: Roster) -> Built:
             rows = kernel_rows(roster, shown)
-            return _built(buffers.fill(rows, pad_to=roster.pad_to), rows, roster, shown)
+            made = buffers.fill(rows, pad_to=roster.pad_to)
+            _promised(made, wide=setup.width is not None, reads=setup.reads)
+            return _built(made, rows, roster, shown)
 
-        return _maker(build, shown)
+        return Maker(build, _commit(shown))
 
 
 class BlockedTables(KernelTables):
@@ -184,11 +188,30 @@ def _dtype(shown: Presentation) -> torch.dtype:
     return torch.int64 if shown.index_type is IndexType.I64 else torch.int32
 
 
-def _maker(build: Build, shown: Presentation, conv_width: int | None = None) -> Maker:
-    """With the width of the conv, or for `commit` to work it out."""
+def _commit(shown: Presentation, conv_width: int | None = None) -> Commit:
+    """The helper's, told the width of the conv and given a pool with a column to spare; or left to work it out."""
+    import torch
+
     from gdn_verify.kernels.tables import commit
 
-    return Maker(build, partial(commit, width=conv_width, pad_slot_id=shown.sentinel))
+    ours = partial(commit, width=conv_width, pad_slot_id=shown.sentinel)
+    if conv_width is None:
+        return ours
+
+    def spared(pool: torch.Tensor, conv_pool: torch.Tensor, table: torch.Tensor, counts: torch.Tensor) -> None:
+        wide = torch.cat([conv_pool, conv_pool[:, :, :1]], 2)
+        ours(pool, wide, table, counts)
+        conv_pool.copy_(wide[:, :, :-1])
+
+    return spared
+
+
+def _promised(made: Tables, *, wide: bool, reads: bool) -> None:
+    """Raises ValueError where tables have a form that the helpers' pages rule out, though a reader could take it."""
+    if (made.state_indices.ndim == 2) != wide:
+        raise ValueError(f"state_indices has {made.state_indices.ndim} dimensions; of drafts alone it has two")
+    if (made.read_indices is not None) != reads:
+        raise ValueError(f"read_indices is {made.read_indices}; it is given exactly if a row has a slot to read")
 
 
 def _built(made: Tables, rows: Sequence[Row], roster: Roster, shown: Presentation) -> Built:
@@ -203,20 +226,39 @@ def _built(made: Tables, rows: Sequence[Row], roster: Roster, shown: Presentatio
         "host": _planned(plan_rows(rows, pad_to=roster.pad_to)),
         "read back": _planned(read_plan(made)),
     }
+    _fresh_drafts(made, rows)
     return Built({name: table for name, table in named.items() if table is not None}, splits)
 
 
+def _fresh_drafts(made: Tables, rows: Sequence[Row]) -> None:
+    """Raises ValueError where drafts that began from nothing are not told from those that resume; no case has them."""
+    import torch
+
+    from gdn_verify.kernels.plan import plan_rows, read_plan
+
+    begun = [row if row.accepted is None else replace(row, fresh=True) for row in rows]
+    drafts = made.spec_rows if made.spec_rows is not None else torch.zeros(made.rows, dtype=torch.bool)
+    known = drafts if made.has_initial_state is None else ~made.has_initial_state | drafts
+    for plan in (plan_rows(begun), read_plan(replace(made, has_initial_state=~known))):
+        if plan.spec or plan.fresh_spec != any(row.accepted and row.length for row in rows):
+            raise ValueError(f"of {begun} the plan is {plan}")
+
+
 def _by_row(made: Tables) -> Split:
-    """What the dispatcher sees on the device. A draft without initial state is in no group: no case has one."""
+    """What the dispatcher sees on the device."""
     from gdn_verify.kernels.plan import classify
 
     classes = classify(made)
+    if classes.fresh_spec.any():
+        raise ValueError(f"fresh_spec={classes.fresh_spec.tolist()}: no row is a draft that began from nothing")
     masks = {Group.DECODE: classes.decode, Group.PREFILL: classes.prefill, Group.SPEC: classes.spec}
     rows = {group: tuple(mask.nonzero()[:, 0].tolist()) for group, mask in masks.items()}
     return Split(frozenset(group for group, members in rows.items() if members), rows)
 
 
 def _planned(plan: LaunchPlan) -> Split:
+    if plan.fresh_spec:
+        raise ValueError(f"{plan}: no row is a draft that began from nothing")
     claimed = {Group.DECODE: plan.decode, Group.PREFILL: plan.prefill, Group.SPEC: plan.spec}
     return Split(frozenset(group for group, is_there in claimed.items() if is_there), None, plan.one_token_each)
 

@@ -204,6 +204,7 @@ FED_1 = {
     "misalign": 0,
     "table_pad": 0,
     "table_step": 1,
+    "row_step": 1,
     "index_type": "int32",
     "sentinel": -1,
     "first_slot": 0,

@@ -56,6 +56,7 @@ ILLEGAL: list[tuple[str, Callable[[], Any]]] = [
     ("presentation.misalign=65", lambda: Presentation(misalign=65)),
     ("presentation.table_pad=65", lambda: Presentation(table_pad=65)),
     ("presentation.table_step=0", lambda: Presentation(table_step=0)),
+    ("presentation.row_step=0", lambda: Presentation(row_step=0)),
     ("presentation.first_slot=2", lambda: Presentation(first_slot=2)),
     ("row.tokens=-1", lambda: Row(-1, (0,))),
     ("row.slots=()", lambda: Row(1, ())),

@@ -26,7 +26,7 @@ from gdn_verify.cases.narrow import refuses
 from gdn_verify.cases.presentation import IndexType, Presentation
 
 LAYER = Span(Stage.UNPACK, Stage.NORM)
-ANY = Capabilities(LAYER, column_strides=True, separate_slots=True, beta_scales=frozenset({1.0, 2.0}))
+ANY = Capabilities(LAYER, column_strides=True, row_steps=True, separate_slots=True, beta_scales=frozenset({1.0, 2.0}))
 PADS = Conventions(pads=tuple((stage, IdRule.MINUS_ONE) for stage in Stage))
 GEOMETRY = Geometry(H=2, HV=6, K=24, V=40, W=3, num_spec=1)
 
@@ -101,6 +101,7 @@ LAYOUTS: dict[str, tuple[Any, Presentation, str]] = {
     "strided": (False, Presentation(slot_pad=8), "presentation.slot_pad"),
     "misaligned": (False, Presentation(misalign=1), "presentation.misalign"),
     "column_strides": (False, Presentation(table_step=2), "presentation.table_step"),
+    "row_steps": (False, Presentation(row_step=2), "presentation.row_step"),
 }
 
 

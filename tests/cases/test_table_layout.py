@@ -7,6 +7,7 @@ from gdn_verify.cases.case import Batch, Case, Row
 from gdn_verify.cases.contract import DType, DTypes, Geometry
 from gdn_verify.cases.presentation import Presentation
 from gdn_verify.feed import Feed, feed, initial_pools
+from gdn_verify.paths.chunk import ChunkDelta
 from gdn_verify.paths.fallback import Fallback
 
 GEOMETRY = Geometry(1, 1, 8, 8, num_spec=2)
@@ -83,3 +84,26 @@ def test_parameters_are_rounded_to_types_of_their_own() -> None:
     launch = fed(PLAIN, Presentation(), DTypes(weights=DType.BF16, params=DType.F16)).launch
     assert {launch[name].dtype for name in ("conv_weight", "norm_weight")} == {torch.bfloat16}
     assert {launch[name].dtype for name in ("A_log", "dt_bias")} == {torch.float16}
+
+
+@pytest.mark.parametrize("name", ["num_accepted_tokens", "has_initial_state"])
+def test_facts_of_rows_lie_apart(name: str) -> None:
+    """They are those of a contiguous table; between two of them stands another than the first one's."""
+    apart, plain = (fed(DRAFTS, Presentation(row_step=n)).launch[name] for n in (2, 1))
+    assert torch.equal(apart, plain)
+    assert apart.stride() == (2,)
+    assert bool((apart.as_strided(apart.shape, (2,), 1) != plain).all())
+
+
+def test_counts_of_rows_that_are_no_drafts_say_nothing() -> None:
+    """Nobody may look at them, so they are what a kernel would act on."""
+    rows = (DRAFTS[0], *[Row(1, (n,)) for n in (2, 4, 7, 0)])
+    assert fed(rows, Presentation()).launch["num_accepted_tokens"].tolist() == [2, 3, 0, -3, 5]
+
+
+def test_tensors_of_one_shape_have_two_strides() -> None:
+    """A kernel that walks over k as over q reads another token's."""
+    case, path = Case(GEOMETRY, DTypes(), 8, (Batch(PLAIN),)), ChunkDelta()
+    shown = Presentation(row_pad=3)
+    launch = feed(case, 0, path, shown, initial_pools(case, path, shown), "cpu").launch
+    assert [launch[name].stride(0) for name in ("q", "k", "g", "beta")] == [8 + 3, 8 + 6, 1 + 3, 1 + 6]
