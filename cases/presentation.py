@@ -36,8 +36,8 @@ class Presentation:
     between those of k and β;
     `misalign` elements shift the start of every buffer. `table_pad` more columns stand between two rows of a slot
     table, and hold ids of slots too; a table of one column is a column of a wider one. Two
-    columns of it lie `table_step` elements apart. Accepted counts, and flags of an initial state, lie `row_step` elements
-    apart. `sentinel` is the id written for a padded row.
+    columns of it lie `table_step` elements apart, the accepted counts of two rows, and their flags of an initial state,
+    `row_step`. `sentinel` is the id written for a padded row.
     `first_slot` is the pool slot of logical slot 0, 1 for a path that reserves slot 0.
     """
 

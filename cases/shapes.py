@@ -57,6 +57,8 @@ class Shape:
 
 
 HEADS = (1, 2, 3, 4, 8, 16)
+BEYOND = ((1, 3, 64, 43), (1, 1, 8, 1))
+"""H, HV, K, V of which D, or HV·V, is one more than threads of a block: 257 and 129, or one."""
 DIMS = (8, 16, 24, 32, 40, 48, 60, 64, 96, 128, 160, 192, 256)
 WIDTHS = (4, 2, 3, 5)  # the default first: it is left out of case files
 
@@ -107,6 +109,7 @@ class _Tables:
         c = capabilities
         self.heads = _heads(c, size)
         self.dims = _dims(c, size)
+        self.beyond = tuple(sizes for sizes in BEYOND if _fits(c, size, *sizes))
         conv = Stage.CONV in c.span
         self.widths = within((*WIDTHS, 6, 7, 8), c.widths.__contains__, "conv width") if conv else (4,)
         self.widths = self.widths[: len(WIDTHS)]
@@ -122,8 +125,10 @@ class _Tables:
     def geometry(self, draw: Draw) -> Geometry:
         H, ratio = pick(draw, self.heads)
         K, values = pick(draw, self.dims)
-        V = pick(draw, values)
-        return Geometry(H, H * ratio, K, V, pick(draw, self.widths), pick(draw, self.num_spec))
+        sizes = H, H * ratio, K, pick(draw, values)
+        if self.beyond and pick(draw, _RARE):
+            sizes = pick(draw, self.beyond)
+        return Geometry(*sizes, pick(draw, self.widths), pick(draw, self.num_spec))
 
     def dtypes(self, draw: Draw) -> DTypes:
         if self.uniform:
@@ -140,6 +145,21 @@ class _Tables:
         return DTypes(
             **{name: dtype if dtype in self.stored[name] else self.stored[name][0] for name, dtype in wished.items()}
         )
+
+
+_RARE = (*(False,) * 16, True, *(False,) * 7)  # not at an end, which Hypothesis prefers
+
+
+def _fits(c: Capabilities, size: Size, H: int, HV: int, K: int, V: int) -> bool:
+    """Whether a path takes these sizes. The norm of a single number is its sign: noise makes that a coin's."""
+    least = 2 if Stage.NORM in c.span else 1
+    taken = HV // H in c.ratios and not (c.key_dim.refuses("K", K) or c.value_dim.refuses("V", V))
+    small = least <= V and max(K, V) <= size.max_dim and size.max_value_heads >= HV
+    return taken and small and (K == V or not c.square)
+
+
+def _is_beyond(g: Geometry) -> bool:
+    return (g.H, g.HV, g.K, g.V) in BEYOND
 
 
 def _heads(c: Capabilities, size: Size) -> tuple[tuple[int, int], ...]:
@@ -265,8 +285,9 @@ def shape_pool(capabilities: Capabilities, n: int, seed: int = 0, *, size: Size 
     """
     kinds = [kind for kind in capabilities.kinds if kind is not Kind.MIXED]
     drawn = [s for kind in kinds for s in draw_cases(shapes(capabilities, kind, size), 16 * n, seed)]
-    # A scale of 0 hides everything but the state, and n shapes are few.
-    left = [(shape, _features(shape)) for shape in drawn if shape.options.scale != 0.0]
+    # A scale of 0 hides everything but the state, sizes beyond a block are nobody's, and n shapes are few.
+    served = (shape for shape in drawn if shape.options.scale != 0.0 and not _is_beyond(shape.geometry))
+    left = [(shape, _features(shape)) for shape in served]
     pool = list(_production(capabilities, size))[:n]
     seen = {feature for shape in pool for feature in _features(shape)}
     while left and len(pool) < n:

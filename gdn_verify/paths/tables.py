@@ -65,7 +65,7 @@ class KernelTables(_Own):
                 pad_slot_id=shown.sentinel, dtype=_dtype(shown),
             )  # fmt: skip
             drafts, reads = any(row.accepted for row in rows), any(row.read_slot is not None for row in rows)
-            _promised(made, wide=roster.drafts and widest != setup.width or drafts, reads=reads)
+            _promised(made, wide=(roster.drafts and widest != setup.width) or drafts, reads=reads)
             return _built(made, rows, roster, shown)
 
         return Maker(build, _commit(shown, setup.conv_width))
