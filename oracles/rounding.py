@@ -88,6 +88,12 @@ def declare(
     return Rounding(rows, tuple(outputs.items()), algorithm, chunk)
 
 
+def overlaid(rounding: Rounding, sites: _Sites) -> Rounding:
+    """A rounding with other levels, or with more sites: those of the stages around the delta rule."""
+    rows = ((site, dtype, float(factor)) for site, (dtype, factor) in sites.items())
+    return replace(rounding, sites=(*rows, *(row for row in rounding.sites if row[0] not in sites)))
+
+
 CHUNKED: _Sites = {
     Site.CUMGATE: (F32, 1),
     Site.DECAY_EXPONENT: (F32, 2),  # the difference G_i - G_j, and its scaling for exp2

@@ -25,7 +25,7 @@ from gdn_verify.cases.contract import Capabilities, DType, Group, Kind, Padding,
 from gdn_verify.cases.presentation import Presentation
 from gdn_verify.oracles.compose import Algorithm
 from gdn_verify.oracles.noise import Rounding
-from gdn_verify.oracles.rounding import GATES, chunked_float32, chunked_tensor_core, sequential_float32
+from gdn_verify.oracles.rounding import GATES, chunked_float32, chunked_tensor_core, overlaid, sequential_float32
 from gdn_verify.oracles.sites import Site
 from gdn_verify.paths.base import Launch, Missing, Outputs, Path
 
@@ -264,9 +264,7 @@ def with_gates(rounding: Rounding, host: str) -> Rounding:
 
     Both may miss by 2⁻²² or a little less (PTX ISA), relative to 1 + exp(x) (`fla/ops/utils/softplus.py:17-26`).
     """
-    gates = {**GATES, Site.SOFTPLUS: (DType.F32, 4.0 if host == "cuda" else 2.0)}
-    before = ((site, dtype, float(factor)) for site, (dtype, factor) in gates.items())
-    return replace(rounding, sites=(*before, *(row for row in rounding.sites if row[0] not in gates)))
+    return overlaid(rounding, {**GATES, Site.SOFTPLUS: (DType.F32, 4 if host == "cuda" else 2)})
 
 
 def paths() -> Iterable[Path]:

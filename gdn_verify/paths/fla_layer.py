@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gdn_verify.cases.case import Case
 from gdn_verify.cases.contract import Activation, Capabilities, DType, Group, Span, Stage, StateOrder
 from gdn_verify.cases.presentation import Presentation
 from gdn_verify.oracles.noise import Rounding
-from gdn_verify.oracles.rounding import CONV, NORM
+from gdn_verify.oracles.rounding import CONV, NORM, overlaid
 from gdn_verify.oracles.sites import Site
 from gdn_verify.paths.base import Launch, Missing, Outputs, Path
 from gdn_verify.paths.fla import (
@@ -87,9 +87,7 @@ class FlaLayer(Path):
     def _conv(self, launch: Launch) -> Tensor:
         raise NotImplementedError
 
-    def _delta(
-        self, launch: Launch, q: Tensor, k: Tensor, v: Tensor, g: Tensor, beta: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def _delta(self, launch: Launch, q: Tensor, k: Tensor, v: Tensor, g: Tensor, beta: Tensor) -> tuple[Tensor, Tensor]:
         raise NotImplementedError
 
 
@@ -99,3 +97,80 @@ class FlaLayerDecode(FlaLayer):
     name = "fla-layer-decode"
     kernels = ("causal_conv1d_update_kernel", *GATES, *FlaRecurrent.kernels, NORMED)
     entries = ("fla.modules.causal_conv1d:causal_conv1d_update", *AROUND, *FlaRecurrent.entries)
+    least_reach = 0.0
+    capabilities = replace(FlaLayer.capabilities, groups=frozenset({Group.DECODE}), min_tokens=1)
+
+    def _conv(self, launch: Launch) -> Tensor:
+        from fla.modules.causal_conv1d import causal_conv1d_update
+
+        cache = conv_windows(launch)
+        y, cache = causal_conv1d_update(
+            launch["mixed_qkv"][None], cache, weight=launch["conv_weight"], bias=launch.get("conv_bias"),
+            activation=_silu(launch),
+        )  # fmt: skip
+        put_conv_windows(launch, cache)
+        return y[0]
+
+    def _delta(self, launch: Launch, q: Tensor, k: Tensor, v: Tensor, g: Tensor, beta: Tensor) -> tuple[Tensor, Tensor]:
+        from fla.ops.gated_delta_rule import fused_recurrent_gated_delta_rule
+
+        o, state = fused_recurrent_gated_delta_rule(q[None], k[None], v[None], g[None], **_shared(launch, beta))
+        return o[0], state
+
+    def rounding(self, case: Case, presentation: Presentation, host: str) -> Rounding:
+        return with_gates(recurrent_rounding(case, host), host)
+
+
+class FlaLayerPrefill(FlaLayer):
+    """`causal_conv1d` and the chunk kernels on rows of any length."""
+
+    name = "fla-layer-prefill"
+    kernels = ("causal_conv1d_fwd_kernel", "causal_conv1d_states_fwd_kernel", *GATES, *FlaChunk().kernels, NORMED)
+    entries = ("fla.modules.causal_conv1d:causal_conv1d", *AROUND, *FlaChunk.entries)
+    least_reach = 0.0
+    capabilities = replace(FlaLayer.capabilities, activations=FlaChunk.capabilities.activations)
+
+    def _conv(self, launch: Launch) -> Tensor:
+        from fla.modules.causal_conv1d import causal_conv1d
+
+        y, cache = causal_conv1d(
+            launch["mixed_qkv"][None], launch["conv_weight"], launch.get("conv_bias"),
+            initial_state=conv_windows(launch), output_final_state=True, activation=_silu(launch),
+            cu_seqlens=launch["query_start_loc"],
+        )  # fmt: skip
+        put_conv_windows(launch, cache)
+        return y[0]
+
+    def _delta(self, launch: Launch, q: Tensor, k: Tensor, v: Tensor, g: Tensor, beta: Tensor) -> tuple[Tensor, Tensor]:
+        from fla.ops.gated_delta_rule import chunk_gated_delta_rule
+
+        o, state = chunk_gated_delta_rule(q[None], k[None], v[None], g[None], **_shared(launch, beta))
+        return o[0], state
+
+    def rounding(self, case: Case, presentation: Presentation, host: str) -> Rounding:
+        delta = with_gates(chunk_rounding(case, host, FlaChunk.chunk), host)
+        stored = dict.fromkeys((Site.CONV_OUT, Site.NORM_OUT), (case.dtypes.activation, 1.0))
+        return overlaid(delta, {**CONV, **NORM, **stored})
+
+    def refuses(self, case: Case, presentation: Presentation) -> str | None:
+        """Its new cache is of x's type, whatever the old one's (`causal_conv1d/ops.py:845`)."""
+        kept, made = case.dtypes.conv_state, case.dtypes.activation
+        return None if kept is made else f"dtypes.conv_state={kept}: the cache is of the activations' type, {made}"
+
+
+def _silu(launch: Launch) -> str | None:
+    return "silu" if launch.options.conv_activation is Activation.SILU else None
+
+
+def _shared(launch: Launch, beta: Tensor) -> dict[str, Any]:
+    """The arguments that both functions take alike."""
+    return {
+        "beta": beta[None], "scale": launch.options.scale, "initial_state": states(launch), "output_final_state": True,
+        "use_qk_l2norm_in_kernel": True, "state_v_first": launch.presentation.state_order is StateOrder.VK,
+        "cu_seqlens": launch["query_start_loc"],
+    }  # fmt: skip
+
+
+def paths() -> Iterable[Path]:
+    """Both; joined by "+", the second takes decode steps after the first's prompts."""
+    return (FlaLayerPrefill(), FlaLayerDecode())

@@ -21,7 +21,7 @@ def states(launch: Launch) -> Tensor:
 def conv_windows(launch: Launch) -> Tensor:
     """The last W inputs of the rows, [N, D, W] oldest first; zeros before a fresh row.
 
-    A slot has W - 1 of them, for the oldest of W never meets another token: it is NaN here, so that it shows if it does.
+    A slot has W - 1 of them, for the oldest of W meets no other token: it is NaN here, so that it shows if it does.
     """
     import torch
 

@@ -25,10 +25,23 @@ class BrokenPluginError(ImportError):
 
 
 def _own() -> Iterable[Subject]:
-    from gdn_verify.paths import checkpoints, chunk, dispatch, fallback, fla, fused, stages, tables, transformers
+    from gdn_verify.paths import (
+        checkpoints,
+        chunk,
+        dispatch,
+        fallback,
+        fla,
+        fla_layer,
+        fused,
+        stages,
+        tables,
+        transformers,
+        transformers_layer,
+    )
 
     ours = (*fallback.paths(), *stages.paths(), *fused.paths(), *chunk.paths(), *checkpoints.paths(), *dispatch.paths())
-    return (*ours, *transformers.paths(), *fla.paths(), *tables.builders())
+    layers = (*transformers_layer.paths(), *fla_layer.paths())
+    return (*ours, *transformers.paths(), *fla.paths(), *layers, *tables.builders())
 
 
 def registered() -> dict[str, Path]:
