@@ -2,11 +2,13 @@
 
 Read from transformers 5.24. Their linear projections are replaced by slices of what the launch gives, q|k|v|z and b|a,
 and the last one by nothing; the rest is the module's own forward over a cache of its own class: unpacking, conv, gates,
-delta rule, gated norm. Rows of equal length that all have a state, or all have none, go as one batch. A resumed row of
-one token takes `causal_conv1d_update` and the recurrent function, any other `causal_conv1d_fn` and the chunked one.
+delta rule, gated norm. Rows without a state go as one batch, padded on the left with tokens that a mask hides; resumed
+rows as one of each length, as padding would come between a state and its next token. A resumed row of one token takes
+`causal_conv1d_update` and the recurrent function, any other `causal_conv1d_fn` and the chunked one.
 
 Functions that other packages may stand in for (`fla`, `causal-conv1d`) are taken from behind their decorators. Options
-that no released model has but the module reads are set on it: a conv bias, another activation.
+that no released model has but the module reads are set on it: a conv bias, another activation. With a bias hidden
+tokens are not nothing, and write to the state: then there is no padding.
 """
 
 from __future__ import annotations
@@ -126,20 +128,22 @@ class TransformersLayer(Path):
         import torch
 
         hidden = torch.cat([launch["qkvz"], launch["ba"]], dim=1)
+        hidden = torch.cat([hidden, hidden.new_ones(1, hidden.shape[1])])  # the last is for padding
         recurrent, windows = states(launch), conv_windows(launch)
         order: list[Tensor] = []
         with torch.no_grad(), _watched(self.model, launch) as (layer, seen):
             for rows in _alike(launch):
                 cache = _cache(launch, rows, recurrent, windows)
                 tokens = _tokens(launch, rows)
-                seen["out"].append(layer(hidden[tokens], cache).flatten(0, 1))
+                real = tokens >= 0
+                seen["out"].append(layer(hidden[tokens], cache, None if real.all() else real).flatten(0, 1))
                 recurrent[rows], windows[rows] = cache.layers[0].recurrent_states[0], cache.layers[0].conv_states[0]
                 order.append(tokens.flatten())
         put_states(launch, recurrent)
         put_conv_windows(launch, windows)
         if not order:
             return Outputs(o=launch["out"])
-        back = torch.argsort(torch.cat(order))
+        back = torch.argsort(torch.cat(order))[-launch.batch.tokens :]  # before them is padding
         found = {name: torch.cat(pieces)[back] for name, pieces in seen.items()}
         launch["out"].copy_(found.pop("out").view_as(launch["out"]))
         launch["z_out"].copy_(found.pop("z"))
@@ -229,19 +233,23 @@ def _part(first: int, last: int) -> Module:
 
 
 def _alike(launch: Launch) -> list[list[int]]:
-    """Rows that can go as one batch: of one length, all with a state or all without."""
-    groups: dict[tuple[int, bool], list[int]] = defaultdict(list)
+    """Rows that can go as one batch: all without a state, or all with one and of one length."""
+    groups: dict[tuple[bool, int], list[int]] = defaultdict(list)
     for number, row in enumerate(launch.batch.rows):
-        groups[row.tokens, row.fresh].append(number)
+        padded = row.fresh and not launch.options.conv_bias
+        groups[row.fresh, 0 if padded else row.tokens].append(number)
     return list(groups.values())
 
 
 def _tokens(launch: Launch, rows: list[int]) -> Tensor:
-    """Where the tokens of some rows lie, [B, L]."""
+    """Where the tokens of some rows lie, [B, L], shorter ones behind -1."""
     import torch
 
     starts = launch.batch.query_start_loc
-    return torch.tensor([range(starts[row], starts[row + 1]) for row in rows], device=launch["qkvz"].device)
+    ranges = [range(starts[row], starts[row + 1]) for row in rows]
+    longest = max(map(len, ranges))
+    filled = [[-1] * (longest - len(row)) + [*row] for row in ranges]
+    return torch.tensor(filled, device=launch["qkvz"].device)
 
 
 def _cache(launch: Launch, rows: list[int], recurrent: Tensor, windows: Tensor) -> Any:
