@@ -164,6 +164,7 @@ class FlaChunkGates(FlaChunk):
 
     name = "fla-chunk-gates"
     variant = True
+    least_reach = 0.1
     before = ("l2norm_fwd_kernel", "gdn_gate_chunk_cumsum_scalar_kernel", BETA_KERNEL)
     capabilities = replace(FlaChunk.capabilities, span=Span(Stage.GATES, Stage.DELTA))
 
@@ -174,6 +175,7 @@ class FlaChunkFloat32(FlaChunk):
     name = "fla-chunk-float32"
     variant = True
     hosts = ("interpreter",)
+    least_reach = 0.01
     capabilities = replace(FlaChunk.capabilities, activations=frozenset({DType.F32}))
 
 

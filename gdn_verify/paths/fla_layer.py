@@ -97,7 +97,7 @@ class FlaLayerDecode(FlaLayer):
     name = "fla-layer-decode"
     kernels = ("causal_conv1d_update_kernel", *GATES, *FlaRecurrent.kernels, NORMED)
     entries = ("fla.modules.causal_conv1d:causal_conv1d_update", *AROUND, *FlaRecurrent.entries)
-    least_reach = 0.0
+    least_reach = 0.015
     capabilities = replace(FlaLayer.capabilities, groups=frozenset({Group.DECODE}), min_tokens=1)
 
     def _conv(self, launch: Launch) -> Tensor:
@@ -127,7 +127,7 @@ class FlaLayerPrefill(FlaLayer):
     name = "fla-layer-prefill"
     kernels = ("causal_conv1d_fwd_kernel", "causal_conv1d_states_fwd_kernel", *GATES, *FlaChunk().kernels, NORMED)
     entries = ("fla.modules.causal_conv1d:causal_conv1d", *AROUND, *FlaChunk.entries)
-    least_reach = 0.0
+    least_reach = 0.02
     capabilities = replace(FlaLayer.capabilities, activations=FlaChunk.capabilities.activations)
 
     def _conv(self, launch: Launch) -> Tensor:
