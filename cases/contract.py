@@ -206,9 +206,15 @@ class Activation(StrEnum):
     SIGMOID = "sigmoid"
 
 
+QK_EPSILONS = (1e-6, 1e-5)
+
+
 @dataclass(frozen=True)
 class Options:
-    """Scalars of the equations: scale of q (None: K^-½), activations, eps of the norm, factor of β."""
+    """Scalars of the equations: scale of q (None: K^-½), activations, eps of the norm, factor of β.
+
+    `qk_eps` is added to Σq² and Σk²: 1e-6 in the models, another where a path declares that it computes with another.
+    """
 
     scale: float | None = None
     conv_activation: Activation = Activation.SILU
@@ -216,6 +222,7 @@ class Options:
     norm_activation: Activation = Activation.SILU
     norm_eps: float = 1e-6
     beta_scale: float = 1.0
+    qk_eps: float = 1e-6
 
     def __post_init__(self) -> None:
         finite = self.scale is None or (isinstance(self.scale, (int, float)) and abs(self.scale) < 1e30)
@@ -229,6 +236,7 @@ class Options:
         require(self.norm_activation is not Activation.NONE, "options.norm_activation", "none", "silu or sigmoid")
         require(0 < self.norm_eps < 1, "options.norm_eps", self.norm_eps, "lies in (0, 1)")
         require(self.beta_scale in (1.0, 2.0), "options.beta_scale", self.beta_scale, "is 1 or 2")
+        require(self.qk_eps in QK_EPSILONS, "options.qk_eps", self.qk_eps, f"is one of {QK_EPSILONS}")
 
     def q_scale(self, geometry: Geometry) -> float:
         """The factor of q̂: as given, or K^-½."""
@@ -391,6 +399,7 @@ class Capabilities:
     fresh_rows: bool = True
     beta_scales: frozenset[float] = frozenset({1.0})
     scales: bool = True
+    qk_epsilons: frozenset[float] = frozenset({1e-6})
 
     @property
     def kinds(self) -> tuple[Kind, ...]:

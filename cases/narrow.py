@@ -110,6 +110,8 @@ def _options(c: Capabilities, options: Options) -> Iterator[str]:
         yield f"options.scale={options.scale}: only K^-½"
     if gated and options.beta_scale not in c.beta_scales:
         yield f"options.beta_scale={options.beta_scale}: taken are {sorted(c.beta_scales)}"
+    if gated and options.qk_eps not in c.qk_epsilons:
+        yield f"options.qk_eps={options.qk_eps}: taken are {sorted(c.qk_epsilons)}"
 
 
 def _pool(c: Capabilities, case: Case) -> Iterator[str]:

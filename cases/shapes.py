@@ -15,6 +15,7 @@ from hypothesis.strategies import SearchStrategy
 
 from gdn_verify.cases.case import Batch, Case
 from gdn_verify.cases.contract import (
+    QK_EPSILONS,
     RATIOS,
     Activation,
     Capabilities,
@@ -213,6 +214,7 @@ def _options(c: Capabilities) -> dict[str, tuple[Any, ...]]:
         out["scale"] = (*(None,) * 10, 0.0, *(1.0, 0.125, 2.0) * 4, *(None,) * 10)
     if gated:
         out["beta_scale"] = within((1.0, 2.0), c.beta_scales.__contains__, "beta_scale")
+        out["qk_eps"] = within(QK_EPSILONS, c.qk_epsilons.__contains__, "qk_eps")
     if conv:
         out["conv_activation"] = (Activation.SILU, Activation.NONE)
         out["conv_bias"] = (False, True)

@@ -60,7 +60,7 @@ def oracle(case: Case, span: Span) -> Iterator[str]:
     else:
         yield f"    decay, rate = G{of}.exp(), BETA{of}"
     if not span.qk_normalised:
-        yield "    q, k = (y / (y.square().sum(-1, keepdim=True) + 1e-6).sqrt() for y in (q, k))"
+        yield f"    q, k = (y / (y.square().sum(-1, keepdim=True) + {options.qk_eps}).sqrt() for y in (q, k))"
     yield f"    q, k, o, states = q.repeat_interleave({g.ratio}, 1), k.repeat_interleave({g.ratio}, 1), [], []"
     yield "    for t in range(last - first):"
     yield "        h = h * decay[t, :, None, None]"

@@ -135,8 +135,8 @@ def _gates(problem: Problem, known: Results, draw: Draw) -> Results:
 
 def _qk_norm(problem: Problem, known: Results, draw: Draw, normalise: bool) -> Results:
     q, k, _ = _qkv(problem, known)
-    scale = problem.options.q_scale(problem.geometry)
-    q_hat, k_hat = stages.qk_norm(q, k, scale, normalise=normalise, **_noise(draw))
+    scale, eps = problem.options.q_scale(problem.geometry), problem.options.qk_eps
+    q_hat, k_hat = stages.qk_norm(q, k, scale, eps, normalise=normalise, **_noise(draw))
     return {"q_hat": q_hat, "k_hat": k_hat}
 
 

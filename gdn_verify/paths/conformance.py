@@ -14,6 +14,7 @@ from multiprocessing.connection import Connection
 
 from gdn_verify.cases.case import Case
 from gdn_verify.cases.contract import (
+    QK_EPSILONS,
     RATIOS,
     Capabilities,
     Conventions,
@@ -44,6 +45,7 @@ _SETS: dict[str, Iterable[object]] = {
     "ratios": RATIOS,
     "widths": range(2, 9),
     "beta_scales": (1.0, 2.0),
+    "qk_epsilons": QK_EPSILONS,
     **dict.fromkeys(("activations", "states", "conv_states", "gates", "params"), DType),
 }
 """Sets of which a path takes at least one member, and what may stand in them."""

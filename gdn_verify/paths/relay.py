@@ -81,7 +81,7 @@ def shared(first: Capabilities, other: Capabilities) -> Capabilities:
     """What both take of geometry, dtypes and layout; of rows, what the first takes."""
     sets = (
         "ratios", "widths", "activations", "states", "conv_states", "gates", "params", "weights", "state_orders",
-        "conv_layouts", "packings", "beta_scales",
+        "conv_layouts", "packings", "beta_scales", "qk_epsilons",
     )  # fmt: skip
     either = ("square", "uniform_dtypes")
     both = ("pool", "int64_indices", "strided", "misaligned", "column_strides", "row_steps", "scales")

@@ -193,6 +193,7 @@ DEFAULTS_1 = {
         "norm_activation": "silu",
         "norm_eps": 1e-6,
         "beta_scale": 1.0,
+        "qk_eps": 1e-6,
     },
 }
 FED_1 = {
