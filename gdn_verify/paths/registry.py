@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from functools import cache
+from importlib import import_module
 from importlib.metadata import entry_points
 
 from gdn_verify.paths.base import Path
@@ -24,24 +25,17 @@ class BrokenPluginError(ImportError):
     """Another package's entry point raises; the message names it."""
 
 
-def _own() -> Iterable[Subject]:
-    from gdn_verify.paths import (
-        checkpoints,
-        chunk,
-        dispatch,
-        fallback,
-        fla,
-        fla_layer,
-        fused,
-        stages,
-        tables,
-        transformers,
-        transformers_layer,
-    )
+OURS = ("fallback", "stages", "fused", "chunk", "checkpoints", "dispatch")
+THEIRS = ("transformers", "transformers_layer", "fla", "fla_layer", "vllm_cpu")
+"""Modules of this package, each of which has `paths()`: a line an implementation."""
 
-    ours = (*fallback.paths(), *stages.paths(), *fused.paths(), *chunk.paths(), *checkpoints.paths(), *dispatch.paths())
-    layers = (*transformers_layer.paths(), *fla_layer.paths())
-    return (*ours, *transformers.paths(), *fla.paths(), *layers, *tables.builders())
+
+def _own() -> Iterator[Subject]:
+    from gdn_verify.paths import tables
+
+    for name in (*OURS, *THEIRS):
+        yield from import_module(f"gdn_verify.paths.{name}").paths()
+    yield from tables.builders()
 
 
 def registered() -> dict[str, Path]:
