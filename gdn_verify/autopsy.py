@@ -19,8 +19,8 @@ from gdn_verify.cases.codec import CaseFile, dumps, loads
 from gdn_verify.cases.strategies import Fed
 from gdn_verify.checks.laws import NAMES as LAWS
 from gdn_verify.facts import measure
-from gdn_verify.localise import Localised
 from gdn_verify.localise_command import Locating
+from gdn_verify.located import Localised
 from gdn_verify.mutants.catalogued import EDITS, changes
 from gdn_verify.mutants.known import Known
 from gdn_verify.mutants.record import Row

@@ -2,12 +2,13 @@
 
 A path that exposes its stages is judged stage by stage. Any other is held against wrong oracles (`oracles.defects`):
 one that gives what the launch gave, to within the noise, names the stage. Where all values are right, or a copy that
-comes before them is wrong, findings of memory tell (`traces`).
+comes before them is wrong, findings of memory tell (`traces`); of a launch that raises its stack does (`raised`). What
+the launch alone leaves open is asked of it made otherwise (`retried`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,18 +16,22 @@ import numpy as np
 from gdn_verify.cases.case import Case
 from gdn_verify.cases.contract import WRITE_BACK, Span, Stage
 from gdn_verify.cases.presentation import Presentation
+from gdn_verify.cases.strategies import Fed
 from gdn_verify.checks import accesses, bits, memory, values
 from gdn_verify.checks.question import Written, ask, malformed, observed, states_of, written
 from gdn_verify.feed import Feed, Pools, feed, initial_pools, pools_after
 from gdn_verify.hosts import Host
+from gdn_verify.located import Found, Localised, Match, Raised, Touched
 from gdn_verify.moves import moved
 from gdn_verify.oracles.compose import Array, Problem, Results
 from gdn_verify.oracles.defects import BEFORE, DEFECTS, Within, results_before, results_of
 from gdn_verify.oracles.noise import Expected, Rounding, rows, threshold
 from gdn_verify.oracles.wrong import from_delta
-from gdn_verify.paths.base import Launch, Outputs, Path
-from gdn_verify.patterns import Mask, Place, looks, places
-from gdn_verify.runner import rounding_of
+from gdn_verify.paths.base import Outputs, Path
+from gdn_verify.patterns import Mask, looks, places, rounded_once
+from gdn_verify.raised import stage_of_error
+from gdn_verify.retried import retried
+from gdn_verify.runner import Run, finding_of, rounding_of
 from gdn_verify.traces import first_copy, stage_of
 from gdn_verify.verdict import Finding
 
@@ -36,63 +41,42 @@ BEST = 3
 """Defects that are named, those that match best."""
 
 
-@dataclass(frozen=True)
-class Match:
-    """A wrong oracle that gives what the launch gave; `ratio` is their largest distance in budgets."""
-
-    name: str
-    stage: Stage
-    where: str
-    ratio: float
-
-    def __str__(self) -> str:
-        return f"matches the oracle with {self.name}{self.where}, to {self.ratio:.2g} of its noise"
-
-
-@dataclass(frozen=True)
-class Localised:
-    """What is wrong with a launch: `result` is o, out or h, or of an exposed stage; `stage` "" where nothing tells.
-
-    `ratios` has the noise ratio of every row of the result, with axes of these names; `errors` the absolute errors.
-    """
-
-    launch: int
-    result: str
-    stage: str
-    place: tuple[Place, ...]
-    looks: tuple[str, ...]
-    axes: tuple[str, ...]
-    ratios: Array
-    errors: Array
-    matches: tuple[Match, ...] = ()
-
-
-@dataclass(frozen=True)
-class Touched:
-    """A launch whose values are right and whose memory is not: the first finding, and the stage that it belongs to."""
-
-    launch: int
-    finding: Finding
-    stage: str
-
-
-Found = Localised | Touched
-
-
 def localise(
-    case: Case, presentation: Presentation, path: Path, host: Host, run: Callable[[Launch], Outputs] | None = None
+    case: Case,
+    presentation: Presentation,
+    path: Path,
+    host: Host,
+    run: Run | None = None,
+    before: Sequence[Fed] = (),
 ) -> Found | None:
     """The first launch of `case` with something wrong, or None if there is none. `run` stands in for the path's own.
 
-    Raises ValueError for results that are missing or misshapen, and what the path raises.
+    Cases `before` are launched ahead of it, and not judged. Raises ValueError for results that are missing or
+    misshapen.
     """
-    run, pools = run or path.run, initial_pools(case, path, presentation)
+    launching = run or path.run
+    for earlier, shown in before:
+        _wrong(earlier, shown, path, host, launching)
+
+    def ask(other: Case, shown: Presentation) -> Found | None:
+        return _wrong(other, shown, path, host, launching)
+
+    found = ask(case, presentation)
+    return found and retried(found, case, presentation, path, ask)
+
+
+def _wrong(case: Case, presentation: Presentation, path: Path, host: Host, run: Run) -> Found | None:
+    """The first wrong launch as it is, without experiments."""
+    pools = initial_pools(case, path, presentation)
     for number, batch in enumerate(case.batches):
         pools = moved(pools, batch, presentation.first_slot, case.geometry.W)
-        fed = feed(case, number, path, presentation, pools, host.device)
-        outputs = run(fed.launch)
-        host.synchronize()
-        after, serving = pools_after(fed), path.serving(batch, number)
+        fed, serving = feed(case, number, path, presentation, pools, host.device), path.serving(batch, number)
+        try:
+            outputs = run(fed.launch)
+            host.synchronize()
+        except Exception as error:
+            return Raised(number, finding_of(error), stage_of_error(error, serving))
+        after = pools_after(fed)
         touched = memory.judge(fed, serving.conventions, after, outputs.final_state)
         found = _judged(fed, outputs, after, serving, host) if len(fed.live_tokens) else None
         if found is not None:
@@ -111,7 +95,7 @@ def _with_copies(found: Localised, touched: list[Finding], span: Span) -> Locali
     return replace(found, stage=first) if first and found.stage != Stage.UNPACK else found
 
 
-def _watched(fed: Feed, path: Path, host: Host, run: Callable[[Launch], Outputs]) -> list[Finding]:
+def _watched(fed: Feed, path: Path, host: Host, run: Run) -> list[Finding]:
     """What is seen of the same launch where each access is checked."""
     with accesses.watching(fed, path.conventions, host) as seen:
         run(seen.launch)
@@ -139,6 +123,7 @@ def _judged(fed: Feed, outputs: Outputs, after: Pools, path: Path, host: Host) -
     return Localised(
         fed.number, off.result, stage, tuple(places(wrong, axes)), tuple(looks(got, want.value, wrong, axes)), axes,
         ratios, np.abs(got - want.value), matches,
+        rounded_once(got[wrong], want.value[wrong], off.limit * want.budget[wrong]),
     )  # fmt: skip
 
 

@@ -13,7 +13,8 @@ from gdn_verify.cases.codec import CaseFile, dumps, loads
 from gdn_verify.cases.narrow import refuses
 from gdn_verify.facts import measure
 from gdn_verify.hosts import Host
-from gdn_verify.localise import Found, Localised, localise
+from gdn_verify.localise import localise
+from gdn_verify.located import Found, Localised
 from gdn_verify.mutants import NAMES, planter_of
 from gdn_verify.paths import Builder, Path
 from gdn_verify.report.localise import PictureError, draw, show

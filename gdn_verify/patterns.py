@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from gdn_verify.cases.contract import DType
 from gdn_verify.oracles.compose import Array
 
 ALIKE = 0.02
@@ -75,6 +76,16 @@ def looks(got: Array, want: Array, wrong: Mask, axes: Sequence[str]) -> Iterator
     error, size = (float(np.linalg.norm(x)) for x in (seen - right, right))
     if size and error / size < FINE:
         yield f"a loss of precision: relative error {error / size:.1e}"
+
+
+def rounded_once(got: Array, want: Array, spare: Array) -> bool:
+    """Whether rows [..., n] are the right ones rounded once to a 16-bit type; each may be off by so much more."""
+    with np.errstate(invalid="ignore"):
+        error, size = np.abs(got - want), np.abs(want)
+    return any(
+        bool((error <= size * dtype.unit_roundoff + dtype.underflow + spare[..., None]).all())
+        for dtype in (DType.BF16, DType.F16)
+    )
 
 
 def _factor(seen: Array, right: Array) -> Iterator[str]:

@@ -17,8 +17,9 @@ from gdn_verify.cases.variants import features
 from gdn_verify.explain import Ingredient, explain
 from gdn_verify.facts import measure
 from gdn_verify.hosts import Host
-from gdn_verify.localise import Found, Localised, localise
+from gdn_verify.localise import localise
 from gdn_verify.localise_command import refusal
+from gdn_verify.located import Found, Localised
 from gdn_verify.paths import Builder, Path
 from gdn_verify.report.issue import issue
 from gdn_verify.report.localise import sentences

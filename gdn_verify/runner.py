@@ -105,7 +105,7 @@ def run_case(
         reason = refuses(path.capabilities, path.conventions, case, presentation) or path.refuses(case, presentation)
         roundings = [rounding_of(case, number, path, presentation, host) for number in range(len(case.batches))]
     except Exception as error:
-        return CaseResult(findings=[_raised(error)], raised=True)
+        return CaseResult(findings=[finding_of(error)], raised=True)
     if reason:
         return CaseResult(refused=reason)
     bare = path.run if plant is None else plant(path)
@@ -147,7 +147,7 @@ def _raising(result: CaseResult, check: Check) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        result.findings.append(replace(_raised(error), check=check))
+        result.findings.append(replace(finding_of(error), check=check))
         result.raised = True
 
 
@@ -185,7 +185,7 @@ def run_laws(
         result.refused = refuses(path.capabilities, path.conventions, case, presentation) or ""
         result.refused = result.refused or path.refuses(case, presentation) or ""
     except Exception as error:
-        return CaseResult(findings=[_raised(error)], raised=True)
+        return CaseResult(findings=[finding_of(error)], raised=True)
     if not result.refused:
         result.laws = judge_laws(case, presentation, path, host, runs, names)
         result.findings = [finding for law in result.laws.values() for finding in law.findings]
@@ -212,7 +212,7 @@ def run_tables(
             result.findings = [*found]
             result.judged = len(case.batches)
     except Exception as error:
-        result.findings, result.raised = [replace(_raised(error), check=Check.TABLES)], True
+        result.findings, result.raised = [replace(finding_of(error), check=Check.TABLES)], True
     result.seconds = time.perf_counter() - started
     return result
 
@@ -259,7 +259,7 @@ class _Trial:
             if reason := _unfit(error, path):
                 result.refused = reason
                 return fed.before
-            result.findings += [_raised(error), *seen.findings(finished=False)]
+            result.findings += [finding_of(error), *seen.findings(finished=False)]
             result.raised = True
             return fed.before
         result.findings += list(_attest(path, host, fed, kernels))
@@ -325,7 +325,8 @@ def _unfit(error: Exception, path: Path) -> str:
     return ""
 
 
-def _raised(error: Exception) -> Finding:
+def finding_of(error: Exception) -> Finding:
+    """What a path raised, as a finding."""
     frames = "".join(traceback.format_exception(error, limit=-4)).strip()
     return Finding(Check.VALUES, f"raised {type(error).__name__}", f"{error}\n{frames}")
 

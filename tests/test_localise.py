@@ -21,8 +21,9 @@ from gdn_verify.cases.values import Fill, Gates, States, Values
 from gdn_verify.cli import app
 from gdn_verify.facts import measure
 from gdn_verify.hosts import HOSTS
-from gdn_verify.localise import Localised, Touched, localise
+from gdn_verify.localise import localise
 from gdn_verify.localise_command import Locating
+from gdn_verify.located import Localised, Touched
 from gdn_verify.mutants import planter_of
 from gdn_verify.paths import find
 from gdn_verify.paths.base import Launch, Outputs, Path

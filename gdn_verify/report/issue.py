@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from gdn_verify.explain import Ingredient, said
-from gdn_verify.localise import Found
+from gdn_verify.located import Found
 from gdn_verify.report.ledger import versions
 from gdn_verify.report.localise import sentences
 

@@ -9,7 +9,7 @@ from pathlib import Path as File
 import numpy as np
 from rich.console import Console
 
-from gdn_verify.localise import Found, Localised, Touched
+from gdn_verify.located import Found, Localised, Raised, Touched
 from gdn_verify.mutants.picture import PictureError
 from gdn_verify.oracles.compose import Array
 
@@ -22,7 +22,7 @@ WIDE, HIGH = 96, 32
 def show(found: Found, console: Console) -> None:
     """Sentences, and the worst ratio of each place: value heads over tokens, or states and value heads over V.
 
-    Of a launch whose values are right there are sentences alone.
+    Of a launch whose values are right, or that raises, there are sentences alone.
     """
 
     def say(line: str) -> None:
@@ -30,7 +30,7 @@ def show(found: Found, console: Console) -> None:
 
     for sentence in sentences(found):
         say(sentence)
-    if isinstance(found, Touched):
+    if not isinstance(found, Localised):
         return
     down, across = _named(found.axes)
     say(f"by {down} (down) and {across} (across), in budgets: blank ≤ 1, ░ ≤ 10, ▒ ≤ 100, ▓ ≤ 1000, █ more")
@@ -43,6 +43,12 @@ def sentences(found: Found) -> Iterator[str]:
     if isinstance(found, Touched):
         yield f"launch {found.launch}: values are right; {found.finding}"
         yield f"stage: {found.stage or 'not told by what this path gives'}"
+        return
+    if isinstance(found, Raised):
+        raised, _, traceback = found.finding.message.partition("\n")
+        yield f"launch {found.launch}: {found.finding.kind}: {raised}"
+        yield f"stage: {found.stage or 'not told by the stack'}"
+        yield traceback
         return
     yield f"launch {found.launch}: {found.result} is wrong in {', '.join(map(str, found.place))}"
     yield f"stage: {found.stage or 'not told by what this path gives'}"
