@@ -23,11 +23,15 @@ class CaseFileError(ContractError):
 
 @dataclass(frozen=True)
 class CaseFile:
-    """What a file holds: a case, how it was fed, and notes (path, host, finding) that nothing depends on."""
+    """What a file holds: a case, how it was fed, and notes (path, host, finding) that nothing depends on.
+
+    Cases `before` it are launched first in the same process, where it fails behind them alone.
+    """
 
     case: Case
     presentation: Presentation = field(default_factory=Presentation)
     notes: str = ""
+    before: tuple[CaseFile, ...] = ()
 
 
 def dumps(file: CaseFile) -> str:

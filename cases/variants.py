@@ -199,4 +199,13 @@ CONTENT = tuple(
 
 def features(dtypes: tuple[str, ...]) -> tuple[Feature, ...]:
     """All that is varied of a case; of types those that the path meets in memory (`cases.narrow.stored`)."""
-    return (*ROWS, *SHAPE, *(_fielded("dtypes", name) for name in dtypes), *CONTENT)
+    return (*ROWS, *SHAPE, *_types(dtypes), *CONTENT)
+
+
+def kept_by(dtypes: tuple[str, ...]) -> tuple[Feature, ...]:
+    """What code or a table may be kept by that outlives a launch, the likeliest first: types, sizes of a tile."""
+    return (*_types(dtypes), *sorted(SHAPE, key=lambda each: each.name not in ("K", "V")), *ROWS)
+
+
+def _types(dtypes: tuple[str, ...]) -> tuple[Feature, ...]:
+    return tuple(_fielded("dtypes", name) for name in dtypes)

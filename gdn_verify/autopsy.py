@@ -18,6 +18,7 @@ from pathlib import Path as File
 from gdn_verify.cases.codec import CaseFile, dumps, loads
 from gdn_verify.cases.strategies import Fed
 from gdn_verify.checks.laws import NAMES as LAWS
+from gdn_verify.earlier import Seeking
 from gdn_verify.facts import measure
 from gdn_verify.localise_command import Locating
 from gdn_verify.located import Localised
@@ -50,8 +51,9 @@ class Autopsy:
     """A mutant's failure: `case` is what killed it, `file` the simplest that shows the same.
 
     `stage` is what the localiser says, `expected` what the catalogue does. `silent` is a failure whose launch has right
-    values, so that no script shows it. `wrong` and `right` are the script's exit statuses on the kernels with the
-    mutant and without; None where it was not run. `trouble` says what could not be done.
+    values, so that no script shows it. `behind` says what the process must have launched before. `wrong` and `right`
+    are the script's exit statuses on the kernels with the mutant and without; None where it was not run. `trouble` says
+    what could not be done.
     """
 
     name: str
@@ -67,6 +69,7 @@ class Autopsy:
     wrong: int | None = None
     right: int | None = None
     silent: bool = False
+    behind: str = ""
     shrinking: float = 0.0
     reproducing: float = 0.0
     trouble: str = ""
@@ -89,7 +92,12 @@ def autopsy(
     started = time.perf_counter()
     try:
         found = _shrunk(found, row, plant, seconds)
-    except (NotShownError, UnaskableError, RuntimeError) as error:
+    except NotShownError as error:
+        behind = None if tables or row.check == Check.LAWS else _behind(found, row, plant, seconds)
+        if behind is None:
+            return replace(found, trouble=str(error))
+        found = behind
+    except (UnaskableError, RuntimeError) as error:
         return replace(found, trouble=str(error))
     found = replace(found, shrinking=time.perf_counter() - started)
     if tables:
@@ -108,6 +116,15 @@ def _shrunk(found: Autopsy, row: Row, plant: str | None, seconds: float) -> Auto
             suspect.cheapen(fed, target)
         least = shrink(fed, lambda other: target in suspect.shown(other), seconds=seconds).fed
     return _sized(found, least)
+
+
+def _behind(found: Autopsy, row: Row, plant: str | None, seconds: float) -> Autopsy | None:
+    """Of a case that does not show the finding by itself: behind another of its process."""
+    told, _ = measure([Seeking(row.path, row.host, row.case, found.finding, plant, seconds)])
+    if not told:
+        return None
+    least = loads(told[0].file)
+    return replace(_sized(found, (least.case, least.presentation)), file=told[0].file, behind=str(told[0]))
 
 
 def _job(row: Row, first: CaseFile, plant: str | None) -> Job:

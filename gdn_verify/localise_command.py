@@ -37,7 +37,9 @@ class Locating:
         given, plant = loads(self.file), planter(self.plant)
         if reason := refusal(path, given):
             return [reason]
-        found = localise(given.case, given.presentation, path, host, None if plant is None else plant(path))
+        before = [(each.case, each.presentation) for each in given.before]
+        run = None if plant is None else plant(path)
+        found = localise(given.case, given.presentation, path, host, run, before)
         return [] if found is None else [found]
 
 

@@ -80,11 +80,16 @@ def looks(got: Array, want: Array, wrong: Mask, axes: Sequence[str]) -> Iterator
 
 def rounded_once(got: Array, want: Array, spare: Array) -> bool:
     """Whether rows [..., n] are the right ones rounded once to a 16-bit type; each may be off by so much more."""
-    with np.errstate(invalid="ignore"):
-        error, size = np.abs(got - want), np.abs(want)
+    if not np.isfinite(got).all():
+        return False
+    error, size = np.abs(got - want), np.abs(want)
+    with np.errstate(over="ignore"):
+        narrow = got.astype(np.float32)
+        half = narrow.astype(np.float16)
+    held = {DType.BF16: (narrow.view(np.uint32) & 0xFFFF) == 0, DType.F16: narrow == half}
     return any(
-        bool((error <= size * dtype.unit_roundoff + dtype.underflow + spare[..., None]).all())
-        for dtype in (DType.BF16, DType.F16)
+        bool((fits & (error <= size * dtype.unit_roundoff + dtype.underflow + spare[..., None])).all())
+        for dtype, fits in held.items()
     )
 
 

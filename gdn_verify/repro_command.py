@@ -57,10 +57,14 @@ class Reproducing:
         given, plant = loads(self.file), planter(self.plant)
         if reason := refusal(path, given):
             return [reason]
+        if given.before:
+            return ["the case fails behind another of its process alone; a script makes the launch of one case"]
         if path.configuration and type(path).configurations is Path.configurations:
             return [f"{path.name}: a script does not pin what is autotuned; reproduce it by its own choice"]
         try:
-            found = localise(given.case, given.presentation, path, host, None if plant is None else plant(path))
+            run = None if plant is None else plant(path)
+            before = [(each.case, each.presentation) for each in given.before]
+            found = localise(given.case, given.presentation, path, host, run, before)
             launch = found.launch if found else len(given.case.batches) - 1
             title = f"{path.name}: {next(sentences(found)) if found else 'see what is wrong below'}"
             script = repro(given.case, given.presentation, path, host, launch, title)

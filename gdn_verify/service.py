@@ -305,7 +305,7 @@ def planter(name: str | None) -> Callable[[Any], Any] | None:
 def draw(job: Job, path: Subject) -> list[tuple[Fed, bytes]]:
     """A job's cases, those that it skips included, each with the bytes that it was drawn from, if it was."""
     if job.files:
-        files = [loads(text) for text in job.files]
+        files = [each for text in job.files for file in [loads(text)] for each in (*file.before, file)]
         return [((file.case, file.presentation), b"") for file in files]
     return [*islice(drawn_cases(_strategy(path, job.kind, job.size, job.shapes), job.seed), job.count)]
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gdn_verify.oracles.compose import Array
-from gdn_verify.patterns import Mask, Place, looks, places
+from gdn_verify.patterns import Mask, Place, looks, places, rounded_once
 
 AXES = ("token", "value head")
 
@@ -94,3 +94,15 @@ def test_of_unrelated_numbers_nothing_is_said() -> None:
     """Silence is better than a guess."""
     want = drawn(5, 3, 8)
     assert said(want + drawn(5, 3, 8)[::-1], want) == []
+
+
+def test_numbers_rounded_once_are_told_from_others() -> None:
+    """They are of a 16-bit type, and as near as one rounding leaves them; not finite ones are no roundings."""
+    want, spare = drawn(3, 8), np.full(3, 1e-6)
+    half = want.astype(np.float16).astype(np.float64)
+    assert rounded_once(half, want, spare)
+    assert not rounded_once(want * (1 + 1e-4), want, spare)
+    assert not rounded_once((want * (1 + 1e-3)).astype(np.float16).astype(np.float64), want, spare)
+    assert not rounded_once(np.where(half > 1, np.inf, half), want, spare)
+    wide = (np.float32(want).view(np.uint32) & np.uint32(0xFFFF0000)).view(np.float32).astype(np.float64)
+    assert rounded_once(wide, wide * (1 + 2.0**-10), spare)

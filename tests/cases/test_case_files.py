@@ -84,6 +84,13 @@ def test_files_round_trip(kind: Kind) -> None:
         assert dumps(loads(text)) == text
 
 
+def test_cases_before_it_are_kept() -> None:
+    """Each as a file has it; a file without any does not speak of them."""
+    pair = CaseFile(FILE.case, FILE.presentation, before=(FILE,))
+    assert loads(dumps(pair)) == pair
+    assert "before" not in dumps(FILE)
+
+
 def test_a_file_cut_anywhere_is_an_error() -> None:
     """Up to the last brace, no beginning of a file is a file."""
     for end in range(len(SCHEMA_1.rstrip())):
