@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import Enum
 from functools import cached_property
 from math import ceil, floor, log10
 from typing import Any
@@ -20,14 +21,27 @@ from gdn_verify.cases.case import Case, Row
 from gdn_verify.cases.contract import DType, PadPolicy, Stage, StateOrder
 from gdn_verify.cases.presentation import Presentation
 from gdn_verify.checks.question import Written, ask, stored_only, written
+from gdn_verify.emulator.access import Fault
 from gdn_verify.feed import PARAMETERS, Feed, feed, initial_pools, pools_after
 from gdn_verify.hosts import HOSTS, Host
 from gdn_verify.literals import Names, tensor
+from gdn_verify.located import Found, Raised, Touched
 from gdn_verify.moves import moved
 from gdn_verify.oracles.compose import Array, Problem
 from gdn_verify.oracles.noise import RUNS_BEFORE_ACCUSATION, expect, threshold
 from gdn_verify.paths.base import Outputs, Path
-from gdn_verify.repro_text import GUARD, INTERPRETED, LOOK, PUT, RAW, functions, oracle
+from gdn_verify.repro_text import (
+    FILLED,
+    FILLING,
+    GUARD,
+    INTERPRETED,
+    LOOK,
+    PUT,
+    RAW,
+    caught,
+    functions,
+    oracle,
+)
 from gdn_verify.runner import rounding_of
 
 LOGICAL = {"beta": "BETA", **{name: name.upper() for name in "qkvgabxzo"}}
@@ -36,7 +50,25 @@ NARROW = "Triton's own interpreter gets bfloat16 wrong"
 STATES = ("ssm_pool", "conv_pool", "initial_state")
 
 
-def repro(case: Case, presentation: Presentation, path: Path, host: Host, launch: int, title: str) -> str:
+class Show(Enum):
+    """What a script shows beside wrong values."""
+
+    NOTHING = "nothing"
+    RAISED = "what the calls raise"
+    SCRATCH = "what new memory holds that is read"
+
+
+def showing(found: Found | None) -> Show:
+    """What the script of a launch with this wrong has to show."""
+    if isinstance(found, Raised):
+        return Show.RAISED
+    unread = isinstance(found, Touched) and found.finding.kind.startswith(Fault.UNINITIALISED)
+    return Show.SCRATCH if unread else Show.NOTHING
+
+
+def repro(
+    case: Case, presentation: Presentation, path: Path, host: Host, launch: int, title: str, show: Show = Show.NOTHING
+) -> str:
     """The script of one launch of a case, from the bytes that it finds there.
 
     Raises `calls.NoEntryError` for a path that names no entries, IndexError for a launch that the case has not, and
@@ -47,12 +79,23 @@ def repro(case: Case, presentation: Presentation, path: Path, host: Host, launch
         pools = moved(pools, case.batches[number], presentation.first_slot, case.geometry.W)
         fed = feed(case, number, path, presentation, pools, host.device)
         with recorded(path.entries) as calls:
-            outputs = path.run(fed.launch)
-            host.synchronize()
+            outputs = _outputs(path, fed, host, show is Show.RAISED and number == launch)
         pools = pools_after(fed) if path.capabilities.pool else fed.before
     if not calls:
         raise NoEntryError(f"{path.name} called none of {', '.join(path.entries)}: it must look them up when it runs")
-    return _Script(fed, path, host, calls, outputs).text(title)
+    return _Script(fed, path, host, calls, outputs, show).text(title)
+
+
+def _outputs(path: Path, fed: Feed, host: Host, raising: bool) -> Outputs:
+    """What a launch gives; of one that is known to raise, the buffers that it was given."""
+    try:
+        outputs = path.run(fed.launch)
+        host.synchronize()
+    except Exception:
+        if not raising:
+            raise
+        return Outputs(o=fed.launch["out"])
+    return outputs
 
 
 @dataclass
@@ -62,12 +105,15 @@ class _Script:
     host: Host
     calls: list[Call]
     outputs: Outputs
+    show: Show = Show.NOTHING
 
     def text(self, title: str) -> str:
         """The whole file."""
         names = Names()
         called = [*self._called(names)]
         body = [*names.lines, *self._inputs(names), *self._before(names)]
+        if self.show is Show.RAISED:
+            called = [*caught(called)]
         tail = [*called, *self._rows(names), *self._copies(names), *self._untouched(names)]
         used = [part for part, mark in ((PUT, "= put("), (RAW, 'raw("')) if any(mark in line for line in body)]
         span, package = self.path.capabilities.span, self.calls[0].entry.partition(":")[0].partition(".")[0]
@@ -78,7 +124,9 @@ class _Script:
         needed = functions(self.fed.case, span)
         third = ["import torch", *([f"from torch.nn.functional import {needed}"] if needed else [])]
         guard = (INTERPRETED if self.place.name == "interpreter" else "") + GUARD.format(device=self.place.device)
-        parts = (head, third, [guard, *self._imports(names)], *([part] for part in used), [LOOK])
+        filled = [FILLED] if self.show is Show.SCRATCH else []
+        tail = [*([FILLING] if filled else []), *tail]
+        parts = (head, third, [guard, *self._imports(names)], *([part] for part in (*used, *filled)), [LOOK])
         last = [*tail, 'sys.exit(bool(bad) or print("right"))']
         sections = (*parts, oracle(self.fed.case, span), body, last)
         return "\n\n".join("\n".join(line.strip("\n") for line in section) for section in sections) + "\n"
@@ -205,7 +253,10 @@ class _Script:
         """The launch's output as the script has it: the caller's buffer, or the first result of as many numbers."""
         out = self.fed.launch["out"]
         results = (result for result in tensors_of(self.calls[-1].result) if result.numel() == out.numel())
-        return names.named(out) or f"{names.named(next(results))}.reshape({tuple(out.shape)})"
+        given = names.named(out)
+        if not given and self.calls[-1].result is None:  # it raised
+            return f"result{len(self.calls) - 1}.reshape({tuple(out.shape)})"
+        return given or f"{names.named(next(results))}.reshape({tuple(out.shape)})"
 
     def _copies(self, names: Names) -> Iterator[str]:
         """What is copied bit for bit, or is zero."""

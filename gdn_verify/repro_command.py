@@ -19,12 +19,12 @@ from gdn_verify.facts import measure
 from gdn_verify.hosts import Host
 from gdn_verify.localise import localise
 from gdn_verify.localise_command import refusal
-from gdn_verify.located import Found, Localised
+from gdn_verify.located import Found, Localised, Raised
 from gdn_verify.paths import Builder, Path
 from gdn_verify.report.issue import issue
 from gdn_verify.report.localise import sentences
 from gdn_verify.report.terminal import wide
-from gdn_verify.repro import repro
+from gdn_verify.repro import Show, repro, showing
 from gdn_verify.service import Job, planter
 from gdn_verify.shrink import TRIALS, repeats
 from gdn_verify.suspect import Suspect, UnaskableError
@@ -67,7 +67,7 @@ class Reproducing:
             found = localise(given.case, given.presentation, path, host, run, before)
             launch = found.launch if found else len(given.case.batches) - 1
             title = f"{path.name}: {next(sentences(found)) if found else 'see what is wrong below'}"
-            script = repro(given.case, given.presentation, path, host, launch, title)
+            script = repro(given.case, given.presentation, path, host, launch, title, showing(found))
         except NoEntryError as error:
             return [str(error)]
         return [Reproduced(script, found, host.describe())]
@@ -134,7 +134,7 @@ def reproducing(
 
 def _promise(found: Found | None, output: File) -> str:
     """What running the script will tell."""
-    if isinstance(found, Localised):
+    if isinstance(found, (Localised, Raised)) or showing(found) is Show.SCRATCH:
         return f"python {output} exits with 1 while the bug lives"
     seen = f"the launch is right here but for {found.finding}" if found else "nothing is wrong with the launch here"
     return f"{seen}; the script looks at values, copies, padding and slots of nobody, and may not show it"

@@ -5,7 +5,7 @@ The equations are the contract's, in its order; a stage that a path's span lacks
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from gdn_verify.cases.case import Case
 from gdn_verify.cases.contract import Activation, Span, Stage
@@ -26,6 +26,14 @@ RAW = """
 def raw(text, shape, dtype):
     return torch.frombuffer(bytearray(base64.b64decode(text)), dtype=dtype).reshape(shape)
 """
+FILLED = """
+def filled(make):  # new memory holds NaN: what it holds must not matter
+    return lambda *a, **k: new.fill_(nan) if (new := make(*a, **k)).is_floating_point() else new
+"""
+FILLING = """\
+torch.empty, torch.empty_like = filled(torch.empty), filled(torch.empty_like)
+torch.Tensor.new_empty = filled(torch.Tensor.new_empty)
+"""
 LOOK = """
 def look(name, got, want, most=None):  # rows of the last axis: each within its budget of rounding, or the same
     got, want = got.cpu(), want.cpu()
@@ -33,6 +41,14 @@ def look(name, got, want, most=None):  # rows of the last axis: each within its 
     for at in (~right).nonzero().tolist()[:3]:
         bad.append(print(f"{name}{at}: expected {want[tuple(at)].tolist()}, got {got[tuple(at)].tolist()}") or name)
 """
+
+
+def caught(calls: Iterable[str]) -> Iterator[str]:
+    """The calls, where what they raise is the bug."""
+    yield "try:"
+    yield from (f"    {call}" for call in calls)
+    yield "except Exception as error:"
+    yield '    sys.exit(print(f"raised {error!r}") or 1)'
 
 
 def functions(case: Case, span: Span) -> str:

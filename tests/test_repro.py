@@ -15,6 +15,7 @@ import torch
 from typer.testing import CliRunner
 
 import gdn_verify
+from gdn_verify.autopsy import ALIVE, FIXED, status
 from gdn_verify.calls import NoEntryError, recorded
 from gdn_verify.cases.case import Batch, Case, Row
 from gdn_verify.cases.catalogue import catalogue
@@ -28,6 +29,11 @@ from gdn_verify.cli import app
 from gdn_verify.facts import measure
 from gdn_verify.hosts import HOSTS
 from gdn_verify.literals import number, tensor
+from gdn_verify.located import Raised, Touched
+from gdn_verify.mutants import planter_of
+from gdn_verify.mutants.catalogued import EDITS as MUTANT_EDITS
+from gdn_verify.mutants.catalogued import changes
+from gdn_verify.mutants.sources import changed
 from gdn_verify.paths import find
 from gdn_verify.paths.base import Path
 from gdn_verify.repro import repro
@@ -262,3 +268,35 @@ def test_tensors_are_written_bit_for_bit(shape: tuple[int, ...], dtype: torch.dt
         made = eval(tensor(each), prelude)
         assert (made.dtype, made.shape) == (each.dtype, each.shape)
         assert torch.equal(made, each)
+
+
+STEP = Case(Geometry(1, 2, 2, 2, W=2), DTypes(), 1, (Batch((Row(1, (0,)),)),))
+
+
+def of_a_case(case: Case, path: str, host: str, plant: str | None = None) -> Reproduced:
+    (made,), absent = measure([Reproducing(path, host, dumps(CaseFile(case)), plant)])
+    assert not absent
+    assert isinstance(made, Reproduced)
+    return made
+
+
+def test_what_a_path_raises_is_shown_by_its_script() -> None:
+    """It exits with 1 where the calls raise, and with 0 where they do not, and are right."""
+    made = of_a_case(STEP, "fallback", "cpu", planter_of("squeezed_launch_of_one_token"))
+    assert isinstance(made.found, Raised)
+    assert status(made.script, {}) == FIXED
+    conv = (SOURCES / "conv.py").read_text()
+    broken = conv.replace("    y = ", "    raise RuntimeError('no conv')\n    y = ", 1)
+    assert broken != conv
+    assert status(made.script, {"conv.py": broken}) == ALIVE
+
+
+def test_a_read_of_scratch_that_nobody_wrote_is_shown_by_its_script() -> None:
+    """New memory holds NaN in it, which right kernels do not mind."""
+    pytest.importorskip("triton")
+    name = "upper_half_of_b_not_stored"
+    made = of_a_case(STEP, "chunk-delta", "interpreter", planter_of(name))
+    assert isinstance(made.found, Touched)
+    assert sum(bool(line.strip()) for line in made.script.splitlines()) <= 60
+    assert status(made.script, {}) == FIXED
+    assert status(made.script, changed(*changes(MUTANT_EDITS[name]))) == ALIVE

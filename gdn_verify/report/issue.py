@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from gdn_verify.explain import Ingredient, said
-from gdn_verify.located import Found
+from gdn_verify.located import Found, Raised
 from gdn_verify.report.ledger import versions
-from gdn_verify.report.localise import sentences
+from gdn_verify.report.localise import sentences, traceback_of
 
 
 def issue(script: str, found: Found | None, path: str, device: str, needs: Sequence[Ingredient] = ()) -> str:
@@ -20,6 +20,8 @@ def issue(script: str, found: Found | None, path: str, device: str, needs: Seque
         "the numbers in the script say."
     )
     facts = ["\n".join(f"- {line}" for line in told[1:])] if told[1:] else []
+    if isinstance(found, Raised):
+        facts.append(f"```\n{traceback_of(found)}\n```")
     told_needs = ["\n".join(_table(needs))] if needs else []
     return "\n\n".join([f"# {title}", *facts, *told_needs, seen, f"```python\n{script}```\n"])
 

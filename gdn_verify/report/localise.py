@@ -30,12 +30,19 @@ def show(found: Found, console: Console) -> None:
 
     for sentence in sentences(found):
         say(sentence)
+    if isinstance(found, Raised):
+        say(traceback_of(found))
     if not isinstance(found, Localised):
         return
     down, across = _named(found.axes)
     say(f"by {down} (down) and {across} (across), in budgets: blank ≤ 1, ░ ≤ 10, ▒ ≤ 100, ▓ ≤ 1000, █ more")
     for line in _map(_flat(found.ratios)):
         say(f"|{line}|")
+
+
+def traceback_of(found: Raised) -> str:
+    """The frames nearest to what was raised."""
+    return found.finding.message[found.finding.message.find("Traceback") :]
 
 
 def sentences(found: Found) -> Iterator[str]:
@@ -45,10 +52,9 @@ def sentences(found: Found) -> Iterator[str]:
         yield f"stage: {found.stage or 'not told by what this path gives'}"
         return
     if isinstance(found, Raised):
-        raised, _, traceback = found.finding.message.partition("\n")
+        raised, *_ = found.finding.message.splitlines()
         yield f"launch {found.launch}: {found.finding.kind}: {raised}"
         yield f"stage: {found.stage or 'not told by the stack'}"
-        yield traceback
         return
     yield f"launch {found.launch}: {found.result} is wrong in {', '.join(map(str, found.place))}"
     yield f"stage: {found.stage or 'not told by what this path gives'}"
