@@ -64,11 +64,13 @@ class Names:
     bits: dict[str, Tensor] = field(default_factory=dict)
     lines: list[str] = field(default_factory=list)
     imports: dict[str, None] = field(default_factory=dict)
+    apart: bool = False
+    """Whether each tensor lies in memory of its own, with room around it."""
 
     def make(self, name: str, like: Tensor, bits: Tensor) -> str:
         """A line that makes a tensor with these bits, laid out as `like` is; its name."""
         made, ahead = tensor(bits), like.data_ptr() % ALIGNED // like.element_size()
-        dense = like.is_contiguous() and not ahead
+        dense = like.is_contiguous() and not ahead and not self.apart
         laid = f"put({made}, {tuple(like.stride())}{f', {ahead}' if ahead else ''})"
         self.lines.append(f"{name} = {made}.to(device)" if dense else f"{name} = {laid}")
         self.roots.append((name, like))

@@ -31,12 +31,14 @@ from gdn_verify.oracles.compose import Array, Problem
 from gdn_verify.oracles.noise import RUNS_BEFORE_ACCUSATION, expect, threshold
 from gdn_verify.paths.base import Outputs, Path
 from gdn_verify.repro_text import (
+    AROUND,
     FILLED,
     FILLING,
     GUARD,
     INTERPRETED,
     LOOK,
     PUT,
+    PUT_APART,
     RAW,
     caught,
     functions,
@@ -56,14 +58,17 @@ class Show(Enum):
     NOTHING = "nothing"
     RAISED = "what the calls raise"
     SCRATCH = "what new memory holds that is read"
+    AROUND = "what is written around tensors"
 
 
 def showing(found: Found | None) -> Show:
     """What the script of a launch with this wrong has to show."""
     if isinstance(found, Raised):
         return Show.RAISED
-    unread = isinstance(found, Touched) and found.finding.kind.startswith(Fault.UNINITIALISED)
-    return Show.SCRATCH if unread else Show.NOTHING
+    kind = found.finding.kind if isinstance(found, Touched) else ""
+    if kind.startswith((Fault.WRITE_OUTSIDE, "changed ")):
+        return Show.AROUND
+    return Show.SCRATCH if kind.startswith(Fault.UNINITIALISED) else Show.NOTHING
 
 
 def repro(
@@ -109,13 +114,15 @@ class _Script:
 
     def text(self, title: str) -> str:
         """The whole file."""
-        names = Names()
+        apart = self.show is Show.AROUND
+        names = Names(apart=apart)
         called = [*self._called(names)]
         body = [*names.lines, *self._inputs(names), *self._before(names)]
         if self.show is Show.RAISED:
             called = [*caught(called)]
         tail = [*called, *self._rows(names), *self._copies(names), *self._untouched(names)]
-        used = [part for part, mark in ((PUT, "= put("), (RAW, 'raw("')) if any(mark in line for line in body)]
+        put = PUT_APART if apart else PUT
+        used = [part for part, mark in ((put, "= put("), (RAW, 'raw("')) if any(mark in line for line in body)]
         span, package = self.path.capabilities.span, self.calls[0].entry.partition(":")[0].partition(".")[0]
         needs = f"torch and {package}" if self.place is self.host else f"torch, {package} and a card: {NARROW}"
         exits = "exits with 1 while the bug lives, with 0 when it is gone, with 2 where it cannot run"
@@ -125,7 +132,7 @@ class _Script:
         third = ["import torch", *([f"from torch.nn.functional import {needed}"] if needed else [])]
         guard = (INTERPRETED if self.place.name == "interpreter" else "") + GUARD.format(device=self.place.device)
         filled = [FILLED] if self.show is Show.SCRATCH else []
-        tail = [*([FILLING] if filled else []), *tail]
+        tail = [*([FILLING] if filled else []), *tail, *([AROUND] if apart else [])]
         parts = (head, third, [guard, *self._imports(names)], *([part] for part in (*used, *filled)), [LOOK])
         last = [*tail, 'sys.exit(bool(bad) or print("right"))']
         sections = (*parts, oracle(self.fed.case, span), body, last)

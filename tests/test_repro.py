@@ -300,3 +300,16 @@ def test_a_read_of_scratch_that_nobody_wrote_is_shown_by_its_script() -> None:
     assert sum(bool(line.strip()) for line in made.script.splitlines()) <= 60
     assert status(made.script, {}) == FIXED
     assert status(made.script, changed(*changes(MUTANT_EDITS[name]))) == ALIVE
+
+
+def test_a_store_around_a_tensor_is_shown_by_its_script() -> None:
+    """Where nothing of the launch's own is wrong."""
+    made = of_a_case(STEP, "fallback", "cpu", planter_of("byte_past_the_end"))
+    assert isinstance(made.found, Touched)
+    assert sum(bool(line.strip()) for line in made.script.splitlines()) <= 64
+    assert status(made.script, {}) == FIXED
+    text = (SOURCES / "fallback.py").read_text()
+    right = "    return deliver(o if z is None else _norm(o, z, layer, rows), output, conv.dtype)"
+    assert right in text
+    past = "    output.as_strided((1,), (1,), output.storage_offset() + output.numel()).zero_()\n"
+    assert status(made.script, {"fallback.py": text.replace(right, past + right)}) == ALIVE
