@@ -11,12 +11,14 @@ from typing import Annotated, TypeVar
 import typer
 from rich.console import Console
 
-from gdn_verify.cases.codec import CaseFile, dumps, save
+from gdn_verify.cases.codec import CaseFile, dumps, loads, save
 from gdn_verify.cases.narrow import stored
 from gdn_verify.cases.strategies import Fed
 from gdn_verify.cases.variants import features
 from gdn_verify.checks.laws import NAMES as LAWS
+from gdn_verify.earlier import Behind, Seeking
 from gdn_verify.explain import explain
+from gdn_verify.facts import measure
 from gdn_verify.hosts import GPUS
 from gdn_verify.mutants import NAMES, planter_of
 from gdn_verify.paths import Builder, Subject
@@ -28,6 +30,7 @@ from gdn_verify.suspect import Suspect, UnaskableError
 from gdn_verify.words import case_of, host_of, refuse, subjects_of, words_of
 
 T = TypeVar("T")
+HINT = "--earlier 60 asks whether it fails behind another launch of its process"
 
 
 def shrinking(
@@ -51,6 +54,10 @@ def shrinking(
     patience: Annotated[
         float, typer.Option(help="Seconds of silence that are a hang; a GPU may compile for that long.", min=1)
     ] = 120.0,
+    earlier: Annotated[
+        float,
+        typer.Option(help="Seconds to seek what its process must launch before, where it shows nothing alone.", min=0),
+    ] = 0.0,
     laws: Annotated[str, typer.Option(help="Hold the case to these laws, and to no oracle.")] = "",
     plant: Annotated[str, typer.Option(help="Plant this defect in a copy of the path.")] = "",
 ) -> None:  # fmt: skip
@@ -69,7 +76,7 @@ def shrinking(
 
     with Suspect(job, patience) as suspect:
         try:
-            target = _target(suspect, fed, finding)
+            target = _target(suspect, fed, finding, f"; {HINT}" * (not earlier and _may_be_behind(job)))
             suspect.cheapen(fed, target)
             console.print(f"{target} on {job.path}, {job.host}", markup=False, highlight=False)
             found = _sought(suspect, fed, target, seconds, keep)
@@ -78,7 +85,13 @@ def shrinking(
             ask = partial(suspect.shows, target, repeats(found.rate))
             needs = [*explain(found.fed, ask, varied, seconds=explaining)]
         except (UnaskableError, NotShownError) as error:
-            raise refuse(str(error)) from None
+            found_behind = _behind(job, given, finding, earlier) if isinstance(error, _AgreesError) else None
+            if found_behind is None:
+                raise refuse(str(error)) from None
+            save(kept, replace(loads(found_behind.file), notes=given.notes))
+            console.print(str(found_behind), soft_wrap=True, markup=False, highlight=False)
+            typer.echo(found_behind.file)
+            return
     tell(needs, console)
     typer.echo(dumps(CaseFile(*found.fed, notes=given.notes)))
 
@@ -108,7 +121,23 @@ def _one(found: Sequence[T], option: str, given: str) -> T:
     return found[0]
 
 
-def _target(suspect: Suspect, fed: Fed, wanted: str) -> str:
+class _AgreesError(NotShownError):
+    """The case shows nothing by itself."""
+
+
+def _may_be_behind(job: Job) -> bool:
+    return not (job.laws or job.tables or job.host in GPUS)
+
+
+def _behind(job: Job, given: CaseFile, finding: str, seconds: float) -> Behind | None:
+    """What the case fails behind, both made simple; None where nothing is found, or sought."""
+    if not (seconds and _may_be_behind(job)):
+        return None
+    found, _ = measure([Seeking(job.path, job.host, dumps(given), finding, job.plant, seconds)])
+    return found[0] if found else None
+
+
+def _target(suspect: Suspect, fed: Fed, wanted: str, hint: str) -> str:
     """What must be shown: asked as often as a case is that fails at times."""
     seen: dict[str, None] = {}
     for _ in range(TRIALS):
@@ -120,7 +149,7 @@ def _target(suspect: Suspect, fed: Fed, wanted: str) -> str:
             return wanted or next(iter(seen))
     if seen:
         raise refuse(f"--finding {wanted}: in {TRIALS} runs the case shows {', '.join(seen)}")
-    raise refuse(f"the case shows nothing on {suspect.job.path} in {TRIALS} runs: it agrees")
+    raise _AgreesError(f"the case shows nothing on {suspect.job.path} in {TRIALS} runs: it agrees{hint}")
 
 
 def _sought(suspect: Suspect, fed: Fed, target: str, seconds: float, keep: Callable[[Shrunk], None]) -> Shrunk:
