@@ -21,7 +21,7 @@ from gdn_verify.checks.laws import NAMES as LAWS
 from gdn_verify.earlier import Seeking
 from gdn_verify.facts import measure
 from gdn_verify.localise_command import Locating
-from gdn_verify.located import Localised
+from gdn_verify.located import Localised, Raised
 from gdn_verify.mutants.catalogued import EDITS, changes
 from gdn_verify.mutants.known import Known
 from gdn_verify.mutants.record import Row
@@ -160,7 +160,7 @@ def _reproduced(found: Autopsy, mutant: Mutant, row: Row, plant: str | None, pyt
     texts, lines = _texts(mutant), sum(bool(line.strip()) for line in script.script.splitlines())
     found = replace(found, stage=script.found.stage if script.found else "", lines=lines, reproducing=spent)
     wrong = None if texts is None else status(script.script, texts, python)
-    silent = not isinstance(script.found, Localised) and wrong != ALIVE
+    silent = not isinstance(script.found, (Localised, Raised)) and wrong != ALIVE
     return replace(found, silent=silent, wrong=wrong, right=status(script.script, {}, python))
 
 

@@ -1,8 +1,8 @@
 """What becomes of a wrong launch when one thing of it is otherwise: two experiments, each of which may tell its stage.
 
 - Its inputs laid out densely, or packed the other way. Right then, and wrong again as they were, they are read wrongly.
-- Its rows with more tokens, where states that it stored are right ones rounded once more. If states are then off by
-  more than that one rounding, they are rounded from token to token; if not, where they are stored.
+- Its rows with more tokens, of states that last, where states that it stored are right ones rounded once more. If they
+  are then off by more than that one rounding, they are rounded from token to token; if not, where they are stored.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from gdn_verify.cases.case import Case, Row
-from gdn_verify.cases.contract import WRITE_BACK, ContractError, Packing, Span, Stage
+from gdn_verify.cases.contract import WRITE_BACK, Packing, Span, Stage
 from gdn_verify.cases.narrow import refuses
 from gdn_verify.cases.presentation import Presentation
+from gdn_verify.cases.values import Fill, Gates, States, Values, Vectors
 from gdn_verify.located import Found, Localised, Raised
 from gdn_verify.paths.base import Path
 
@@ -21,6 +22,8 @@ Ask = Callable[[Case, Presentation], Found | None]
 """What is wrong with a case, without experiments."""
 LENGTHS = (3, 9, 17, 33)
 """Tokens of rows that are made longer."""
+LASTING = Values(1, Vectors.NORMAL, Vectors.NORMAL, Fill.NORMAL, Gates.WEAK, state=States.NORMAL)
+"""States that are neither forgotten nor too small for a 16-bit type, so that errors add up."""
 
 
 def retried(found: Found, case: Case, shown: Presentation, path: Path, ask: Ask) -> Found:
@@ -59,7 +62,7 @@ def _is_rounded_again(launch: int, case: Case, shown: Presentation, path: Path, 
     """Whether more tokens make more of the error. They do where it is made before a state is stored."""
     for tokens in LENGTHS:
         longer = _longer(case, launch, tokens)
-        if longer is None or _refused(path, longer, shown) or not _alike(path, case, longer, launch):
+        if _refused(path, longer, shown) or not _alike(path, case, longer, launch):
             continue
         seen = ask(longer, shown)
         if isinstance(seen, Localised) and seen.launch == launch and not (seen.result == "h" and seen.rounded):
@@ -67,19 +70,16 @@ def _is_rounded_again(launch: int, case: Case, shown: Presentation, path: Path, 
     return False
 
 
-def _longer(case: Case, launch: int, tokens: int) -> Case | None:
-    """The case up to this launch, whose live rows have so many tokens, drafts as many as fit; None if they have."""
+def _longer(case: Case, launch: int, tokens: int) -> Case:
+    """The case up to this launch, of lasting states, whose live rows have so many tokens, drafts as many as fit."""
 
     def long(row: Row) -> Row:
         most = len(row.slots) if row.spec else tokens
         return replace(row, tokens=max(row.tokens, min(tokens, most))) if row.live else row
 
     batch = case.batches[launch]
-    other = replace(batch, rows=tuple(map(long, batch.rows)))
-    try:
-        return replace(case, batches=(*case.batches[:launch], other)) if other != batch else None
-    except ContractError:
-        return None
+    last = replace(batch, rows=tuple(map(long, batch.rows)))
+    return replace(case, values=LASTING, batches=(*case.batches[:launch], last))
 
 
 def _alike(path: Path, case: Case, other: Case, launch: int) -> bool:

@@ -12,7 +12,7 @@ from torch import Tensor
 from gdn_verify.cases.case import Batch, Case, Row
 from gdn_verify.cases.contract import WRITE_BACK, DType, DTypes, Geometry
 from gdn_verify.cases.presentation import Packing, Presentation
-from gdn_verify.cases.values import Fill, Gates, States, Values, Vectors
+from gdn_verify.cases.values import Betas, Fill, Gates, States, Values, Vectors
 from gdn_verify.hosts import HOSTS
 from gdn_verify.localise import localise
 from gdn_verify.mutants import planter_of
@@ -49,6 +49,16 @@ def rounded_where_stored(path: Path) -> Run:
 def test_a_state_that_is_rounded_at_every_token_is_so_before_it_is_stored() -> None:
     """Of one token that cannot be told; of more, errors are more than one rounding."""
     assert stage(NARROW, Presentation(), "state_in_low_precision") == "delta"
+
+
+def test_drafts_of_states_that_are_forgotten_are_asked_of_states_that_last() -> None:
+    """A table has room for few tokens, and what is forgotten, or too small to round, tells nothing."""
+    values = Values(276, Vectors.ONE_HOT, Vectors.NORMAL, Fill.NORMAL, Gates.STRONG, Betas.NEAR_ZERO, States.NORMAL)
+    rows = (Row(3, (5, 6, 7, 8, 9), accepted=5), Row(4, (0, 1, 2, 3, None), accepted=2))
+    shape = Geometry(1, 1, 1, 1, W=2, num_spec=4)
+    drafts = Case(shape, DTypes(activation=DType.F16), 10, (Batch(rows),), values)
+    assert stage(drafts, Presentation(), "state_in_low_precision") == "delta"
+    assert stage(drafts, Presentation(), rounded_where_stored) == WRITE_BACK
 
 
 def test_a_state_that_is_rounded_where_it_is_stored_stays_a_matter_of_that() -> None:
