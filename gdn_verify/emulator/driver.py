@@ -56,6 +56,8 @@ def install(backend: str, arch: str | int, choose: ConfigChoice) -> None:
     _replace_autotuning(choose)
     if not hasattr(torch.cpu, "device"):
         torch.cpu.device = lambda index=None: contextlib.nullcontext()  # type: ignore[attr-defined]
+    # Libraries enter the device of their tensors before they launch: that of a CPU tensor is None, which torch refuses.
+    torch.cuda.device = lambda device=None: contextlib.nullcontext()  # type: ignore[assignment,misc]
     if backend == "cuda":
         # Libraries ask torch, not Triton, which NVIDIA architecture they run on.
         torch.cuda.get_device_capability = lambda device=None: divmod(int(arch), 10)

@@ -109,6 +109,10 @@ class Path(ABC):
     def missing(self, host: str) -> Missing | None:
         """Why this path cannot run on `host` here, without importing anything heavy; None if it can."""
 
+    def environment(self, host: str) -> Mapping[str, str]:
+        """Variables that the implementation's package reads while it is imported; `load` sets them, a repro too."""
+        return {}
+
     @abstractmethod
     def load(self, host: str) -> str:
         """Import the implementation, in the worker; the version really loaded."""

@@ -1,0 +1,129 @@
+"""What the paths of AITER's kernels share: where the package is, how it is imported, what it refuses.
+
+Read from ROCm/aiter at e4048607 (August 2026); files below are in its `aiter/ops/triton`. AITER itself offers
+`AITER_TRITON_ONLY=1` (`aiter/__init__.py:64`) to import its Triton kernels without building its HIP ones. It asks
+Triton's driver for the chip on import (`…/gated_delta_rule_utils.py:358`): in the interpreter the host's driver answers
+gfx942, so AMD's branches of Python run there. Nothing of the package is replaced.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path as FilePath
+from typing import TYPE_CHECKING, Any
+
+from gdn_verify.cases.case import Case
+from gdn_verify.cases.contract import Activation, DType, DTypes
+from gdn_verify.cases.presentation import Presentation
+from gdn_verify.oracles.noise import Rounding
+from gdn_verify.oracles.sites import Site
+from gdn_verify.paths.base import Launch, Missing, Path
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+GATED_DELTA_NET = "aiter.ops.triton.gated_delta_net"
+KERNELS = "ops/triton/gated_delta_net"
+"""Where the package has its Gated DeltaNet functions: the release on PyPI, of November 2025, has none."""
+INSTALL = "AITER_TRITON_ONLY=1 pip install git+https://github.com/ROCm/aiter"
+
+
+class Aiter(Path):
+    """A path of AITER's Triton kernels; ROCm, CUDA and the interpreter run the same source."""
+
+    hosts: tuple[str, ...] = ("interpreter", "cuda", "rocm")
+
+    def missing(self, host: str) -> Missing | None:
+        if find_spec("triton") is None:
+            return Missing("triton is not installed", "pip install 'gdn-verify[interpreter]'")
+        return absent()
+
+    def environment(self, host: str) -> Mapping[str, str]:
+        return {} if host == "rocm" else {"AITER_TRITON_ONLY": "1"}
+
+    def load(self, host: str) -> str:
+        os.environ.update(self.environment(host))
+        for entry in self.entries:
+            look_up(entry)
+        return release()
+
+    def refuses(self, case: Case, presentation: Presentation) -> str | None:
+        return positive_scale(case)
+
+
+def look_up(entry: str) -> Callable[..., Any]:
+    """The function "module:function", looked up when it is called, so that a repro sees the call."""
+    module, _, name = entry.partition(":")
+    function: Callable[..., Any] = getattr(import_module(module), name)
+    return function
+
+
+def absent() -> Missing | None:
+    """Why there are no kernels to import, or None: the name aiter is also that of another project on PyPI."""
+    found = find_spec("aiter")
+    if found is None:
+        return Missing("aiter is not installed", INSTALL)
+    if not any((FilePath(place) / KERNELS).is_dir() for place in found.submodule_search_locations or ()):
+        return Missing("the installed package aiter has no Gated DeltaNet kernels", INSTALL)
+    return None
+
+
+def release() -> str:
+    """The package's version; a source tree that is not installed has none."""
+    try:
+        return version("amd-aiter")
+    except PackageNotFoundError:
+        return "0+source"
+
+
+def positive_scale(case: Case) -> str | None:
+    """The decode functions assert a scale above 0 (`gated_delta_net/fused_rearrange_sigmoid_gdr.py:49`)."""
+    scale = case.options.scale
+    return f"options.scale={scale}: positive only" if scale is not None and scale <= 0 else None
+
+
+def activation(launch: Launch) -> str | None:
+    """The conv's activation as AITER calls it."""
+    return None if launch.options.conv_activation is Activation.NONE else "silu"
+
+
+def accepted(launch: Launch) -> Tensor | None:
+    """Counts of accepted tokens, 1 for rows that draft nothing, as engines fill them up.
+
+    A count of 0 would read the slot before the row's first (`decode/fused_rearrange_sigmoid_gdr.py:113`).
+    """
+    counts = launch.get("num_accepted_tokens")
+    return None if counts is None else counts.clamp(min=1)
+
+
+def amended(rounding: Rounding, sites: Mapping[Site, tuple[DType, float]]) -> Rounding:
+    """`rounding` with these sites in place of its own."""
+    kept = (site for site in rounding.sites if site[0] not in sites)
+    return replace(rounding, sites=(*kept, *((site, dtype, factor) for site, (dtype, factor) in sites.items())))
+
+
+def tap(dtypes: DTypes) -> DType:
+    """The type of a product weight · x, which the conv kernels take before they widen it; `narrow_pool` rules the rest.
+
+    (`_triton_kernels/conv/causal_conv1d.py:366`, `…/causal_conv1d_update_single_token.py:236`.)
+    """
+    return dtypes.weights if dtypes.weights is dtypes.conv_state else DType.F32
+
+
+def unlike_pool(case: Case, *, wider: bool) -> str | None:
+    """Types that no engine mixes: a conv pool narrower than the activations, or two kinds of 16 bits.
+
+    The one-token functions convert x to the pool's type first (`conv/causal_conv1d_update_single_token.py:58,177`), z
+    with it; a product of float16 and bfloat16 is float16 to Triton. `wider`: a float32 pool of narrow activations.
+    """
+    of = case.dtypes
+    if of.conv_state is not of.activation and not (wider and of.conv_state is DType.F32):
+        return f"dtypes.conv_state={of.conv_state}: activations are {of.activation}"
+    if {of.weights, of.conv_state} == {DType.F16, DType.BF16}:
+        return f"dtypes.weights={of.weights}: the conv state is {of.conv_state}"
+    return None
