@@ -270,6 +270,7 @@ class IdRule(StrEnum):
 
 class PadPolicy(StrEnum):
     """What a path leaves in the output of a padded row or token; copies are for z, which has one for every token."""
+
     ZEROS = "zeros"
     UNTOUCHED = "untouched"
     COPIES = "copies"

@@ -110,7 +110,7 @@ class _Tables:
         c = capabilities
         self.heads = _heads(c, size)
         self.dims = _dims(c, size)
-        self.beyond = tuple(sizes for sizes in BEYOND if _fits(c, size, *sizes))
+        self.odd = _odd(c, size)
         conv = Stage.CONV in c.span
         self.widths = within((*WIDTHS, 6, 7, 8), c.widths.__contains__, "conv width") if conv else (4,)
         self.widths = self.widths[: len(WIDTHS)]
@@ -127,8 +127,7 @@ class _Tables:
         H, ratio = pick(draw, self.heads)
         K, values = pick(draw, self.dims)
         sizes = H, H * ratio, K, pick(draw, values)
-        if self.beyond and pick(draw, _RARE):
-            sizes = pick(draw, self.beyond)
+        sizes = pick(draw, self.odd) or sizes
         return Geometry(*sizes, pick(draw, self.widths), pick(draw, self.num_spec))
 
     def dtypes(self, draw: Draw) -> DTypes:
@@ -148,7 +147,10 @@ class _Tables:
         )
 
 
-_RARE = (*(False,) * 16, True, *(False,) * 7)  # not at an end, which Hypothesis prefers
+def _odd(c: Capabilities, size: Size) -> tuple[tuple[int, int, int, int] | None, ...]:
+    """Sizes that are drawn one time in sixteen or so, not at an end, which Hypothesis prefers; None for any other."""
+    odd = [sizes for sizes in BEYOND if _fits(c, size, *sizes)]
+    return (*[None] * 16, *odd, *[None] * 15) if odd else (None,)
 
 
 def _fits(c: Capabilities, size: Size, H: int, HV: int, K: int, V: int) -> bool:

@@ -35,7 +35,6 @@ from gdn_verify.repro_text import (
     FILLED,
     FILLING,
     GUARD,
-    INTERPRETED,
     LOOK,
     PUT,
     PUT_APART,
@@ -130,10 +129,10 @@ class _Script:
         head += [f"import {name}" for name in ("base64", "os", "sys") if name != "base64" or RAW in used]
         needed = functions(self.fed.case, span)
         third = ["import torch", *([f"from torch.nn.functional import {needed}"] if needed else [])]
-        guard = (INTERPRETED if self.place.name == "interpreter" else "") + GUARD.format(device=self.place.device)
         filled = [FILLED] if self.show is Show.SCRATCH else []
         tail = [*([FILLING] if filled else []), *tail, *([AROUND] if apart else [])]
-        parts = (head, third, [guard, *self._imports(names)], *([part] for part in (*used, *filled)), [LOOK])
+        guard = [*self._variables(), GUARD.format(device=self.place.device), *self._imports(names)]
+        parts = (head, third, guard, *([part] for part in (*used, *filled)), [LOOK])
         last = [*tail, 'sys.exit(bool(bad) or print("right"))']
         sections = (*parts, oracle(self.fed.case, span), body, last)
         return "\n\n".join("\n".join(line.strip("\n") for line in section) for section in sections) + "\n"
@@ -188,6 +187,12 @@ class _Script:
         if kept:
             copies = ", ".join(f"{self._name(names, name)}.cpu().clone()" for name in kept)
             yield f"{', '.join(f'{name}_before' for name in kept)} = {copies}"
+
+    def _variables(self) -> Iterator[str]:
+        """What packages read of the environment when they are imported."""
+        wanted = {"TRITON_INTERPRET": "1"} if self.place.name == "interpreter" else {}
+        for name, value in (wanted | self.path.environment(self.place.name)).items():
+            yield f'os.environ["{name}"] = "{value}"'
 
     def _name(self, names: Names, tensor_name: str) -> str:
         """A tensor of the launch as the script calls it; "" where no call was given it."""

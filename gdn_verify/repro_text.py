@@ -14,8 +14,6 @@ GUARD = """\
 sys.excepthook = lambda *error: (sys.__excepthook__(*error), os._exit(2))
 nan, inf, bad, device = float("nan"), float("inf"), [], "{device}"
 """
-INTERPRETED = 'os.environ["TRITON_INTERPRET"] = "1"\n'
-"""Before Triton is imported, where the finding was its interpreter's."""
 PUT = """
 def put(values, strides, ahead=0):  # laid out so, NaN in its holes, so many elements behind an aligned place
     size = ahead + sum((n - 1) * s for n, s in zip(values.shape, strides)) + 1

@@ -60,6 +60,7 @@ class CheckedBuilder(RoundingBuilder):
     # -- memory ------------------------------------------------------------------------------------
 
     def create_masked_load(self, ptrs: Any, mask: Any, other: Any, *policy: Any) -> Any:
+        mask = _as_handle(mask)
         self._use(ptrs, mask)
         pointers, lanes, unknown = self.checks.load(ptrs.data, mask.data, _size(ptrs), bool(policy[-1]))
         made = super().create_masked_load(Handle(pointers, ptrs.dtype), Handle(lanes, tl.int1), other, *policy)
@@ -68,6 +69,7 @@ class CheckedBuilder(RoundingBuilder):
         return made
 
     def create_masked_store(self, ptrs: Any, value: Any, mask: Any, *policy: Any) -> Any:
+        mask = _as_handle(mask)
         self._use(ptrs, mask)
         after = max(handle.attr.get(AFTER, 0) for handle in (ptrs, value, mask))
         pointers, lanes = self.checks.store(ptrs.data, mask.data, _size(ptrs), after, undefined.of(value))
@@ -162,6 +164,11 @@ for _name in ("unary_op", "cast_impl", "create_fp_to_fp", "create_fma", "create_
     setattr(CheckedBuilder, _name, _elementwise(_name))
 for _name in ("create_broadcast", "create_expand_dims", "create_reshape", "create_trans", "create_gather"):
     setattr(CheckedBuilder, _name, _moving(_name))
+
+
+def _as_handle(mask: Any) -> Any:
+    """A mask as others are: what checks the bounds of a block pointer hands on an array."""
+    return Handle(mask, tl.int1) if isinstance(mask, np.ndarray) else mask
 
 
 def _size(pointers: Any) -> int:

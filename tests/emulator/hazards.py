@@ -166,6 +166,22 @@ def clear_if_positive(x, out, B: tl.constexpr):
 
 
 @triton.jit
+def copy_block(source, target, n, B: tl.constexpr, BOUNDED: tl.constexpr):
+    read = tl.make_block_ptr(source, (n,), (1,), (0,), (B,), (0,))
+    write = tl.make_block_ptr(target, (n,), (1,), (0,), (B,), (0,))
+    if BOUNDED:
+        tl.store(write, tl.load(read, boundary_check=(0,)), boundary_check=(0,))
+    else:
+        tl.store(write, tl.load(read))
+
+
+def block_copied(bounded: bool) -> list[Access]:
+    """Five numbers through pointers to blocks of eight."""
+    source, target = torch.ones(5), torch.empty(5)
+    return found(lambda: copy_block[(1,)](source, target, 5, 8, bounded))
+
+
+@triton.jit
 def shift(x, n, B: tl.constexpr):
     at = tl.program_id(0) * B + tl.arange(0, B)
     value = tl.load(x + at + 1, mask=at + 1 < n, other=0.0)

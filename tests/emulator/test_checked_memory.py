@@ -52,6 +52,13 @@ def test_a_short_output_is_found(check):
     assert (access.fault, access.argument, access.index) == (Fault.WRITE_OUTSIDE, "out", (2, 0))
 
 
+@pytest.mark.parametrize("bounded", [False, True])
+def test_blocks_of_block_pointers_are_checked(check, bounded):
+    """A block that is larger than its tensor is right where its bounds are checked, and only there."""
+    outside = [] if bounded else [Fault.READ_OUTSIDE, Fault.WRITE_OUTSIDE]
+    assert faults(check("block_copied", bounded)) == outside
+
+
 def test_holes_of_a_view_are_outside(check):
     """Columns behind those that a view has, between two of its rows."""
     accesses = check("rows", [0, 1], 2, True, 16)

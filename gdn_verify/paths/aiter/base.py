@@ -2,7 +2,7 @@
 
 Read from ROCm/aiter at e4048607 (August 2026); files below are in its `aiter/ops/triton`. AITER itself offers
 `AITER_TRITON_ONLY=1` (`aiter/__init__.py:64`) to import its Triton kernels without building its HIP ones. It asks
-Triton's driver for the chip on import (`…/gated_delta_rule_utils.py:358`): in the interpreter the host's driver answers
+Triton's driver for the chip on import (`…/gated_delta_rule_utils.py:466`): in the interpreter the host's driver answers
 gfx942, so AMD's branches of Python run there. Nothing of the package is replaced.
 """
 
@@ -82,7 +82,7 @@ def release() -> str:
 
 
 def positive_scale(case: Case) -> str | None:
-    """The decode functions assert a scale above 0 (`gated_delta_net/fused_rearrange_sigmoid_gdr.py:49`)."""
+    """The decode functions assert a scale above 0 (`gated_delta_net/fused_rearrange_sigmoid_gdr.py:50`)."""
     scale = case.options.scale
     return f"options.scale={scale}: positive only" if scale is not None and scale <= 0 else None
 
@@ -95,7 +95,7 @@ def activation(launch: Launch) -> str | None:
 def accepted(launch: Launch) -> Tensor | None:
     """Counts of accepted tokens, 1 for rows that draft nothing, as engines fill them up.
 
-    A count of 0 would read the slot before the row's first (`decode/fused_rearrange_sigmoid_gdr.py:113`).
+    A count of 0 would read the slot before the row's first (`decode/fused_rearrange_sigmoid_gdr.py:105`).
     """
     counts = launch.get("num_accepted_tokens")
     return None if counts is None else counts.clamp(min=1)
@@ -110,7 +110,7 @@ def amended(rounding: Rounding, sites: Mapping[Site, tuple[DType, float]]) -> Ro
 def tap(dtypes: DTypes) -> DType:
     """The type of a product weight · x, which the conv kernels take before they widen it; `narrow_pool` rules the rest.
 
-    (`_triton_kernels/conv/causal_conv1d.py:366`, `…/causal_conv1d_update_single_token.py:236`.)
+    (`_triton_kernels/conv/causal_conv1d.py:345,590`, `…/causal_conv1d_update_single_token.py:257`.)
     """
     return dtypes.weights if dtypes.weights is dtypes.conv_state else DType.F32
 
@@ -118,7 +118,7 @@ def tap(dtypes: DTypes) -> DType:
 def unlike_pool(case: Case, *, wider: bool) -> str | None:
     """Types that no engine mixes: a conv pool narrower than the activations, or two kinds of 16 bits.
 
-    The one-token functions convert x to the pool's type first (`conv/causal_conv1d_update_single_token.py:58,177`), z
+    The one-token functions convert x to the pool's type first (`conv/causal_conv1d_update_single_token.py:58,215`), z
     with it; a product of float16 and bfloat16 is float16 to Triton. `wider`: a float32 pool of narrow activations.
     """
     of = case.dtypes

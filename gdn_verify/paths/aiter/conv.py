@@ -2,8 +2,8 @@
 
 Recurrence: `fused_rearrange_sigmoid_gated_delta_rule`, a [V, K] pool whose slots may be strided, read and written in
 place; a negative id pads a row, whose output is not touched, and drops a draft's state
-(`…/decode/fused_rearrange_sigmoid_gdr.py:116,152`). Convs: an id equal to pad_slot_id, -1, pads a row, and no other
-does (`…/conv/causal_conv1d.py:92,449`); channels and columns of a slot by their strides.
+(`…/decode/fused_rearrange_sigmoid_gdr.py:111,151`). Convs: an id equal to pad_slot_id, -1, pads a row, and no other
+does (`…/conv/causal_conv1d.py:93,434`); channels and columns of a slot by their strides.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from gdn_verify.paths.aiter.base import (
     tap,
     unlike_pool,
 )
-from gdn_verify.paths.aiter.delta import NARROW, OPT, chunked_in_pool
+from gdn_verify.paths.aiter.delta import OPT, chunked_in_pool, rewritten
 from gdn_verify.paths.base import Launch, Outputs
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ CONV1D = "aiter.ops.triton.conv.causal_conv1d"
 PADS = Conventions(pads=((Stage.CONV, IdRule.MINUS_ONE), (Stage.DELTA, IdRule.NEGATIVE)))
 UNTOUCHED = (("out", PadPolicy.UNTOUCHED),)
 VK = frozenset({StateOrder.VK})
+BF16 = frozenset({DType.BF16})
 LOOPED = frozenset({2, 3, 4})
 """Widths whose taps `conv/causal_conv1d.py` sums: of 5 it loads a column, and multiplies the first one again."""
 
@@ -99,7 +100,7 @@ class AiterDecode(AiterConvolved):
     """vLLM's fast path on ROCm: `fused_reshape_causal_conv1d_update_single_token`, and the recurrence.
 
     The first clears the output and copies z, b and a apart, of all tokens that it is told are there; of those behind,
-    z is cleared too (`…/causal_conv1d_update_single_token.py:395`).
+    z is cleared too (`…/causal_conv1d_update_single_token.py:381`).
     """
 
     name = "aiter-decode"
@@ -216,8 +217,8 @@ class AiterConvUpdate(AiterConvolved):
 class AiterConvChunk(Aiter):
     """`causal_conv1d_fn`, `fused_gdn_gating_and_sigmoid`, and `chunk_gated_delta_rule_opt_vk` on a pool: a prefill.
 
-    The conv reads ids without a stride (`…/conv/causal_conv1d.py:86`), and its history in the pool's type or x's by a
-    branch at run time, which must be one type to a compiler (:106,135).
+    The conv reads ids without a stride (`…/conv/causal_conv1d.py:88`), and its history in the pool's type or x's by a
+    branch at run time, which must be one type to a compiler (:105-144).
     """
 
     name = "aiter-conv-chunk"
@@ -236,8 +237,9 @@ class AiterConvChunk(Aiter):
     capabilities = Capabilities(
         span=Span(Stage.CONV, Stage.DELTA),
         groups=frozenset({Group.DECODE, Group.PREFILL}),
-        activations=NARROW,
-        conv_states=NARROW,
+        activations=BF16,
+        conv_states=BF16,
+        weights=frozenset({DType.F32, DType.BF16}),
         states=frozenset({DType.F32, DType.BF16}),
         widths=LOOPED,
         state_orders=VK,
@@ -266,7 +268,7 @@ class AiterConvChunk(Aiter):
         )
 
     def refuses(self, case: Case, presentation: Presentation) -> str | None:
-        return unlike_pool(case, wider=False)
+        return rewritten(case)
 
     def rounding(self, case: Case, presentation: Presentation, host: str) -> Rounding:
         around = {**CONV, **GATES, Site.CONV_OUT: (case.dtypes.activation, 1), Site.CONV_TAP: (tap(case.dtypes), 1)}

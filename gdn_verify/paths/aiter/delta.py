@@ -1,7 +1,7 @@
 """AITER's functions that take g and β, or a and b, beside q, k and v: recurrent, and chunked in three forms.
 
-None of them has a stride between tokens: they index q, k, v, g and β as dense (`…/decode/fused_recurrent.py:144`,
-`…/utils/wy_representation.py:79`), and FLA's `input_guard`, which would copy others, stands before two of the functions
+None of them has a stride between tokens: they index q, k, v, g and β as dense (`…/decode/fused_recurrent.py:120`,
+`…/utils/wy_representation.py:77`), and FLA's `input_guard`, which would copy others, stands before two of the functions
 here alone. So dense ones are what they are given.
 """
 
@@ -97,8 +97,8 @@ class AiterSigmoidGating(Aiter):
     """`fused_sigmoid_gating_delta_rule_update`: gates and recurrence, a [K, V] pool in place; rows of any length.
 
     A negative id marks a padded row, whose output is of its inputs and no state
-    (`…/fused_sigmoid_gating_recurrent.py:114,181`). Every live row has an initial state. `input_guard` makes all
-    tensors contiguous, the pool too (`gated_delta_rule_utils.py:202-208`): one with holes between its slots would be
+    (`…/fused_sigmoid_gating_recurrent.py:113,184`). Every live row has an initial state. `input_guard` makes all
+    tensors contiguous, the pool too (`gated_delta_rule_utils.py:193-201`): one with holes between its slots would be
     updated in a copy that is thrown away, so it is given dense ones.
     """
 
@@ -175,8 +175,9 @@ class AiterChunk(AiterDense):
 class AiterChunkOpt(AiterChunk):
     """`chunk_gated_delta_rule_opt`: fewer kernels, head-major w and u, any ratio of heads; [K, V] states.
 
-    Its docstring gives v as many heads as k (`gated_delta_net/gated_delta_rule.py:370`), the functions below it do not
-    (`…/prefill/chunk.py:162-166`). β·k is an operand of k kᵀ (`…/prefill/fused_cumsum_kkt.py:243`).
+    Its docstring gives v as many heads as k (`gated_delta_net/gated_delta_rule.py:373`), the functions below it do not
+    (`…/prefill/chunk.py:164-166`). β·k is an operand of k kᵀ (`…/prefill/fused_cumsum_kkt.py:255`); that rounding is of
+    the size of INVERSE's, and has no site.
     """
 
     name = "aiter-chunk-opt"
@@ -196,7 +197,7 @@ class AiterChunkVk(AiterChunkOpt):
     kernels: tuple[str, ...] = (*OPT, "chunk_gated_delta_rule_fwd_kernel_h_opt_vk", "chunk_fwd_kernel_o_opt_vk")
     capabilities = replace(
         AiterChunkOpt.capabilities,
-        states=frozenset({DType.F32, DType.BF16}),  # as documented: `gated_delta_net/gated_delta_rule.py:514`
+        states=frozenset({DType.F32, DType.BF16}),  # as documented: `gated_delta_net/gated_delta_rule.py:506`
         state_orders=frozenset({StateOrder.VK}),
     )
 
@@ -204,7 +205,7 @@ class AiterChunkVk(AiterChunkOpt):
 class AiterChunkPool(AiterChunkVk):
     """The same on a pool by ids, in place, with a schedule made of the rows' lengths on the host.
 
-    The pool is contiguous, or refused (`…/prefill/chunk_delta_h.py:1371`); no id is padding, all are read. A caller
+    The pool is contiguous, or refused (`…/prefill/chunk_delta_h.py:1372`); no id is padding, all are read. A caller
     clears the slots of rows without initial state, as is done here.
     """
 
@@ -216,7 +217,7 @@ class AiterChunkPool(AiterChunkVk):
         return Outputs(o=launch["out"])
 
     def refuses(self, case: Case, presentation: Presentation) -> str | None:
-        return None  # the schedule numbers rows right
+        return rewritten(case)  # the schedule numbers rows right
 
     def rounding(self, case: Case, presentation: Presentation, host: str) -> Rounding:
         return chunked_tensor_core(case.dtypes)
@@ -243,12 +244,23 @@ def chunked_in_pool(launch: Launch, operands: Mapping[str, Tensor]) -> None:
 def empty_before(case: Case) -> str | None:
     """A row of no tokens before one that has some, of which the chunk functions take the former's number.
 
-    `prepare_chunk_indices` counts rows by their first chunks (`…/utils/index.py:138`): docs/implementations/aiter.md.
+    `prepare_chunk_indices` counts rows by their first chunks (`…/utils/index.py:140`): docs/implementations/aiter.md.
     """
     for batch in case.batches:
         lengths = [row.tokens for row in batch.rows]
         if 0 in lengths and any(lengths[lengths.index(0) :]):
             return f"rows of {lengths} tokens: rows are miscounted after one of none"
+    return None
+
+
+def rewritten(case: Case) -> str | None:
+    """A row of no tokens and no state: the kernel reads and stores its slot, and of 16 bits a NaN gets other ones.
+
+    Whatever a slot may hold that a later launch reads comes back as it was.
+    """
+    empty = any(row.fresh and not row.tokens for batch in case.batches for row in batch.rows)
+    if empty and case.dtypes.state is not DType.F32:
+        return f"a row of no tokens and no state, dtypes.state={case.dtypes.state}: its slot's NaN would get other bits"
     return None
 
 

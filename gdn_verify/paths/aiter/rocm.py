@@ -43,7 +43,7 @@ class RocmOnly(Aiter):
 class AiterPackedHip(RocmOnly):
     """`gdr_decode_packed_bf16`: 8 and 32 heads, K = V = 128, bfloat16, gfx950; it checks all that itself.
 
-    A negative id pads a row (`aiter/ops/gdr_decode_packed_bf16.py:50`); slots may be strided by 16 bytes.
+    A negative id pads a row (`aiter/ops/gdr_decode_packed_bf16.py:53`); slots may be strided by 16 bytes.
     """
 
     name = "aiter-packed-hip"
