@@ -133,16 +133,23 @@ def _too_large(stage: _Stage, case: Case) -> Iterator[Finding]:
     first, *_ = (*(row for row in case.batches[0].rows if row.live), None)
     if first is None or (listing := stage.host.listing()) is None:
         return
-    pair = _with_rows(case, (first, replace(_padded(first), tokens=0, fresh=False)))
+    empty = replace(_padded(first), tokens=0, fresh=False)
+    pair = _with_rows(case, (first, empty))
     if not stage.takes(pair):
         return
     rows = MOST_PROGRAMS[1] // case.geometry.HV + 2
     with listing as grids:
         stage.run(_crowded(stage.fed(pair).launch, rows))
-    for kernel, grid in dict.fromkeys(grids):
-        if any(programs > most for programs, most in zip(grid, MOST_PROGRAMS, strict=True)):
-            message = f"{rows} rows: {kernel} has a grid of {grid}; a card starts {MOST_PROGRAMS} at most"
-            yield Finding(Check.LAUNCHES, "grid", message)
+    large = [
+        (kernel, grid)
+        for kernel, grid in dict.fromkeys(grids)
+        if any(programs > most for programs, most in zip(grid, MOST_PROGRAMS, strict=True))
+    ]
+    if large and stage.path.refuses(_with_rows(case, (first, *[empty] * (rows - 1))), stage.presentation):
+        return  # it says so itself
+    for kernel, grid in large:
+        message = f"{rows} rows: {kernel} has a grid of {grid}; a card starts {MOST_PROGRAMS} at most"
+        yield Finding(Check.LAUNCHES, "grid", message)
 
 
 def _crowded(launch: Launch, rows: int) -> Launch:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 GATED_DELTA_NET = "aiter.ops.triton.gated_delta_net"
 KERNELS = "ops/triton/gated_delta_net"
 """Where the package has its Gated DeltaNet functions: the release on PyPI, of November 2025, has none."""
+MOST_PROGRAMS = 65535
 INSTALL = "AITER_TRITON_ONLY=1 pip install git+https://github.com/ROCm/aiter"
 
 
@@ -53,7 +54,7 @@ class Aiter(Path):
         return release()
 
     def refuses(self, case: Case, presentation: Presentation) -> str | None:
-        return positive_scale(case)
+        return positive_scale(case) or too_many_rows(case)
 
 
 def look_up(entry: str) -> Callable[..., Any]:
@@ -85,6 +86,17 @@ def positive_scale(case: Case) -> str | None:
     """The decode functions assert a scale above 0 (`gated_delta_net/fused_rearrange_sigmoid_gdr.py:50`)."""
     scale = case.options.scale
     return f"options.scale={scale}: positive only" if scale is not None and scale <= 0 else None
+
+
+def too_many_rows(case: Case) -> str | None:
+    """Rows times value heads are one axis, not the first, of a grid: CUDA starts 65535 programs along it, HIP more.
+
+    (`gated_delta_net/fused_rearrange_sigmoid_gdr.py:99`, `…/prefill/chunk_delta_h.py:1395`.)
+    """
+    rows = max(len(batch.rows) for batch in case.batches)
+    if rows * case.geometry.HV > MOST_PROGRAMS:
+        return f"{rows} rows of {case.geometry.HV} value heads: more programs than CUDA has along an axis"
+    return None
 
 
 def activation(launch: Launch) -> str | None:

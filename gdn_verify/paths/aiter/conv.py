@@ -36,6 +36,7 @@ from gdn_verify.paths.aiter.base import (
     amended,
     look_up,
     tap,
+    too_many_rows,
     unlike_pool,
 )
 from gdn_verify.paths.aiter.delta import OPT, chunked_in_pool, rewritten
@@ -268,7 +269,7 @@ class AiterConvChunk(Aiter):
         )
 
     def refuses(self, case: Case, presentation: Presentation) -> str | None:
-        return rewritten(case)
+        return rewritten(case) or too_many_rows(case)
 
     def rounding(self, case: Case, presentation: Presentation, host: str) -> Rounding:
         around = {**CONV, **GATES, Site.CONV_OUT: (case.dtypes.activation, 1), Site.CONV_TAP: (tap(case.dtypes), 1)}
