@@ -99,6 +99,11 @@ def too_many_rows(case: Case) -> str | None:
     return None
 
 
+def no_rows(case: Case) -> str | None:
+    """A prefill has a row: of none a schedule is refused (`aiter/ops/prefill_batch_metadata.py:37`)."""
+    return None if all(batch.rows for batch in case.batches) else "batch.rows=(): there is one"
+
+
 def activation(launch: Launch) -> str | None:
     """The conv's activation as AITER calls it."""
     return None if launch.options.conv_activation is Activation.NONE else "silu"

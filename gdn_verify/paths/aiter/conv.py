@@ -35,6 +35,7 @@ from gdn_verify.paths.aiter.base import (
     activation,
     amended,
     look_up,
+    no_rows,
     tap,
     too_many_rows,
     unlike_pool,
@@ -210,9 +211,7 @@ class AiterConvUpdate(AiterConvolved):
         for row in (row for batch in case.batches for row in batch.rows):
             if row.padded and row.slots[0] is not None:
                 return f"row.slots={row.slots}, accepted={row.accepted}: the conv takes the row for a live one"
-        if not all(batch.rows for batch in case.batches):
-            return "batch.rows=(): there is one"
-        return super().refuses(case, presentation)
+        return no_rows(case) or super().refuses(case, presentation)
 
 
 class AiterConvChunk(Aiter):
@@ -269,7 +268,7 @@ class AiterConvChunk(Aiter):
         )
 
     def refuses(self, case: Case, presentation: Presentation) -> str | None:
-        return rewritten(case) or too_many_rows(case)
+        return no_rows(case) or rewritten(case) or too_many_rows(case)
 
     def rounding(self, case: Case, presentation: Presentation, host: str) -> Rounding:
         around = {**CONV, **GATES, Site.CONV_OUT: (case.dtypes.activation, 1), Site.CONV_TAP: (tap(case.dtypes), 1)}

@@ -28,7 +28,7 @@ from gdn_verify.cases.contract import (
 from gdn_verify.cases.presentation import Presentation
 from gdn_verify.oracles.noise import Rounding
 from gdn_verify.oracles.rounding import chunked_tensor_core, sequential_float32
-from gdn_verify.paths.aiter.base import GATED_DELTA_NET, Aiter, look_up, too_many_rows
+from gdn_verify.paths.aiter.base import GATED_DELTA_NET, Aiter, look_up, no_rows, too_many_rows
 from gdn_verify.paths.base import Launch, Outputs
 
 if TYPE_CHECKING:
@@ -166,7 +166,7 @@ class AiterChunk(AiterDense):
     )
 
     def refuses(self, case: Case, presentation: Presentation) -> str | None:
-        return empty_before(case)
+        return no_rows(case) or empty_before(case)
 
     def rounding(self, case: Case, presentation: Presentation, host: str) -> Rounding:
         return chunked_tensor_core(case.dtypes, store=DType.F32)
@@ -217,7 +217,7 @@ class AiterChunkPool(AiterChunkVk):
         return Outputs(o=launch["out"])
 
     def refuses(self, case: Case, presentation: Presentation) -> str | None:
-        return rewritten(case) or too_many_rows(case)  # the schedule numbers rows right
+        return no_rows(case) or rewritten(case) or too_many_rows(case)  # the schedule numbers rows right
 
     def rounding(self, case: Case, presentation: Presentation, host: str) -> Rounding:
         return chunked_tensor_core(case.dtypes)
