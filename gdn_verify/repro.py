@@ -191,7 +191,7 @@ class _Script:
     def _variables(self) -> Iterator[str]:
         """What packages read of the environment when they are imported."""
         wanted = {"TRITON_INTERPRET": "1"} if self.place.name == "interpreter" else {}
-        for name, value in (wanted | self.path.environment(self.place.name)).items():
+        for name, value in {**wanted, **self.path.environment(self.place.name)}.items():
             yield f'os.environ["{name}"] = "{value}"'
 
     def _name(self, names: Names, tensor_name: str) -> str:
