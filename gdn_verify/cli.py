@@ -29,7 +29,7 @@ from gdn_verify.catchers_command import catchers
 from gdn_verify.checks.laws import NAMES as LAWS
 from gdn_verify.compare_command import comparing
 from gdn_verify.configurations import configurations
-from gdn_verify.corpus import corpus, planned
+from gdn_verify.corpus import corpus, planned, proofs, ruled
 from gdn_verify.emulator.crosscompile.targets import CHIPS
 from gdn_verify.facts import Answer, Question, measure
 from gdn_verify.hosts import GPUS, HOSTS
@@ -132,7 +132,8 @@ def gate(
     else:
         # a ledger counts cases of a seed, and saved ones would be counted with each
         saved = () if ledger_file else planned(corpus(), named, wanted, about, defect)
-        jobs = [*saved, *gates.plan(named, wanted, about, chosen, defect, held)]
+        shown = () if ledger_file or defect else proofs(named, wanted, about)
+        jobs = ruled([*shown, *saved, *gates.plan(named, wanted, about, chosen, defect, held)])
     jobs = [job for job in jobs if job.laws] if only_laws else jobs
     report = judged(jobs, chosen, workers, place=f" where {plant} can be planted" if plant else "")
     report.absent |= absent

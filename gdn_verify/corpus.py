@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path as File
 
@@ -10,6 +11,7 @@ from gdn_verify import cases
 from gdn_verify.cases.codec import CaseFile, dumps, load
 from gdn_verify.cases.narrow import refuses
 from gdn_verify.cases.topics import Topic
+from gdn_verify.known import ledger, rules_of
 from gdn_verify.paths import Builder, Subject
 from gdn_verify.paths.relay import topics
 from gdn_verify.service import Job
@@ -42,6 +44,21 @@ def planned(
             for kind in dict.fromkeys(file.case.kind for file in taken):
                 if not kinds or kind in judged:
                     yield _job(subject, host, kind, [file for file in taken if file.case.kind is kind], plant)
+
+
+def proofs(subjects: Iterable[Subject], hosts: Collection[str], kinds: Collection[Topic]) -> Iterator[Job]:
+    """A job for each rule of the ledger that speaks of these paths on these hosts: its own case, which must show it."""
+    named = {subject.name for subject in subjects}
+    for rule in ledger():
+        for host in rule.hosts if rule.path in named and rule.case.case.kind in kinds else ():
+            if host in hosts:
+                files = (dumps(rule.case),)
+                yield Job(rule.path, host, rule.case.case.kind, count=1, files=files, rules=(rule,), proves=True)
+
+
+def ruled(jobs: Iterable[Job]) -> list[Job]:
+    """The jobs, each with the rules of its path and host."""
+    return [job if job.proves else replace(job, rules=rules_of(job.path, job.host)) for job in jobs]
 
 
 def _job(subject: Subject, host: str, kind: Topic, given: Sequence[CaseFile], plant: str | None) -> Job:

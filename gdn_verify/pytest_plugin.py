@@ -118,10 +118,11 @@ def gdn_gate(request: pytest.FixtureRequest, _gdn_crews: dict[str, Crew]) -> Cal
 def _jobs(target: tuple[str, str, str], profile: str) -> list[Job]:
     from gdn_verify import gate
     from gdn_verify.cases.topics import topic
-    from gdn_verify.corpus import corpus, planned
+    from gdn_verify.corpus import corpus, planned, proofs, ruled
     from gdn_verify.paths import find_subject
     from gdn_verify.profiles import PROFILES
 
     path, host, about = find_subject(target[0]), target[1], topic(target[2])
     saved = planned(corpus(), [path], [host], [about])
-    return [*saved, *gate.plan([path], [host], [about], PROFILES[profile])]
+    shown = proofs([path], [host], [about])
+    return ruled([*shown, *saved, *gate.plan([path], [host], [about], PROFILES[profile])])

@@ -49,7 +49,7 @@ class CaseResult:
     `laws` holds what each law came to. `replays` are those of captured launches, and `repetition` is what the launch
     made again came to, where the case was asked for them.
     `drift` is the largest relative distance of a head's state, at the end of several launches, from the truth about its
-    request: a number, no finding.
+    request: a number, no finding. `known` are the checks and names of rules that explain findings which were set aside.
     """
 
     findings: list[Finding] = field(default_factory=list)
@@ -64,6 +64,7 @@ class CaseResult:
     replays: Replays | None = None
     repetition: Repetition | None = None
     seconds: float = 0.0
+    known: tuple[tuple[Check, str], ...] = ()
 
     def outcome(self, check: Check) -> Outcome:
         """The verdict of this case under one check."""
@@ -71,6 +72,8 @@ class CaseResult:
             return Outcome.REFUSED
         if any(check in SANITIZERS or finding.check is check for finding in self.findings):
             return Outcome.DISAGREES
+        if any(known is check for known, _ in self.known):
+            return Outcome.KNOWN
         again = {Check.LAUNCHES: self.replays, Check.REPETITION: self.repetition}.get(check)
         if again is not None and again.refused:
             return Outcome.REFUSED

@@ -27,6 +27,7 @@ from gdn_verify.cases.trajectories import trajectories
 from gdn_verify.checks.sanitizer import Mark
 from gdn_verify.hosts import Host
 from gdn_verify.hosts.sanitizer import Sanitizer
+from gdn_verify.known import Rule, mended, set_aside
 from gdn_verify.paths import Builder, Subject, find_subject
 from gdn_verify.runner import CaseResult, Effort, run_case, run_laws, run_tables
 from gdn_verify.smallest import SECONDS, smallest
@@ -55,7 +56,8 @@ class Job:
     the path, for tests of the suite itself. Every access of a kernel is checked in the first `watches` cases, where the
     host can. The launches of the first `replays` cases are captured and replayed on other rows, those of the first
     `repeats` made again. With `laws` the cases are held to laws of these names, and to no oracle. `tables` says that
-    the path is a table builder. With `sanitizer` the worker runs under that tool.
+    the path is a table builder. With `sanitizer` the worker runs under that tool. Findings that `rules` explain are set
+    aside; with `proves` the cases are a rule's own, and must show what it says.
     """
 
     path: str
@@ -74,6 +76,8 @@ class Job:
     laws: tuple[str, ...] = ()
     tables: bool = False
     sanitizer: Sanitizer | None = None
+    rules: tuple[Rule, ...] = ()
+    proves: bool = False
 
     @property
     def check(self) -> Check:
@@ -210,7 +214,7 @@ def _answer(job: Job, host: Host, loaded: _Loaded, tell: Callable[[object], None
     host.pin(0 if isinstance(path, Builder) else path.configuration or 0)
     share = reach(path.capabilities, path.conventions, path.refuses)
     yield Ready(loaded.versions[path.name], host.describe(), share, path.least_reach)
-    trial = Trial(job, path, host, tell)
+    trial = Trial(job, path, host, tell, loaded.versions[path.name])
     drawn = draw(job, path)
     for index, (fed, choices) in enumerate(drawn):
         if index < job.skip:
@@ -228,10 +232,20 @@ class Trial:
     path: Subject
     host: Host
     tell: Callable[[object], None]
+    version: str = ""
     sought: bool = False
 
     def run(self, fed: Fed, index: int, effort: Effort | None = None) -> CaseResult:
-        """Run a case as that of this number is run, the parent knowing when the path's own code is entered."""
+        """Run a case as that of this number is run, without the findings that the job's rules explain."""
+        result = self._run(fed, index, effort)
+        if self.job.rules and not result.refused:
+            judged = set_aside(self.job.rules, self.version, fed, result.findings)
+            gone = mended(self.job.rules[0], self.version, judged) if self.job.proves else ()
+            result.findings, result.known = [*judged.findings, *gone], judged.known
+        return result
+
+    def _run(self, fed: Fed, index: int, effort: Effort | None) -> CaseResult:
+        """The parent knows when the path's own code is entered."""
         few = self.job.kind is Series.TRAJECTORY or self.job.sanitizer is not None
         effort = effort or (Effort.LONE if few else Effort.FULL)
         plant = planter(self.job.plant)

@@ -37,6 +37,7 @@ class Outcome(StrEnum):
     MISSING = "missing"
     CRASHED = "crashed"
     VACUOUS = "vacuous"
+    KNOWN = "known"
 
 
 @dataclass(frozen=True)

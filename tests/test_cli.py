@@ -23,7 +23,7 @@ from gdn_verify.profiles import PROFILES
 
 GREEN, RED, USAGE = 0, 1, 2
 KEYS = (
-    "path host version kind check cases agrees disagrees refused missing crashed vacuous reach worst_noise_ratio"
+    "path host version kind check cases agrees disagrees refused missing crashed vacuous known reach worst_noise_ratio"
     " worst_drift seconds"
 )
 Result = Any

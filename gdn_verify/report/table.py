@@ -15,7 +15,8 @@ from gdn_verify.verdict import SANITIZERS, Check
 
 _SHOWN = 5
 _COUNTS = ("agrees", "disagrees", "refused", "crashed", "vacuous")
-"""Columns of counts; what is missing is listed below the table with its reason, not counted in it."""
+"""Columns of counts; what is missing is listed below the table with its reason, not counted in it. `known` is a column
+where anything is."""
 
 
 def show(report: Report, console: Console, *, verbose: bool = False) -> None:
@@ -25,6 +26,8 @@ def show(report: Report, console: Console, *, verbose: bool = False) -> None:
         console.print(Text(f"missing: {path} on {host}: {reason}", style="yellow"))
     for (path, host, kind), reason in report.refusals.items():
         console.print(Text(f"refused: {path} on {host}, {kind}: {reason}", style="yellow"))
+    for (path, host, rule), count in report.known.items():
+        console.print(Text(f"known: {path} on {host}: {rule}, in {count} cases", style="yellow"))
     if held := report.laws():
         console.print(laws.table(held))
         for line in laws.refusals(held):
@@ -46,18 +49,19 @@ def _verdict_style(report: Report) -> str:
 def _table(rows: Iterable[Row]) -> Table:
     rows = [row for row in rows if not row.missing]
     drifts = any(row.worst_drift for row in rows)
+    counts = (*_COUNTS, *(["known"] if any(row.known for row in rows) else []))
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1))
     for name in ("path", "host", "version", "kind", "check"):
         table.add_column(name, no_wrap=True)
-    for name in ("cases", *_COUNTS, "reach", "worst ratio", *(["drift"] if drifts else []), "seconds"):
+    for name in ("cases", *counts, "reach", "worst ratio", *(["drift"] if drifts else []), "seconds"):
         table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
-        table.add_row(*_cells(row, drifts), style="red" if row.failed else "")
+        table.add_row(*_cells(row, counts, drifts), style="red" if row.failed else "")
     return table
 
 
-def _cells(row: Row, drifts: bool) -> tuple[str, ...]:
-    counts = (str(getattr(row, name) or "·") for name in _COUNTS)
+def _cells(row: Row, counted: Iterable[str], drifts: bool) -> tuple[str, ...]:
+    counts = (str(getattr(row, name) or "·") for name in counted)
     values, timed = row.check == "values", row.check in (*STANDING, Check.LAWS)
     ratio = f"{row.worst_noise_ratio:.2f}" if timed and row.agrees and row.check != "tables" else ""
     drift = f"{row.worst_drift:.1e}" if values and row.worst_drift else ""

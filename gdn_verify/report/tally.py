@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -48,6 +49,7 @@ class Row:
     missing: int = 0
     crashed: int = 0
     vacuous: int = 0
+    known: int = 0
     reach: float = 0.0
     worst_noise_ratio: float = 0.0
     worst_drift: float = 0.0
@@ -91,7 +93,8 @@ class Report:
 
     `red` counts the cases with a finding and those that crashed, while the run goes on; each once, unlike `failures`.
     `whole` is whether every case of the plan was run or is accounted for.
-    `absent` says why a path cannot run on a host, `refusals` why a path refused its first refused case of a kind.
+    `absent` says why a path cannot run on a host, `refusals` why a path refused its first refused case of a kind, and
+    `known` in how many cases of a path on a host a rule of the ledger explains findings.
     """
 
     def __init__(self) -> None:
@@ -100,6 +103,7 @@ class Report:
         self.absent: dict[tuple[str, str], str] = {}
         self.refusals: dict[Key, str] = {}
         self.broken: list[str] = []
+        self.known: Counter[tuple[str, str, str]] = Counter()
         self.red = 0
         self.whole = True
         self._finished = False
@@ -142,10 +146,11 @@ class Report:
         group.worst = max(group.worst, (result.worst_ratio, file), key=lambda found: found[0])
         if result.powers:
             group.power.add(of_a_case(result.powers))
-        for projections in result.projections if not result.findings else ():
+        for projections in result.projections if not (result.findings or result.known) else ():
             group.bias.add(projections)
         self.failures += [Failure(job.path, job.host, job.kind, finding, file) for finding in result.findings]
         self.red += bool(result.findings)
+        self.known.update({(job.path, job.host, name) for _, name in result.known})
 
     def _add_laws(self, job: Job, file: str, result: CaseResult) -> None:
         """Count one case under each law that it was held to."""

