@@ -108,9 +108,9 @@ def accepted(launch: Launch) -> Tensor | None:
     return None if counts is None else counts.clamp(min=1)
 
 
-def filled(launch: Launch, o: Tensor, **stages: Tensor) -> Outputs:
+def filled(launch: Launch, result: Tensor, /, **stages: Tensor) -> Outputs:
     """The result where it is wanted, and stages by name; those of padded tokens, which are not launched, are left."""
-    launch["out"][: len(o)].copy_(o)
+    launch["out"][: len(result)].copy_(result)
     return Outputs(o=launch["out"], stages={name: _lengthened(launch, seen) for name, seen in stages.items()})
 
 

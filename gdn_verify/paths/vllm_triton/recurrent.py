@@ -71,8 +71,8 @@ class Recurrent(Recurrence):
     """`fused_recurrent_gated_delta_rule`: g and β are given."""
 
     name = "vllm-recurrent"
-    kernels = ("fused_recurrent_gated_delta_rule_fwd_kernel",)
-    entries = (RECURRENT,)
+    kernels: tuple[str, ...] = ("fused_recurrent_gated_delta_rule_fwd_kernel",)
+    entries: tuple[str, ...] = (RECURRENT,)
     capabilities = replace(Recurrence.capabilities, beta_scales=frozenset({1.0, 2.0}))
 
     def gates(self, launch: Launch) -> dict[str, Tensor]:
