@@ -89,9 +89,9 @@ def _run(self: Any, *args: Any, **kwargs: Any) -> None:
         hook(**bound)
     if watcher is not None:
         watcher.start_launch(self.fn.__name__)
+    grid = _grid(self.grid, bound)  # before they are converted: a grid may put others in their place, on a card too
     convert = _convert if watcher is None else watcher.convert
     values = {n: x if n in self.constexprs else convert(n, x) for n, x in bound.items()}
-    grid = _grid(self.grid, values)
     launch = Launch(self.fn.__name__, grid)
     if _listings:
         _listings[-1].append(launch)

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from gdn_verify.paths.base import Path
 from gdn_verify.paths.vllm_triton.chunk import Chunk
+from gdn_verify.paths.vllm_triton.core import Core
 from gdn_verify.paths.vllm_triton.layer import Decode, Mtp, Prefill, Spec
 from gdn_verify.paths.vllm_triton.norm import RecurrentNormGated
 from gdn_verify.paths.vllm_triton.recurrent import PackedDecode, Recurrent, SigmoidGating
@@ -14,4 +15,4 @@ from gdn_verify.paths.vllm_triton.recurrent import PackedDecode, Recurrent, Sigm
 def paths() -> Iterable[Path]:
     """The recurrences, and what a layer makes of them and of what stands around them."""
     single = (Recurrent(), SigmoidGating(), PackedDecode(), Chunk(), RecurrentNormGated())
-    return (*single, Decode(), Spec(), Mtp(), Prefill())
+    return (*single, Decode(), Spec(), Mtp(), Prefill(), Core())

@@ -38,7 +38,7 @@ class Chunk(Vllm):
     """`chunk_gated_delta_rule` with q and k as the conv left them, as in the layer's warm-up."""
 
     name = "vllm-chunk"
-    least_reach = 0.03
+    least_reach = 0.002
     kernels = ("l2norm_fwd_kernel2", *KERNELS)
     entries = (CHUNK,)
     capabilities = Capabilities(

@@ -39,6 +39,7 @@ def _platform() -> Any:
         "device_type": "cpu",
         "dispatch_key": "CPU",
         "import_kernels": classmethod(lambda cls: None),
+        "is_pin_memory_available": classmethod(lambda cls: False),
         "num_compute_units": classmethod(lambda cls, device_id=0: COMPUTE_UNITS),
     }
     return type("Interpreter", (interface.Platform,), said)()
