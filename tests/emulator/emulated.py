@@ -265,6 +265,24 @@ def tuned() -> int:
     return int(out)
 
 
+@triton.jit
+def _copies(x_ptr, out_ptr):
+    tl.store(out_ptr + tl.program_id(0), tl.load(x_ptr + tl.program_id(0)))
+
+
+def counted_grid() -> list[float]:
+    """What a kernel copies whose grid gives it another tensor to read, of as many elements as there are programs."""
+    out = torch.zeros(2)
+
+    def grid(arguments: dict[str, Any]) -> tuple[int]:
+        arguments["x_ptr"] = torch.full_like(arguments["out_ptr"], 5.0)
+        return (arguments["out_ptr"].numel(),)
+
+    _copies[grid](torch.zeros(2), out)
+    copied: list[float] = out.tolist()
+    return copied
+
+
 def recorded(function: Callable[..., Any], *args: Any) -> list[tuple[str, tuple[int, int, int]]]:
     """Names and grids of the kernels a call launches."""
     from gdn_verify.emulator.interpreter import launches

@@ -117,6 +117,11 @@ def test_launches_are_recorded(interpreted: RunsThere) -> None:
     assert interpreted(emulated.recorded, emulated.loops, 3, 2) == [("_loops", (1, 1, 1))]
 
 
+def test_a_grid_may_put_other_tensors_in_the_place_of_arguments(interpreted: RunsThere) -> None:
+    """It is handed the arguments themselves, as from a compiled launch."""
+    assert interpreted(emulated.counted_grid) == [5.0, 5.0]
+
+
 def test_autotuned_kernel_runs_its_first_configuration_once(interpreted: RunsThere) -> None:
     """Nothing is timed."""
     assert interpreted(emulated.tuned) == 1

@@ -55,6 +55,8 @@ class Chunk(Vllm):
 
     def run(self, launch: Launch) -> Outputs:
         q, k, v, g, beta = (launch[name] for name in ("q", "k", "v", "g", "beta"))
+        if not launch.batch.tokens:  # no engine launches that
+            return Outputs(o=launch["out"], final_state=launch["initial_state"].float())
         o, state = chunks(launch, q, k, v, g, beta, launch["initial_state"], normalises=True)
         return Outputs(o=filled(launch, o).o, final_state=state)
 

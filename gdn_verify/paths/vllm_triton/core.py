@@ -60,6 +60,8 @@ class Core(Vllm):
         return conv.odd_types(case)
 
     def run(self, launch: Launch) -> Outputs:
+        if not launch.batch.tokens:  # no engine launches that
+            return Outputs(o=launch["out"])
         order = engine_order(launch.batch)
         tokens = _positions(launch, order)
         mixed_qkv, b, a = (conv.own_copy(launch[name][tokens], len(tokens)) for name in ("mixed_qkv", "b", "a"))

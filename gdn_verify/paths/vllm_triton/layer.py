@@ -133,6 +133,9 @@ class Prefill(Layer):
         activations=chunk.NARROW, paddings=frozenset({Padding.TOKENS}), fresh_rows=True,
     )  # fmt: skip
 
+    def run(self, launch: Launch) -> Outputs:
+        return super().run(launch) if launch.batch.tokens else Outputs(o=launch["out"])  # no engine launches that
+
     def convolve(self, launch: Launch, mixed_qkv: Tensor) -> Tensor:
         return conv.prefill(launch, mixed_qkv)
 
