@@ -1,12 +1,13 @@
 """vLLM's causal convolutions, as its layer calls them: in place of the projection, and into a tensor of its own.
 
-Products of taps are taken in the type that inputs and weights have in common, bfloat16 of bfloat16 ones, and are summed
-in float32 (causal_conv1d.py:357, :920). Inputs are rounded to the conv state's type before they are convolved
-(:444, :1012), so a cache narrower than the activations is not taken: the layer's has their type, or is float32.
+Inputs are rounded to the conv state's type before they are convolved (causal_conv1d.py:444, :1012), and so are outputs,
+which then get their own. Products of taps are taken in the type that inputs and weights have in common, bfloat16 of
+bfloat16 ones, and are summed in float32 (:357, :920).
 """
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from gdn_verify.cases.case import Case
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 MODULE = "vllm.model_executor.layers.mamba.ops.causal_conv1d"
 UPDATE, PREFILL = f"{MODULE}:causal_conv1d_update", f"{MODULE}:causal_conv1d_fn"
+METADATA = "vllm.v1.attention.backends.utils:compute_causal_conv1d_metadata"
+LISTS = ("nums_dict", "batch_ptr", "token_chunk_offset_ptr")
 UPDATE_WIDTHS, PREFILL_WIDTHS = frozenset(range(2, 7)), frozenset(range(2, 5))
 """Those that the kernels have taps for; others are not refused, and are convolved with what is there."""
 
@@ -40,11 +43,16 @@ def update(launch: Launch, mixed_qkv: Tensor) -> Tensor:
 
 
 def prefill(launch: Launch, mixed_qkv: Tensor) -> Tensor:
-    """The conv of rows of any length; its programs are counted on the host, as without the builder's metadata."""
+    """The conv of rows of any length, its programs listed by the host as the builder does (gdn_attn.py:566)."""
+    import torch
+
     weight, bias, activation = _parameters(launch)
+    starts = torch.tensor(launch.batch.query_start_loc, dtype=torch.int32)
+    listed = dict(zip(LISTS, function(METADATA)(starts, device=mixed_qkv.device), strict=True))
     out: Tensor = function(PREFILL)(
         mixed_qkv.transpose(0, 1), weight, bias, launch["conv_pool"], launch["query_start_loc"],
         cache_indices=launch["state_indices"], has_initial_state=launch["has_initial_state"], activation=activation,
+        metadata=SimpleNamespace(**listed),
     )  # fmt: skip
     return out.transpose(0, 1)
 
@@ -60,15 +68,30 @@ def own_copy(x: Tensor, tokens: int) -> Tensor:
     return rows.copy_(x[:tokens])
 
 
-def sites(dtypes: DTypes) -> dict[Site, tuple[DType, float]]:
-    """Where the kernels round beside what every conv in float32 does."""
-    return {Site.CONV_TAP: (dtypes.conv_state if dtypes.conv_state is dtypes.weights else DType.F32, 1)}
+def sites(types: DTypes) -> dict[Site, tuple[DType, float]]:
+    """Taps and outputs: products, and what is rounded to a conv state narrower than activations, or of another kind."""
+    narrow = tuple({types.conv_state} - {types.activation, DType.F32})
+    product = _common(types.conv_state, types.weights)
+    return {Site.CONV_TAP: _rounded(product, *narrow), Site.CONV_OUT: _rounded(types.activation, *narrow)}
 
 
-def odd_types(case: Case) -> str | None:
-    """Why the types of a case are none that a layer has, or None."""
-    activation, types = case.dtypes.activation, case.dtypes
-    for name, dtype in (("conv_state", types.conv_state), ("weights", types.weights)):
-        if dtype not in (activation, DType.F32):
-            return f"dtypes.{name}={dtype}: a layer's is {activation}, as its activations are, or float32"
-    return None
+def _rounded(*dtypes: DType) -> tuple[DType, float]:
+    """To one type after the other, as a factor on the one with the largest of tiny errors."""
+    last = max(dtypes, key=lambda dtype: dtype.underflow)
+    return last, sum(dtype.unit_roundoff for dtype in dtypes) / last.unit_roundoff
+
+
+def _common(one: DType, other: DType) -> DType:
+    """The type in which Triton multiplies two: float16 even of bfloat16 (semantic.py, `computation_type_impl`)."""
+    return next(dtype for dtype in (DType.F32, DType.F16, DType.BF16) if dtype in (one, other))
+
+
+def halved_row(case: Case) -> str | None:
+    """Why a case has a row that is padding to the recurrence alone, or None.
+
+    The conv looks at the first slot of a draft's row, the recurrence at the one behind the last accepted token. The
+    engine gives a row all of its slots or none, and that one was written by the launch before.
+    """
+    rows = (row for batch in case.batches for row in batch.rows)
+    halved = any(row.spec and row.padded and row.slots[0] is not None for row in rows)
+    return "rows: a draft has a first slot, and none to read: no table of vLLM's is so" if halved else None

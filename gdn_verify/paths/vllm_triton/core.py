@@ -57,7 +57,7 @@ class Core(Vllm):
         return found
 
     def refuses(self, case: Case, presentation: Presentation) -> str | None:
-        return conv.odd_types(case)
+        return conv.halved_row(case)
 
     def run(self, launch: Launch) -> Outputs:
         if not launch.batch.tokens:  # no engine launches that

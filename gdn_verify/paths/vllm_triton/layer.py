@@ -57,7 +57,7 @@ class Layer(Vllm):
         raise NotImplementedError
 
     def refuses(self, case: Case, presentation: Presentation) -> str | None:
-        return conv.odd_types(case)
+        return conv.halved_row(case)
 
     def rounding(self, case: Case, presentation: Presentation, host: str) -> Rounding:
         return rounds(sequential_float32(case.dtypes), conv.sites(case.dtypes))
@@ -126,6 +126,7 @@ class Prefill(Layer):
     """
 
     name = "vllm-prefill"
+    least_reach = 0.005
     kernels = ("_causal_conv1d_fwd_kernel", "_fused_post_conv_kernel", *chunk.KERNELS, *NORMS)
     entries = (conv.PREFILL, POST_CONV, chunk.CHUNK, RMSNORM)
     capabilities = replace(
