@@ -134,6 +134,9 @@ def _runnable(name: str, path: Path, host: Host) -> Iterator[Path]:
     for other in registered().values():
         there = other.capabilities.span
         edge = there.first is span.first and there.qk_normalised == span.qk_normalised
+        edge &= (
+            there.last is span.last or span.first is Stage.UNPACK
+        )  # z is packed there, and for a norm alone elsewhere
         own = type(other).__module__.startswith(OWN)
         if other.name != name and own and edge and Stage.DELTA in there and _loaded(other, host):
             yield other

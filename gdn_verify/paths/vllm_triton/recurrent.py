@@ -95,7 +95,7 @@ class PackedDecode(Vllm):
     """`fused_recurrent_gated_delta_rule_packed_decode`: q, k and v side by side in one row, as the conv leaves them."""
 
     name = "vllm-packed-decode"
-    least_reach = 0.05
+    least_reach = 0.02
     kernels = ("fused_recurrent_gated_delta_rule_packed_decode_kernel",)
     entries = (PACKED,)
     conventions = skips(Stage.DELTA)
