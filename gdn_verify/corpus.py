@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cache
+from itertools import product
 from pathlib import Path as File
 
 from gdn_verify import cases
@@ -46,14 +47,16 @@ def planned(
                     yield _job(subject, host, kind, [file for file in taken if file.case.kind is kind], plant)
 
 
-def proofs(subjects: Iterable[Subject], hosts: Collection[str], kinds: Collection[Topic]) -> Iterator[Job]:
+def proofs(subjects: Sequence[Subject], hosts: Collection[str], kinds: Collection[Topic]) -> Iterator[Job]:
     """A job for each rule of the ledger that speaks of these paths on these hosts: its own case, which must show it."""
-    named = {subject.name for subject in subjects}
-    for rule in ledger():
-        for host in rule.hosts if rule.path in named and rule.case.case.kind in kinds else ():
+    for rule, subject in product(ledger(), subjects):
+        kind = rule.case.case.kind
+        for host in rule.hosts if subject.name in rule.paths and kind in kinds else ():
             if host in hosts:
                 files = (dumps(rule.case),)
-                yield Job(rule.path, host, rule.case.case.kind, count=1, files=files, rules=(rule,), proves=True)
+                yield Job(
+                    subject.name, host, kind, count=1, files=files, watches=1, replays=1, rules=(rule,), proves=True
+                )
 
 
 def ruled(jobs: Iterable[Job]) -> list[Job]:

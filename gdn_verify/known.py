@@ -1,9 +1,9 @@
 """The ledger of known findings: what is wrong in a version of an implementation, so that it does not hide what is new.
 
-A rule, one file in `cases/known`, says of which path, hosts and versions it is known, which findings it explains and in
-which cases, and has a case that shows it. A gate takes those findings, and no others, out of what it judges such a case
-by; the case is then counted as known. The rule's own case is run first: where that does not show the finding any more,
-the gate is red, and says that the rule is to be removed.
+A rule, one file in `cases/known`, says of which paths, hosts and versions it is known, which findings it explains and
+in which cases, and has a case that shows it. A gate takes those findings, and no others, out of what it judges such a
+case by; the case is then counted as known. The rule's own case is run first: where that does not show the finding any
+more, the gate is red, and says that the rule is to be removed.
 """
 
 from __future__ import annotations
@@ -59,13 +59,13 @@ FACTS: Mapping[str, Callable[[Fed], Word]] = {
 class Rule:
     """One known finding.
 
-    `versions` is a specifier of the path's version (PEP 440), `shows` the findings that it explains, "check/kind" each,
+    `versions` is a specifier of the paths' version (PEP 440), `shows` the findings that it explains, "check/kind" each,
     `when` the facts of a case (`FACTS`) with the words that they must be, or {"at least": n}. `case` shows the finding.
     `upstream` is where it is reported, or "not reported"; `why` says what is wrong, and where.
     """
 
     name: str
-    path: str
+    paths: tuple[str, ...]
     hosts: tuple[str, ...]
     versions: str
     shows: tuple[str, ...]
@@ -118,10 +118,10 @@ def set_aside(rules: Iterable[Rule], version: str, fed: Fed, findings: Sequence[
     return Judged(left, tuple(known))
 
 
-def mended(rule: Rule, version: str, judged: Judged) -> Iterator[Finding]:
+def mended(rule: Rule, path: str, version: str, judged: Judged) -> Iterator[Finding]:
     """The finding that the rule's own case shows it no more, in a version of which it is known."""
     if rule.covers(version) and rule.name not in [name for _, name in judged.known]:
-        message = f"{rule.path} {version} does not show {' or '.join(rule.shows)}: remove this rule, {rule.name}.json"
+        message = f"{path} {version} does not show {' or '.join(rule.shows)}: remove this rule, {rule.name}.json"
         yield Finding(Check.VALUES, "known finding is gone", message)
 
 
@@ -143,15 +143,13 @@ def read(file: File) -> Rule:
         SpecifierSet(body["versions"])
     except InvalidSpecifier as error:
         raise RuleError(f"{file.name}: versions={body['versions']!r}: {error}") from None
-    rule = Rule(
-        **{name: body[name] for name in ("path", "versions", "when", "upstream", "why")},
-        name=file.stem, hosts=tuple(body["hosts"]), shows=tuple(body["shows"]), case=loads(json.dumps(body["case"])),
-    )  # fmt: skip
+    said: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in body.items()}
+    rule = Rule(file.stem, **{**said, "case": loads(json.dumps(body["case"]))})
     if not rule.fits((rule.case.case, rule.case.presentation)):
         raise RuleError(f"{file.name}: its case is not one that `when` speaks of")
     return rule
 
 
 def rules_of(path: str, host: str) -> tuple[Rule, ...]:
-    """The rules of a path on a host."""
-    return tuple(rule for rule in ledger() if rule.path == path and host in rule.hosts)
+    """The rules that speak of a path on a host."""
+    return tuple(rule for rule in ledger() if path in rule.paths and host in rule.hosts)

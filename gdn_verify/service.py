@@ -240,7 +240,7 @@ class Trial:
         result = self._run(fed, index, effort)
         if self.job.rules and not result.refused:
             judged = set_aside(self.job.rules, self.version, fed, result.findings)
-            gone = mended(self.job.rules[0], self.version, judged) if self.job.proves else ()
+            gone = mended(self.job.rules[0], self.job.path, self.version, judged) if self.job.proves else ()
             result.findings, result.known = [*judged.findings, *gone], judged.known
         return result
 

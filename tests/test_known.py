@@ -27,9 +27,16 @@ ROWS = (Row(9, (0,)), Row(1, (1,)))
 CASE = Case(Geometry(1, 3, 8, 8), DTypes(), 2, (Batch(ROWS),))
 FED = CASE, Presentation()
 RULE = Rule(
-    "z-of-threes", "fallback", ("cpu",), ">=1,<2", ("memory/copy of z",), {"HV/H": [3, 6], "tokens": {"at least": 2}},
-    "not reported", "z is copied in blocks of a power of two", CaseFile(*FED),
-)  # fmt: skip
+    name="z-of-threes",
+    paths=("fallback",),
+    hosts=("cpu",),
+    versions=">=1,<2",
+    shows=("memory/copy of z", "memory/unwritten z_out"),
+    when={"HV/H": [3, 6], "tokens": {"at least": 2}},
+    upstream="not reported",
+    why="z is copied in blocks of a power of two",
+    case=CaseFile(*FED),
+)
 SEEN, OTHER = Finding(Check.MEMORY, "copy of z", "…"), Finding(Check.VALUES, "o", "…")
 
 
@@ -61,10 +68,10 @@ def test_other_versions_and_other_cases_are_accused(version: str, case: Case) ->
 def test_a_mended_bug_asks_for_its_rule_to_be_removed() -> None:
     """In a version of which it is known; in others its case is a case like any."""
     healthy = set_aside([RULE], "1.2", FED, [])
-    (finding,) = mended(RULE, "1.2", healthy)
+    (finding,) = mended(RULE, "fallback", "1.2", healthy)
     assert "remove this rule, z-of-threes.json" in finding.message
-    assert not [*mended(RULE, "2.0", healthy)]
-    assert not [*mended(RULE, "1.2", set_aside([RULE], "1.2", FED, [SEEN]))]
+    assert not [*mended(RULE, "fallback", "2.0", healthy)]
+    assert not [*mended(RULE, "fallback", "1.2", set_aside([RULE], "1.2", FED, [SEEN]))]
 
 
 def _results(job: Job) -> tuple[Ready, list[CaseResult]]:
@@ -106,15 +113,15 @@ def test_every_job_of_a_path_has_its_rules(monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.parametrize("rule", ledger(), ids=lambda rule: rule.name)
 def test_each_rule_speaks_of_a_path_that_takes_its_case(rule: Rule) -> None:
     """Where it can run it must show the finding: the gate asks that."""
-    path = find(rule.path)
-    assert set(rule.hosts) <= set(path.hosts)
-    assert refuses(path.capabilities, path.conventions, rule.case.case, rule.case.presentation) is None
+    for path in map(find, rule.paths):
+        assert set(rule.hosts) <= set(path.hosts)
+        assert refuses(path.capabilities, path.conventions, rule.case.case, rule.case.presentation) is None
     assert all(shown.partition("/")[0] in set(Check) for shown in rule.shows)
 
 
 def _body(**changed: object) -> dict[str, object]:
     body = {
-        "path": "fallback", "hosts": ["cpu"], "versions": "==1", "shows": ["values/o"], "when": {"HV/H": [3]},
+        "paths": ["fallback"], "hosts": ["cpu"], "versions": "==1", "shows": ["values/o"], "when": {"HV/H": [3]},
         "upstream": "not reported", "why": "…", "case": json.loads(dumps(CaseFile(*FED))),
     }  # fmt: skip
     return {name: value for name, value in {**body, **changed}.items() if value is not None}

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 LAYER = "layer"
 SEEN_BEFORE = 1000
 """Tokens of a request before this launch, where it has an initial state: any number above 0 says so."""
-KNOWN = "0.32.0"
+
 TORCH_CONV = {Site.CONV_SUM: (DType.BF16, 1)}
 PACKED_CONV = {Site.CONV_ACT: (DType.F32, 22)}
 """Its SiLU takes `exp_u20` (`csrc/cpu/sgl-kernels/conv.cpp`)."""
