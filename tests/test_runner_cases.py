@@ -54,6 +54,13 @@ def run(
     return run_case(asked or case(), Presentation(), path or Fallback(), HOSTS["cpu"], plant=plant)
 
 
+def test_a_stage_that_is_promised_and_not_shown_is_found() -> None:
+    """Less would be judged, and nobody would know."""
+    lost = run(change=lambda outputs, launch: Outputs(o=outputs.o, stages={"conv": outputs.stages["conv"]}))
+    assert {finding.kind for finding in lost.findings} == {"unshown stages"}
+    assert "beta, g, k_hat, o, q_hat not shown" in lost.findings[0].message
+
+
 def loaded(name: str) -> Path:
     path = find(name)
     if missing := path.missing("cpu"):

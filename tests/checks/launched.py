@@ -49,11 +49,13 @@ RUNS = {run.__name__: run for run in (healthy, branch_of_the_capture, kept_copy,
 
 
 def verdicts(
-    name: str, path_name: str, kind: str, count: int, *, promises_bits: bool = True
+    name: str, path_name: str, kind: str, count: int, *, promises_bits: bool = True, promises_capture: bool = True
 ) -> tuple[Counter[str], list[str]]:
     """How many cases were red, refused or silent, comparisons made, and the messages."""
     path, host = copy(find(path_name)), HOSTS["interpreter"]
     path.conventions = replace(path.conventions, deterministic=promises_bits)
+    if not promises_capture:
+        path.captures = lambda launch: False  # type: ignore[method-assign]
     path.load(host.name)
     tally, messages = Counter[str](), []
     for (case, presentation), _ in draw(Job(path_name, host.name, Kind(kind), count=count, seed=11), path):

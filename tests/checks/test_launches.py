@@ -71,11 +71,13 @@ def test_an_idle_launch_that_writes_is_found(judge: Judge) -> None:
     assert any(message.startswith("launches/changed ssm_pool: no rows") for message in messages)
 
 
-def test_a_launch_that_reads_from_the_device_is_refused_and_says_what_it_did(judge: Judge) -> None:
-    """Not wrong, but no engine can capture it."""
-    tally, messages = judge("length_read", "fused-decode", "decode", 2)
-    assert tally["refused"] == 2
+@pytest.mark.parametrize("promised", [False, True])
+def test_a_launch_that_reads_from_the_device_is_refused_and_says_what_it_did(judge: Judge, promised: bool) -> None:
+    """No engine can capture it: wrong where the path says that one can, else a fact of the path."""
+    tally, messages = judge("length_read", "fused-decode", "decode", 2, promises_capture=promised)
+    assert tally["red" if promised else "refused"] == 2
     assert "Tensor.item() reads contents on the host" in messages[0]
+    assert messages[0].startswith("launches/capture: ") == promised
 
 
 def test_a_path_that_does_not_promise_bits_is_not_held_to_them(judge: Judge) -> None:
