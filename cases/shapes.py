@@ -284,8 +284,8 @@ def shape_pool(capabilities: Capabilities, n: int, seed: int = 0, *, size: Size 
 
     For `cases(shapes=...)` where every shape is a compilation. One after the other, whichever adds most values not
     yet seen: K ≠ V, each ratio, dims that are no powers of two, drafts and each dtype come in early where the path
-    takes them; float16, which few models are served in, breaks no tie. Two thirds of them tell head maps apart, if
-    any do: the gate asks that of most cases.
+    takes them; float16, which few models are served in, breaks no tie, and is a third of them at most where anything else
+    is taken. Two thirds of them tell head maps apart, if any do: the gate asks that of most cases.
     """
     kinds = [kind for kind in capabilities.kinds if kind is not Kind.MIXED]
     drawn = [s for kind in kinds for s in draw_cases(shapes(capabilities, kind, size), 16 * n, seed)]
@@ -296,7 +296,9 @@ def shape_pool(capabilities: Capabilities, n: int, seed: int = 0, *, size: Size 
     seen = {feature for shape in pool for feature in _features(shape)}
     while left and len(pool) < n:
         crowded = 3 * sum(_maps_agree(shape) for shape in pool) >= n
+        plenty = 3 * (sum(shape.dtypes.activation is DType.F16 for shape in pool) + 1) > n
         able = [item for item in left if not (crowded and _maps_agree(item[0]))] or left
+        able = [item for item in able if not (plenty and item[0].dtypes.activation is DType.F16)] or able
         best = max(able, key=lambda item: (len(item[1] - seen), item[0].dtypes.activation is not DType.F16))
         if best[0] not in pool:
             pool.append(best[0])

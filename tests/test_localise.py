@@ -136,15 +136,14 @@ def test_a_right_launch_has_nothing_to_localise() -> None:
 def test_a_defect_in_one_head_from_a_token_on_is_confined_to_it() -> None:
     """Of a result that is wrong there alone."""
     whole = find("fallback")
-    fed = next(f for f in drawn(whole, Kind.PREFILL, 200) if f[0].batches[0].tokens > 12 and f[0].geometry.HV > 2)
+    large = [f for f in drawn(whole, Kind.PREFILL, 200) if f[0].batches[0].tokens > 12 and f[0].geometry.HV > 2]
 
     def run(launch: Launch) -> Outputs:
         outputs = whole.run(launch)
         outputs.o[5:, 1] *= -1.0
         return replace(outputs, stages={})
 
-    seen = localise(*fed, whole, CPU, run)
-    assert seen is not None
+    seen = next(found for fed in large if (found := localise(*fed, whole, CPU, run)))  # in some, that head is zero
     assert "value head 1" in [str(place) for place in seen.place]
     assert "the sign reversed" in seen.looks
 

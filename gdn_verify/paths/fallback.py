@@ -105,13 +105,13 @@ def layer(launch: Launch) -> Layer:
 def tables(launch: Launch) -> Tables:
     """The launch's index tensors as the fallback takes them, now and then in the shortest form that says the same.
 
-    Of rows that all draft it is not told that they do; of two launches without fresh rows one has no
-    `has_initial_state`; where drafts have one slot, of two launches one has a list of them.
+    Of rows that all draft it is not told that they do; of four launches without fresh rows one has no
+    `has_initial_state`; where drafts have one slot, of four launches one has a list of them.
     """
     from gdn_verify.kernels.rows import Tables
 
     rows, slots = launch.batch.rows, launch["state_indices"]
-    short, plain = launch.batch.tokens % 2 == 1, launch.presentation.row_step == 1
+    short, plain = launch.batch.tokens % 4 == 3, launch.presentation.row_step == 1
     all_draft, resumed = all(row.spec for row in rows), not any(row.fresh for row in rows)
     return Tables(
         query_start_loc=launch["query_start_loc"],

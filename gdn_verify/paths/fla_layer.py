@@ -128,7 +128,10 @@ class FlaLayerPrefill(FlaLayer):
     kernels = ("causal_conv1d_fwd_kernel", "causal_conv1d_states_fwd_kernel", *GATES, *FlaChunk().kernels, NORMED)
     entries = ("fla.modules.causal_conv1d:causal_conv1d", *AROUND, *FlaChunk.entries)
     least_reach = 0.02
-    capabilities = replace(FlaLayer.capabilities, activations=FlaChunk.capabilities.activations)
+    # A new conv cache has x's type, whatever the old one's (`causal_conv1d/ops.py:845`).
+    capabilities = replace(
+        FlaLayer.capabilities, activations=frozenset({DType.BF16}), conv_states=frozenset({DType.BF16})
+    )
 
     def _conv(self, launch: Launch) -> Tensor:
         from fla.modules.causal_conv1d import causal_conv1d
@@ -151,11 +154,6 @@ class FlaLayerPrefill(FlaLayer):
         delta = with_gates(chunk_rounding(case, host, FlaChunk.chunk), host)
         stored = dict.fromkeys((Site.CONV_OUT, Site.NORM_OUT), (case.dtypes.activation, 1.0))
         return overlaid(delta, {**CONV, **NORM, **stored})
-
-    def refuses(self, case: Case, presentation: Presentation) -> str | None:
-        """Its new cache is of x's type, whatever the old one's (`causal_conv1d/ops.py:845`)."""
-        kept, made = case.dtypes.conv_state, case.dtypes.activation
-        return None if kept is made else f"dtypes.conv_state={kept}: the cache is of the activations' type, {made}"
 
 
 def _silu(launch: Launch) -> str | None:

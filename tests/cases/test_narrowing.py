@@ -26,7 +26,14 @@ from gdn_verify.cases.narrow import refuses
 from gdn_verify.cases.presentation import IndexType, Presentation
 
 LAYER = Span(Stage.UNPACK, Stage.NORM)
-ANY = Capabilities(LAYER, column_strides=True, row_steps=True, separate_slots=True, beta_scales=frozenset({1.0, 2.0}))
+ANY = Capabilities(
+    LAYER,
+    qk_epsilons=frozenset({1e-6, 1e-5}),
+    column_strides=True,
+    row_steps=True,
+    separate_slots=True,
+    beta_scales=frozenset({1.0, 2.0}),
+)
 PADS = Conventions(pads=tuple((stage, IdRule.MINUS_ONE) for stage in Stage))
 GEOMETRY = Geometry(H=2, HV=6, K=24, V=40, W=3, num_spec=1)
 
@@ -84,6 +91,7 @@ REFUSALS: dict[str, list[tuple[Any, Case, Case, str]]] = {
     ],
     "separate_slots": [(False, case(Row(3, (0,), read=1)), case(Row(3, (0,), read=0)), "row 0.read=1")],
     "fresh_rows": [(False, case(Row(3, (0,), fresh=True)), case(PROMPT), "row 0.fresh=True")],
+    "qk_epsilons": [(frozenset({1e-6}), case(options=Options(qk_eps=1e-5)), case(), "options.qk_eps=1e-05")],
     "beta_scales": [(frozenset({1.0}), case(options=Options(beta_scale=2.0)), case(), "options.beta_scale=2.0")],
     "scales": [(False, case(options=Options(scale=1.0)), case(), "options.scale=1.0")],
 }

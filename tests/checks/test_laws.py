@@ -17,7 +17,7 @@ from gdn_verify.paths import find
 from gdn_verify.verdict import Outcome
 
 SETTINGS = settings(
-    deadline=None, database=None, derandomize=True, max_examples=12, suppress_health_check=list(HealthCheck)
+    deadline=None, database=None, derandomize=True, max_examples=18, suppress_health_check=list(HealthCheck)
 )
 KINDS = dict.fromkeys(NAMES, Kind.MIXED) | {"split": Kind.PREFILL, "fresh": Kind.PREFILL}
 """The launches in which most cases have what a law needs."""

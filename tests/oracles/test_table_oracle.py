@@ -97,7 +97,10 @@ def test_what_a_path_is_fed_is_what_the_oracle_says(fed: tuple[Case, Presentatio
     assert tuple(launch["query_start_loc"].tolist()) == want.query_start_loc
     assert _wide(launch["state_indices"]) == [list(ids) for ids in want.state_indices]
     assert tuple(launch["has_initial_state"].tolist()) == want.has_initial_state
-    assert _same(_listed(launch.get("num_accepted_tokens")), want.num_accepted_tokens)
+    counts = _listed(launch.get("num_accepted_tokens"))
+    if counts is not None:  # of a row that is no draft it may be anything
+        counts = tuple(n if row.spec else 0 for n, row in zip(counts, case.batches[0].rows, strict=True))
+    assert _same(counts, want.num_accepted_tokens)
     assert _same(_listed(launch.get("read_indices")), want.read_indices)
 
 
