@@ -284,8 +284,8 @@ def shape_pool(capabilities: Capabilities, n: int, seed: int = 0, *, size: Size 
 
     For `cases(shapes=...)` where every shape is a compilation. One after the other, whichever adds most values not
     yet seen: K ≠ V, each ratio, dims that are no powers of two, drafts and each dtype come in early where the path
-    takes them; float16, which few models are served in, breaks no tie, and is a third of them at most where anything else
-    is taken. Two thirds of them tell head maps apart, if any do: the gate asks that of most cases.
+    takes them; float16, which few models are served in, breaks no tie, and is a third at most where anything else is
+    taken. Two thirds of them tell head maps apart, if any do: the gate asks that of most cases.
     """
     kinds = [kind for kind in capabilities.kinds if kind is not Kind.MIXED]
     drawn = [s for kind in kinds for s in draw_cases(shapes(capabilities, kind, size), 16 * n, seed)]

@@ -101,6 +101,7 @@ class Opaque(Fallback):
 
     name = "fake-opaque-bf16"
     hosts = ("cpu",)
+    shows = frozenset()
     capabilities = replace(Fallback.capabilities, activations=BF16, states=BF16, conv_states=BF16)
 
     def run(self, launch: Launch) -> Outputs:

@@ -127,7 +127,7 @@ class FlaLayerPrefill(FlaLayer):
     name = "fla-layer-prefill"
     kernels = ("causal_conv1d_fwd_kernel", "causal_conv1d_states_fwd_kernel", *GATES, *FlaChunk().kernels, NORMED)
     entries = ("fla.modules.causal_conv1d:causal_conv1d", *AROUND, *FlaChunk.entries)
-    least_reach = 0.02
+    least_reach = 0.009
     # A new conv cache has x's type, whatever the old one's (`causal_conv1d/ops.py:845`).
     capabilities = replace(
         FlaLayer.capabilities, activations=frozenset({DType.BF16}), conv_states=frozenset({DType.BF16})
