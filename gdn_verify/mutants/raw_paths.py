@@ -16,6 +16,7 @@ class Core(Fallback):
     """The fallback of a layer without a norm weight; with `normalised` False, q and k are taken as they are."""
 
     name = "fallback-o"
+    shows = frozenset()
     capabilities = replace(Fallback.capabilities, span=Span(Stage.UNPACK, Stage.DELTA))
     normalised = True
 
