@@ -20,7 +20,7 @@ STRAY = Finding(Check.MEMORY, "changed ssm_pool", "slot 3 changed")
 SEEN = dict.fromkeys(WRONG_NAMES, 100.0)
 VERDICTS = ("agrees", "disagrees", "refused", "missing", "crashed", "vacuous")
 KEYS = (
-    "path host version kind check cases agrees disagrees refused missing crashed vacuous reach worst_noise_ratio"
+    "path host version kind check cases agrees disagrees refused missing crashed vacuous known reach worst_noise_ratio"
     " worst_drift seconds"
 )
 
