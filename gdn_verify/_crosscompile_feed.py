@@ -7,11 +7,12 @@ from dataclasses import replace
 
 from gdn_verify.cases.case import Batch, Case, Row
 from gdn_verify.cases.contract import Geometry, Kind
-from gdn_verify.cases.narrow import first_slot, refuses
+from gdn_verify.cases.narrow import first_slot
 from gdn_verify.cases.presentation import Presentation
 from gdn_verify.cases.shapes import Shape, shape_pool
 from gdn_verify.feed import feed, initial_pools
 from gdn_verify.paths import Launch, Path
+from gdn_verify.paths.refusal import refusal_of
 
 _SHAPES = 2
 """A layer of Qwen3-Next, and one shard of four with a draft; for a path that takes neither, the first it takes."""
@@ -33,7 +34,7 @@ def production(path: Path) -> Iterator[tuple[str, Launch | str]]:
 
 
 def _laid_out(path: Path, case: Case, layout: Presentation) -> Launch | str:
-    reason = refuses(path.capabilities, path.conventions, case, layout) or path.refuses(case, layout)
+    reason = refusal_of(path, case, layout)
     return reason or feed(case, 0, path, layout, initial_pools(case, path, layout), "cpu").launch
 
 

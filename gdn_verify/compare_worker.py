@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from gdn_verify.cases.codec import CaseFile, loads
-from gdn_verify.cases.narrow import refuses
 from gdn_verify.checks.question import ask, observed, stored_only, written
 from gdn_verify.compare import Asked, Ran, Result
 from gdn_verify.feed import Feed, Pools, feed, initial_pools, pools_after
@@ -23,6 +22,7 @@ from gdn_verify.moves import moved
 from gdn_verify.oracles.noise import expect, rows
 from gdn_verify.paths import Path, find
 from gdn_verify.paths.base import Outputs
+from gdn_verify.paths.refusal import refusal_of
 from gdn_verify.runner import rounding_of
 from gdn_verify.service import absence
 
@@ -72,7 +72,7 @@ def ran(given: CaseFile, path: Path, host: Host) -> Ran:
     case, shown = given.case, given.presentation
     results, seconds = list[Result](), 0.0
     try:
-        if reason := refuses(path.capabilities, path.conventions, case, shown) or path.refuses(case, shown):
+        if reason := refusal_of(path, case, shown):
             return Ran(trouble=f"refused: {reason}")
         pools = initial_pools(case, path, shown)
         for number, batch in enumerate(case.batches):

@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from functools import partial
 
 from gdn_verify.cases.codec import CaseFile, dumps, loads
-from gdn_verify.cases.narrow import refuses, stored
+from gdn_verify.cases.narrow import stored
 from gdn_verify.cases.strategies import Fed
 from gdn_verify.cases.variants import Feature, Word, kept_by
 from gdn_verify.hosts import GPUS, Host
 from gdn_verify.mutants.child import forked
 from gdn_verify.paths import Path
+from gdn_verify.paths.refusal import refusal_of
 from gdn_verify.runner import run_case
 from gdn_verify.service import planter
 from gdn_verify.shrink import NotShownError, shrink
@@ -86,7 +87,7 @@ class Seeking:
     def _shown(self, path: Path, host: Host, before: Relation, fed: Fed) -> tuple[str, ...]:
         """What a case shows behind the other, as check/kind."""
         first, plant = before(fed), planter(self.plant)
-        if first is None or _refused(path, first) or _refused(path, fed):
+        if first is None or refusal_of(path, *first) or refusal_of(path, *fed):
             return ()
 
         def work(beat: object) -> list[str]:
@@ -104,7 +105,3 @@ def _candidates(fed: Fed, path: Path) -> Iterator[tuple[Feature, Word]]:
 def _variant(feature: Feature, word: Word, fed: Fed) -> Fed | None:
     """The case with a feature so; None if it cannot be, or is."""
     return next((other for each, other in feature.variants(fed) if each == word), None)
-
-
-def _refused(path: Path, fed: Fed) -> bool:
-    return bool(refuses(path.capabilities, path.conventions, *fed) or path.refuses(*fed))

@@ -10,13 +10,13 @@ from typing import Annotated
 import typer
 
 from gdn_verify.cases.codec import CaseFile, dumps, loads
-from gdn_verify.cases.narrow import refuses
 from gdn_verify.facts import measure
 from gdn_verify.hosts import Host
 from gdn_verify.localise import localise
 from gdn_verify.located import Found, Localised
 from gdn_verify.mutants import NAMES, planter_of
 from gdn_verify.paths import Builder, Path
+from gdn_verify.paths.refusal import refusal_of
 from gdn_verify.report.localise import PictureError, draw, show
 from gdn_verify.report.terminal import wide
 from gdn_verify.service import planter
@@ -35,7 +35,7 @@ class Locating:
     def measured(self, path: Path, host: Host) -> Sequence[Found | str]:
         """What is wrong with the first launch that is; nothing of a case that is right; why the path refuses it."""
         given, plant = loads(self.file), planter(self.plant)
-        if reason := refusal(path, given):
+        if reason := not_taken(path, given):
             return [reason]
         before = [(each.case, each.presentation) for each in given.before]
         run = None if plant is None else plant(path)
@@ -43,10 +43,9 @@ class Locating:
         return [] if found is None else [found]
 
 
-def refusal(path: Path, given: CaseFile) -> str:
+def not_taken(path: Path, given: CaseFile) -> str:
     """Why a path does not take a case; "" if it does."""
-    case, shown = given.case, given.presentation
-    reason = refuses(path.capabilities, path.conventions, case, shown) or path.refuses(case, shown)
+    reason = refusal_of(path, given.case, given.presentation)
     return f"{path.name} does not take this case: {reason}" if reason else ""
 
 

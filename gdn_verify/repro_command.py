@@ -18,7 +18,7 @@ from gdn_verify.explain import Ingredient, explain
 from gdn_verify.facts import measure
 from gdn_verify.hosts import Host
 from gdn_verify.localise import localise
-from gdn_verify.localise_command import refusal
+from gdn_verify.localise_command import not_taken
 from gdn_verify.located import Found, Localised, Raised
 from gdn_verify.paths import Builder, Path
 from gdn_verify.report.issue import issue
@@ -55,7 +55,7 @@ class Reproducing:
         A planted defect says which launch that is; the calls are the path's own.
         """
         given, plant = loads(self.file), planter(self.plant)
-        if reason := refusal(path, given):
+        if reason := not_taken(path, given):
             return [reason]
         if given.before:
             return ["the case fails behind another of its process alone; a script makes the launch of one case"]

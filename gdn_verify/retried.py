@@ -12,11 +12,11 @@ from dataclasses import replace
 
 from gdn_verify.cases.case import Case, Row
 from gdn_verify.cases.contract import WRITE_BACK, Packing, Span, Stage
-from gdn_verify.cases.narrow import refuses
 from gdn_verify.cases.presentation import Presentation
 from gdn_verify.cases.values import Fill, Gates, States, Values, Vectors
 from gdn_verify.located import Found, Localised, Raised
 from gdn_verify.paths.base import Path
+from gdn_verify.paths.refusal import refusal_of
 
 Ask = Callable[[Case, Presentation], Found | None]
 """What is wrong with a case, without experiments."""
@@ -41,7 +41,7 @@ def retried(found: Found, case: Case, shown: Presentation, path: Path, ask: Ask)
 def _is_read_wrongly(found: Found, case: Case, shown: Presentation, path: Path, ask: Ask) -> bool:
     """Whether the launch is right with its inputs laid out otherwise, and wrong as they were."""
     for other in _layouts(shown, path.capabilities.span):
-        if not _refused(path, case, other) and _is_right(ask(case, other), found.launch):
+        if not refusal_of(path, case, other) and _is_right(ask(case, other), found.launch):
             return not _is_right(ask(case, shown), found.launch)
     return False
 
@@ -62,7 +62,7 @@ def _is_rounded_again(launch: int, case: Case, shown: Presentation, path: Path, 
     """Whether more tokens make more of the error. They do where it is made before a state is stored."""
     for tokens in LENGTHS:
         longer = _longer(case, launch, tokens)
-        if _refused(path, longer, shown) or not _alike(path, case, longer, launch):
+        if refusal_of(path, longer, shown) or not _alike(path, case, longer, launch):
             continue
         seen = ask(longer, shown)
         if isinstance(seen, Localised) and seen.launch == launch and not (seen.result == "h" and seen.rounded):
@@ -86,7 +86,3 @@ def _alike(path: Path, case: Case, other: Case, launch: int) -> bool:
     """Whether the same part of a path serves the launch of both."""
     served = (path.serving(each.batches[launch], launch) for each in (case, other))
     return len({part.name for part in served}) == 1
-
-
-def _refused(path: Path, case: Case, shown: Presentation) -> bool:
-    return bool(refuses(path.capabilities, path.conventions, case, shown) or path.refuses(case, shown))

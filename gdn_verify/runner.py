@@ -11,7 +11,6 @@ from enum import Enum
 
 from gdn_verify.cases.case import Case
 from gdn_verify.cases.contract import Stage
-from gdn_verify.cases.narrow import refuses
 from gdn_verify.cases.presentation import Poison, Presentation
 from gdn_verify.checks import accesses, bias, launches, memory, power, repetition, tables, values
 from gdn_verify.checks.launches import Replays
@@ -25,6 +24,7 @@ from gdn_verify.moves import moved
 from gdn_verify.oracles.noise import Rounding
 from gdn_verify.paths.base import Launch, Outputs, Path
 from gdn_verify.paths.builder import Begin, Builder
+from gdn_verify.paths.refusal import refusal_of
 from gdn_verify.truth import Ledger
 from gdn_verify.verdict import SANITIZERS, Check, Finding, Outcome
 
@@ -105,7 +105,7 @@ def run_case(
     """
     result, started = CaseResult(), time.perf_counter()
     try:
-        reason = refuses(path.capabilities, path.conventions, case, presentation) or path.refuses(case, presentation)
+        reason = refusal_of(path, case, presentation)
         roundings = [rounding_of(case, number, path, presentation, host) for number in range(len(case.batches))]
     except Exception as error:
         return CaseResult(findings=[finding_of(error)], raised=True)
@@ -185,8 +185,7 @@ def run_laws(
 
     result, started = CaseResult(), time.perf_counter()
     try:
-        result.refused = refuses(path.capabilities, path.conventions, case, presentation) or ""
-        result.refused = result.refused or path.refuses(case, presentation) or ""
+        result.refused = refusal_of(path, case, presentation) or ""
     except Exception as error:
         return CaseResult(findings=[finding_of(error)], raised=True)
     if not result.refused:
@@ -207,8 +206,7 @@ def run_tables(
     """Hold the tables that `builder` makes of the launches of `case` to their oracle. Arguments as in `run_case`."""
     result, started = CaseResult(), time.perf_counter()
     try:
-        reason = refuses(builder.capabilities, builder.conventions, case, presentation)
-        result.refused = reason or builder.refuses(case, presentation) or ""
+        result.refused = refusal_of(builder, case, presentation) or ""
         if not result.refused:
             begin = builder.begin if plant is None else plant(builder)
             found = tables.judge(case, presentation, begin, persistent=builder.persistent, launching=launching)

@@ -6,6 +6,7 @@ CUDA's and numpy's float32 libraries: 2 ulp; CUDA C++ Programming Guide, mathema
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from math import sqrt
 
@@ -88,10 +89,12 @@ def declare(
     return Rounding(rows, tuple(outputs.items()), algorithm, chunk)
 
 
-def overlaid(rounding: Rounding, sites: _Sites) -> Rounding:
-    """A rounding with other levels, or with more sites: those of the stages around the delta rule."""
-    rows = ((site, dtype, float(factor)) for site, (dtype, factor) in sites.items())
-    return replace(rounding, sites=(*rows, *(row for row in rounding.sites if row[0] not in sites)))
+def overlaid(rounding: Rounding, *levels: Mapping[Site, tuple[DType, float]]) -> Rounding:
+    """A rounding with these types and factors at their sites, the last named where several name one."""
+    sites = {site: (dtype, factor) for site, dtype, factor in rounding.sites}
+    for level in levels:
+        sites |= level
+    return replace(rounding, sites=tuple((site, dtype, float(factor)) for site, (dtype, factor) in sites.items()))
 
 
 CHUNKED: _Sites = {

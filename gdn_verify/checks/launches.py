@@ -20,13 +20,13 @@ import torch
 from gdn_verify.cases.case import Batch, Case, Row
 from gdn_verify.cases.contract import Padding
 from gdn_verify.cases.launches import moved
-from gdn_verify.cases.narrow import refuses
 from gdn_verify.cases.presentation import Presentation
 from gdn_verify.checks import bits, memory
 from gdn_verify.emulator.tape import CaptureError
 from gdn_verify.feed import PARAMETERS, Feed, feed, initial_pools, pools_after
 from gdn_verify.hosts import Host
 from gdn_verify.paths.base import Launch, Outputs, Path
+from gdn_verify.paths.refusal import refusal_of
 from gdn_verify.verdict import Check, Finding
 
 Run = Callable[[Launch], Outputs]
@@ -71,9 +71,7 @@ class _Stage:
         return outputs
 
     def takes(self, case: Case) -> bool:
-        conventions = self.path.conventions
-        reason = refuses(self.path.capabilities, conventions, case, self.presentation)
-        return not (reason or self.path.refuses(case, self.presentation))
+        return refusal_of(self.path, case, self.presentation) is None
 
 
 def judge(case: Case, presentation: Presentation, path: Path, host: Host, run: Run) -> Replays:

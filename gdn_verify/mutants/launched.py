@@ -14,7 +14,6 @@ from torch import Tensor
 
 from gdn_verify.arena import Writable
 from gdn_verify.cases.contract import Span, Stage
-from gdn_verify.cases.narrow import refuses
 from gdn_verify.cases.presentation import Poison
 from gdn_verify.checks.question import ask
 from gdn_verify.feed import TORCH, Feed, Pools, feed, pools_after
@@ -23,6 +22,7 @@ from gdn_verify.mutants.planted import Run
 from gdn_verify.mutants.published import Judge, Setting
 from gdn_verify.oracles.compose import Problem, Results, clean, evaluate
 from gdn_verify.paths import Path
+from gdn_verify.paths.refusal import refusal_of
 
 WRITTEN = ("out", "z_out", "ssm_pool", "conv_pool")
 NO_DECAY, FULL_WRITE = 1e-38, 30.0
@@ -49,8 +49,7 @@ def refusal(setting: Setting, path: Path) -> str | None:
     """Why the path cannot take this launch, or None."""
     if not setting.normalised and not hasattr(path, "normalised"):
         return "the path normalises q and k"
-    case, shown = setting.case, setting.shown
-    return refuses(path.capabilities, path.conventions, case, shown) or path.refuses(case, shown)
+    return refusal_of(path, setting.case, setting.shown)
 
 
 def fed(setting: Setting, path: Path, judge: Judge) -> Feed:

@@ -41,7 +41,7 @@ from gdn_verify.cases.contract import (
 )
 from gdn_verify.cases.presentation import Presentation
 from gdn_verify.oracles.noise import Rounding
-from gdn_verify.oracles.rounding import GATES, chunked_tensor_core, sequential_float32
+from gdn_verify.oracles.rounding import GATES, chunked_tensor_core, overlaid, sequential_float32
 from gdn_verify.oracles.sites import Site
 from gdn_verify.paths.base import Launch, Missing, Outputs, Path
 
@@ -84,14 +84,6 @@ def version_of(package: str) -> str:
         return ""
 
 
-def with_sites(rounding: Rounding, *changes: Sites) -> Rounding:
-    """`rounding` with other types or factors at some sites."""
-    sites = {site: (dtype, factor) for site, dtype, factor in rounding.sites}
-    for change in changes:
-        sites |= change
-    return replace(rounding, sites=tuple((site, dtype, float(factor)) for site, (dtype, factor) in sites.items()))
-
-
 def chunks(case: Case) -> Rounding:
     """What `chunk_gated_delta_rule_cpu` rounds: operands of its products to bfloat16, sums in float32.
 
@@ -100,7 +92,7 @@ def chunks(case: Case) -> Rounding:
     later rows read rounded ones. Decays come from `exp_u20`.
     """
     bf16 = DType.BF16
-    return with_sites(
+    return overlaid(
         chunked_tensor_core(case.dtypes, store=DType.F32),
         {
             Site.QK_NORM: (bf16, sqrt(2)),
@@ -186,7 +178,7 @@ class Decode(VllmCpu):
         return Outputs(o=launch["out"])
 
     def rounding(self, case: Case, presentation: Presentation, host: str) -> Rounding:
-        return with_sites(sequential_float32(case.dtypes, serial=case.geometry.K), BETA_IN_BF16)
+        return overlaid(sequential_float32(case.dtypes, serial=case.geometry.K), BETA_IN_BF16)
 
 
 class Spec(VllmCpu):
@@ -275,7 +267,7 @@ class Prefill(Chunk):
         return Outputs(o=launch["out"], stages={"g": g[0], "beta": beta[0]})
 
     def rounding(self, case: Case, presentation: Presentation, host: str) -> Rounding:
-        return with_sites(chunks(case), GATES, GATING)
+        return overlaid(chunks(case), GATES, GATING)
 
 
 def dense(tensor: Tensor) -> Tensor:

@@ -28,9 +28,10 @@ from gdn_verify.cases.case import Batch, Case
 from gdn_verify.cases.contract import Activation, ConvLayout, DType, Geometry, Group, Span, Stage
 from gdn_verify.cases.presentation import Presentation
 from gdn_verify.oracles.noise import Rounding
-from gdn_verify.oracles.rounding import CONV, GATES, SEQUENTIAL, sequential_float32
+from gdn_verify.oracles.rounding import CONV, GATES, SEQUENTIAL, overlaid, sequential_float32
 from gdn_verify.oracles.sites import Site
 from gdn_verify.paths.base import Launch, Missing, Outputs
+from gdn_verify.paths.engines import engine_order
 from gdn_verify.paths.vllm_cpu import (
     BETA_IN_BF16,
     BF16,
@@ -39,7 +40,6 @@ from gdn_verify.paths.vllm_cpu import (
     VllmCpu,
     chunks,
     taken,
-    with_sites,
 )
 
 if TYPE_CHECKING:
@@ -101,10 +101,10 @@ class Core(VllmCpu):
         conv = PACKED_CONV if cpp_conv(case.geometry) else torchs
         plain = sequential_float32(case.dtypes, serial=case.geometry.K)
         if Group.PREFILL not in groups and groups != {Group.DECODE, Group.SPEC}:
-            return with_sites(plain, conv, BETA_IN_BF16 if Group.DECODE in groups else {})
+            return overlaid(plain, conv, BETA_IN_BF16 if Group.DECODE in groups else {})
         around = {Site.CONV_OUT: (DType.BF16, 1), **CONV, **conv, **GATES, **GATING}
         inside = SEQUENTIAL if Group.SPEC in groups else {}
-        return with_sites(chunks(case), inside, around)
+        return overlaid(chunks(case), inside, around)
 
 
 class PackedCore(Core):
@@ -136,11 +136,6 @@ def cpp_conv(geometry: Geometry) -> bool:
 
     packed = torch.cpu._is_avx512_bf16_supported() and geometry.W == 4
     return packed and (geometry.num_spec == 0 or torch.cpu._is_amx_tile_supported())
-
-
-def engine_order(batch: Batch) -> list[int]:
-    """The rows as the model runner has them: decodes and drafts, then prompts; otherwise as they came."""
-    return sorted(range(len(batch.rows)), key=lambda n: batch.rows[n].group is Group.PREFILL)
 
 
 def tokens_of(batch: Batch, order: list[int]) -> Tensor | None:

@@ -19,6 +19,7 @@ from gdn_verify.oracles.compose import Problem, clean, evaluate
 from gdn_verify.oracles.sites import Site
 from gdn_verify.paths import find, vllm_cpu, vllm_cpu_core
 from gdn_verify.paths.base import Path
+from gdn_verify.paths.engines import engine_order
 from gdn_verify.runner import CaseResult, run_case
 
 ALL = {path.name: path for path in vllm_cpu.paths()}
@@ -122,7 +123,7 @@ def test_the_betas_that_the_operators_round_are_declared() -> None:
 def test_rows_reach_the_core_in_the_engines_order() -> None:
     """Decodes and drafts before prompts, and all as they came where that is the order."""
     rows = (Row(3, (0,)), Row(1, (1,)), Row(1, (2,), fresh=True), Row(2, (3, 4), accepted=2))
-    order = vllm_cpu_core.engine_order(Batch(rows))
+    order = engine_order(Batch(rows))
     assert order == [1, 3, 0, 2]
     tokens = vllm_cpu_core.tokens_of(Batch(rows), order)
     assert tokens is not None

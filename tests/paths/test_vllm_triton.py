@@ -14,9 +14,9 @@ import pytest
 from gdn_verify.cases.case import Batch, Row
 from gdn_verify.conformance import MissingPathError, conformance
 from gdn_verify.paths import Path, find
+from gdn_verify.paths.engines import engine_order
 from gdn_verify.paths.vllm_triton import paths
 from gdn_verify.paths.vllm_triton.base import installed
-from gdn_verify.paths.vllm_triton.core import engine_order
 
 TOO_MANY_PROGRAMS = {"vllm-recurrent", "vllm-sigmoid-gating", "vllm-recurrent-norm-gated", "vllm-spec"}
 

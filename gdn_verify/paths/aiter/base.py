@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -20,12 +19,11 @@ from typing import TYPE_CHECKING, Any
 from gdn_verify.cases.case import Case
 from gdn_verify.cases.contract import Activation, DType, DTypes
 from gdn_verify.cases.presentation import Presentation
-from gdn_verify.oracles.noise import Rounding
-from gdn_verify.oracles.sites import Site
 from gdn_verify.paths.base import Launch, Missing, Path
+from gdn_verify.paths.engines import positive_scale
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    pass
 
 GATED_DELTA_NET = "aiter.ops.triton.gated_delta_net"
 KERNELS = "ops/triton/gated_delta_net"
@@ -82,12 +80,6 @@ def release() -> str:
         return "0+source"
 
 
-def positive_scale(case: Case) -> str | None:
-    """The decode functions assert a scale above 0 (`gated_delta_net/fused_rearrange_sigmoid_gdr.py:50`)."""
-    scale = case.options.scale
-    return f"options.scale={scale}: positive only" if scale is not None and scale <= 0 else None
-
-
 def too_many_rows(case: Case) -> str | None:
     """Rows times value heads are one axis, not the first, of a grid: CUDA starts 65535 programs along it, HIP more.
 
@@ -107,21 +99,6 @@ def no_rows(case: Case) -> str | None:
 def activation(launch: Launch) -> str | None:
     """The conv's activation as AITER calls it."""
     return None if launch.options.conv_activation is Activation.NONE else "silu"
-
-
-def accepted(launch: Launch) -> Tensor | None:
-    """Counts of accepted tokens, 1 for rows that draft nothing, as engines fill them up.
-
-    A count of 0 would read the slot before the row's first (`decode/fused_rearrange_sigmoid_gdr.py:105`).
-    """
-    counts = launch.get("num_accepted_tokens")
-    return None if counts is None else counts.clamp(min=1)
-
-
-def amended(rounding: Rounding, sites: Mapping[Site, tuple[DType, float]]) -> Rounding:
-    """`rounding` with these sites in place of its own."""
-    kept = (site for site in rounding.sites if site[0] not in sites)
-    return replace(rounding, sites=(*kept, *((site, dtype, factor) for site, (dtype, factor) in sites.items())))
 
 
 def tap(dtypes: DTypes) -> DType:

@@ -26,14 +26,12 @@ from gdn_verify.cases.contract import (
 )
 from gdn_verify.cases.presentation import Packing, Presentation
 from gdn_verify.oracles.noise import Rounding
-from gdn_verify.oracles.rounding import CONV, GATES, chunked_tensor_core, sequential_float32
+from gdn_verify.oracles.rounding import CONV, GATES, chunked_tensor_core, overlaid, sequential_float32
 from gdn_verify.oracles.sites import Site
 from gdn_verify.paths.aiter.base import (
     GATED_DELTA_NET,
     Aiter,
-    accepted,
     activation,
-    amended,
     look_up,
     no_rows,
     tap,
@@ -42,6 +40,7 @@ from gdn_verify.paths.aiter.base import (
 )
 from gdn_verify.paths.aiter.delta import OPT, chunked_in_pool, rewritten
 from gdn_verify.paths.base import Launch, Outputs
+from gdn_verify.paths.engines import accepted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -95,7 +94,7 @@ class AiterConvolved(AiterRearrange):
         return super().refuses(case, presentation) or unlike_pool(case, wider=self.wider)
 
     def rounding(self, case: Case, presentation: Presentation, host: str) -> Rounding:
-        return amended(super().rounding(case, presentation, host), {Site.CONV_TAP: (tap(case.dtypes), 1.0)})
+        return overlaid(super().rounding(case, presentation, host), {Site.CONV_TAP: (tap(case.dtypes), 1.0)})
 
 
 class AiterDecode(AiterConvolved):
@@ -272,7 +271,7 @@ class AiterConvChunk(Aiter):
 
     def rounding(self, case: Case, presentation: Presentation, host: str) -> Rounding:
         around = {**CONV, **GATES, Site.CONV_OUT: (case.dtypes.activation, 1), Site.CONV_TAP: (tap(case.dtypes), 1)}
-        return amended(chunked_tensor_core(case.dtypes), around)
+        return overlaid(chunked_tensor_core(case.dtypes), around)
 
 
 def rearranged(launch: Launch, qkv: Tensor, a: Tensor, b: Tensor) -> None:

@@ -15,9 +15,9 @@ from gdn_verify.cases.case import Case
 from gdn_verify.cases.contract import Capabilities, Conventions, Dims, DType, Group, IdRule, Padding, Span, Stage
 from gdn_verify.cases.presentation import Presentation
 from gdn_verify.oracles.noise import Rounding
-from gdn_verify.oracles.rounding import sequential_float32
+from gdn_verify.oracles.rounding import overlaid, sequential_float32
 from gdn_verify.oracles.sites import Site
-from gdn_verify.paths.aiter.base import Aiter, absent, amended, look_up
+from gdn_verify.paths.aiter.base import Aiter, absent, look_up
 from gdn_verify.paths.aiter.conv import VK
 from gdn_verify.paths.aiter.delta import CHUNKED, AiterChunkVk
 from gdn_verify.paths.base import Launch, Missing, Outputs
@@ -110,7 +110,7 @@ class AiterFlydslDecode(RocmOnly):
 
     def rounding(self, case: Case, presentation: Presentation, host: str) -> Rounding:
         fast = {Site.SOFTPLUS: (DType.F32, 4.0), Site.GATE: (DType.F32, 8.0), Site.DECAY: (DType.F32, 4.0)}
-        return amended(sequential_float32(case.dtypes), fast)
+        return overlaid(sequential_float32(case.dtypes), fast)
 
 
 class AiterChunkHip(AiterChunkVk, RocmOnly):

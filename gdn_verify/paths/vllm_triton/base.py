@@ -13,17 +13,13 @@ not positive (fused_recurrent.py:115, :159, :301; fused_sigmoid_gating.py:114, :
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from gdn_verify.cases.case import Case
-from gdn_verify.cases.contract import Conventions, DType, IdRule, PadPolicy, Stage, StateOrder
-from gdn_verify.oracles.noise import Rounding
-from gdn_verify.oracles.sites import Site
+from gdn_verify.cases.contract import Conventions, IdRule, PadPolicy, Stage, StateOrder
 from gdn_verify.paths.base import Launch, Missing, Outputs, Path
 
 if TYPE_CHECKING:
@@ -86,26 +82,11 @@ def skips(*stages: Stage) -> Conventions:
     )
 
 
-def rounds(rounding: Rounding, sites: Mapping[Site, tuple[DType, float]]) -> Rounding:
-    """The rounding with these sites in place of its own."""
-    kept = (site for site in rounding.sites if site[0] not in sites)
-    return replace(rounding, sites=(*kept, *((site, *rest) for site, rest in sites.items())))
-
-
 def heads(launch: Launch, mixed_qkv: Tensor) -> tuple[Tensor, ...]:
     """q, k and v of packed channels, [1, tokens, heads, dim]: a batch of one, as sequences of any length are given."""
     g = launch.geometry
     q, k, v = mixed_qkv[None].split((g.H * g.K, g.H * g.K, g.HV * g.V), dim=-1)
     return q.unflatten(-1, (g.H, g.K)), k.unflatten(-1, (g.H, g.K)), v.unflatten(-1, (g.HV, g.V))
-
-
-def accepted(launch: Launch) -> Tensor | None:
-    """Counts as vLLM's builder has them, 1 where a row is padding (gdn_attn.py:655); None where nothing is drafted.
-
-    The recurrence looks a row's slot up at its count less one before it can know that the row is padding.
-    """
-    counts = launch.get("num_accepted_tokens")
-    return None if counts is None else counts.clamp(min=1)
 
 
 def filled(launch: Launch, result: Tensor, /, **stages: Tensor) -> Outputs:
@@ -118,9 +99,3 @@ def _lengthened(launch: Launch, seen: Tensor) -> Tensor:
     from torch.nn.functional import pad
 
     return pad(seen, (*(0, 0) * (seen.ndim - 1), 0, launch["out"].shape[0] - len(seen)))
-
-
-def positive_scale(case: Case) -> str | None:
-    """Why a recurrence does not take a case's scale (fused_recurrent.py:621, fused_sigmoid_gating.py:223), or None."""
-    scale = case.options.scale
-    return None if scale is None or scale > 0 else f"options.scale={scale}: vLLM asserts that it is positive"

@@ -13,10 +13,10 @@ from gdn_verify.cases.case import Case
 from gdn_verify.cases.contract import Capabilities, DType, DTypes, Group, Padding, Span, Stage
 from gdn_verify.cases.presentation import Presentation
 from gdn_verify.oracles.noise import Rounding
-from gdn_verify.oracles.rounding import F32, TF32, chunked_tensor_core
+from gdn_verify.oracles.rounding import F32, TF32, chunked_tensor_core, overlaid
 from gdn_verify.oracles.sites import Site
 from gdn_verify.paths.base import Launch, Outputs
-from gdn_verify.paths.vllm_triton.base import OPS, VK, Vllm, filled, function, rounds
+from gdn_verify.paths.vllm_triton.base import OPS, VK, Vllm, filled, function
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -84,4 +84,4 @@ def chunks(
 def rounding(dtypes: DTypes, host: str, store: DType | None = None) -> Rounding:
     """As FLA's chunks, but for β k k and the inverse."""
     plain = chunked_tensor_core(dtypes, chunk=SIZE, store=store)
-    return rounds(plain, {Site.KK_DOT: (F32, TF32)}) if host == "cuda" else plain
+    return overlaid(plain, {Site.KK_DOT: (F32, TF32)}) if host == "cuda" else plain

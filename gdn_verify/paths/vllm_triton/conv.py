@@ -14,7 +14,8 @@ from gdn_verify.cases.case import Case
 from gdn_verify.cases.contract import Activation, DType, DTypes
 from gdn_verify.oracles.sites import Site
 from gdn_verify.paths.base import Launch
-from gdn_verify.paths.vllm_triton.base import accepted, function
+from gdn_verify.paths.engines import accepted
+from gdn_verify.paths.vllm_triton.base import function
 
 if TYPE_CHECKING:
     from torch import Tensor

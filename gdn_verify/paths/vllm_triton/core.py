@@ -14,14 +14,15 @@ from importlib import import_module
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from gdn_verify.cases.case import Batch, Case
+from gdn_verify.cases.case import Case
 from gdn_verify.cases.contract import Activation, Capabilities, Group, Padding, Span, Stage
 from gdn_verify.cases.presentation import Presentation
 from gdn_verify.oracles.noise import Rounding
-from gdn_verify.oracles.rounding import SEQUENTIAL, sequential_float32
+from gdn_verify.oracles.rounding import SEQUENTIAL, overlaid, sequential_float32
 from gdn_verify.paths.base import Launch, Outputs
+from gdn_verify.paths.engines import accepted, engine_order
 from gdn_verify.paths.vllm_triton import chunk, conv
-from gdn_verify.paths.vllm_triton.base import VK, Vllm, accepted, filled, rounds, skips
+from gdn_verify.paths.vllm_triton.base import VK, Vllm, filled, skips
 from gdn_verify.paths.vllm_triton.layer import Prefill
 
 if TYPE_CHECKING:
@@ -78,14 +79,8 @@ class Core(Vllm):
         groups = {row.group for batch in case.batches for _, row in batch.live_rows()}
         if len(groups) > 1 or Group.PREFILL in groups:
             # Chunks round more than the recurrence does, but for its states after each token of a draft.
-            return rounds(Prefill().rounding(case, presentation, host), SEQUENTIAL if Group.SPEC in groups else {})
-        return rounds(sequential_float32(case.dtypes), conv.sites(case.dtypes))
-
-
-def engine_order(batch: Batch) -> list[int]:
-    """Rows as the runner sorts them: one resumed token or a draft, then prompts, and what has no token last."""
-    late = {Group.DECODE: 0, Group.SPEC: 0, Group.PREFILL: 1}
-    return sorted(range(len(batch.rows)), key=lambda n: (not batch.rows[n].tokens, late[batch.rows[n].group]))
+            return overlaid(Prefill().rounding(case, presentation, host), SEQUENTIAL if Group.SPEC in groups else {})
+        return overlaid(sequential_float32(case.dtypes), conv.sites(case.dtypes))
 
 
 def _positions(launch: Launch, order: list[int]) -> Tensor:

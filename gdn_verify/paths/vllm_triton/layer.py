@@ -13,11 +13,12 @@ from gdn_verify.cases.case import Case
 from gdn_verify.cases.contract import Capabilities, Dims, Group, Padding, Span, Stage
 from gdn_verify.cases.presentation import Presentation
 from gdn_verify.oracles.noise import Rounding
-from gdn_verify.oracles.rounding import CONV, GATES, NORM, sequential_float32
+from gdn_verify.oracles.rounding import CONV, GATES, NORM, overlaid, sequential_float32
 from gdn_verify.oracles.sites import Site
 from gdn_verify.paths.base import Launch, Outputs
+from gdn_verify.paths.engines import accepted
 from gdn_verify.paths.vllm_triton import chunk, conv
-from gdn_verify.paths.vllm_triton.base import OPS, VK, Vllm, accepted, filled, function, heads, rounds, skips
+from gdn_verify.paths.vllm_triton.base import OPS, VK, Vllm, filled, function, heads, skips
 from gdn_verify.paths.vllm_triton.norm import RMSNORM, rmsnorm
 from gdn_verify.paths.vllm_triton.recurrent import PACKED, SIGMOID, WHOLE_ROWS, packed_decode, update
 
@@ -60,7 +61,7 @@ class Layer(Vllm):
         return conv.halved_row(case)
 
     def rounding(self, case: Case, presentation: Presentation, host: str) -> Rounding:
-        return rounds(sequential_float32(case.dtypes), conv.sites(case.dtypes))
+        return overlaid(sequential_float32(case.dtypes), conv.sites(case.dtypes))
 
 
 class Decode(Layer):
@@ -155,4 +156,4 @@ class Prefill(Layer):
     def rounding(self, case: Case, presentation: Presentation, host: str) -> Rounding:
         activation = (case.dtypes.activation, 1.0)
         around = {**CONV, **GATES, **NORM, Site.CONV_OUT: activation, Site.NORM_OUT: activation}
-        return rounds(chunk.rounding(case.dtypes, host), {**around, **conv.sites(case.dtypes)})
+        return overlaid(chunk.rounding(case.dtypes, host), {**around, **conv.sites(case.dtypes)})

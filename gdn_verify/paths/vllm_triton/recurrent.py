@@ -16,7 +16,8 @@ from gdn_verify.cases.presentation import Presentation
 from gdn_verify.oracles.noise import Rounding
 from gdn_verify.oracles.rounding import sequential_float32
 from gdn_verify.paths.base import Launch, Outputs
-from gdn_verify.paths.vllm_triton.base import OPS, VK, Vllm, accepted, filled, function, positive_scale, skips
+from gdn_verify.paths.engines import accepted, positive_scale
+from gdn_verify.paths.vllm_triton.base import OPS, VK, Vllm, filled, function, skips
 
 if TYPE_CHECKING:
     from torch import Tensor
