@@ -315,7 +315,7 @@ class Capabilities:
 
     `pool` is False for paths that take dense states, one a row, and return new ones: they see no slots,
     no padding and no strides between slots. `column_strides` are those within a row of a table of slots, of drafts,
-    `row_steps` those between the rows' counts and flags.
+    `row_steps` those between the rows' counts and flags. `qk_epsilons` are what may be added to Σq² and Σk².
     """
 
     span: Span

@@ -148,7 +148,7 @@ class _Tables:
 
 
 def _odd(c: Capabilities, size: Size) -> tuple[tuple[int, int, int, int] | None, ...]:
-    """Sizes that are drawn one time in sixteen or so, not at an end, which Hypothesis prefers; None for any other."""
+    """Sizes that are drawn one time in 32 each, not at an end, which Hypothesis prefers; None for any other."""
     odd = [sizes for sizes in BEYOND if _fits(c, size, *sizes)]
     return (*[None] * 16, *odd, *[None] * 15) if odd else (None,)
 

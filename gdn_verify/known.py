@@ -118,9 +118,14 @@ def set_aside(rules: Iterable[Rule], version: str, fed: Fed, findings: Sequence[
     return Judged(left, tuple(known))
 
 
-def mended(rule: Rule, path: str, version: str, judged: Judged) -> Iterator[Finding]:
-    """The finding that the rule's own case shows it no more, in a version of which it is known."""
-    if rule.covers(version) and rule.name not in [name for _, name in judged.known]:
+def mended(rule: Rule, path: str, version: str, judged: Judged, refused: str = "") -> Iterator[Finding]:
+    """The finding that the rule's own case shows it no more, in a version of which it is known, or is `refused`."""
+    if not rule.covers(version) or rule.name in [name for _, name in judged.known]:
+        return
+    if refused:
+        message = f"{path} {version} does not take the case of {rule.name}.json, which proves nothing then: {refused}"
+        yield Finding(Check.VALUES, "known finding is not asked", message)
+    else:
         message = f"{path} {version} does not show {' or '.join(rule.shows)}: remove this rule, {rule.name}.json"
         yield Finding(Check.VALUES, "known finding is gone", message)
 

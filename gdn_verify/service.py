@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import islice
@@ -31,7 +31,7 @@ from gdn_verify.known import Rule, mended, set_aside
 from gdn_verify.paths import Builder, Subject, find_subject
 from gdn_verify.runner import CaseResult, Effort, run_case, run_laws, run_tables
 from gdn_verify.smallest import SECONDS, smallest
-from gdn_verify.verdict import Check
+from gdn_verify.verdict import Check, Finding
 
 SIZES = {
     "tiny": TINY,
@@ -238,10 +238,12 @@ class Trial:
     def run(self, fed: Fed, index: int, effort: Effort | None = None) -> CaseResult:
         """Run a case as that of this number is run, without the findings that the job's rules explain."""
         result = self._run(fed, index, effort)
-        if self.job.rules and not result.refused:
-            judged = set_aside(self.job.rules, self.version, fed, result.findings)
-            gone = mended(self.job.rules[0], self.job.path, self.version, judged) if self.job.proves else ()
-            result.findings, result.known = [*judged.findings, *gone], judged.known
+        judged = set_aside(self.job.rules, self.version, fed, result.findings)
+        gone: Iterable[Finding] = ()
+        if self.job.proves:
+            (rule,) = self.job.rules
+            gone = mended(rule, self.job.path, self.version, judged, result.refused)
+        result.findings, result.known = [*judged.findings, *gone], judged.known
         return result
 
     def _run(self, fed: Fed, index: int, effort: Effort | None) -> CaseResult:

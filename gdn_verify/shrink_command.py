@@ -85,12 +85,10 @@ def shrinking(
             ask = partial(suspect.shows, target, repeats(found.rate))
             needs = [*explain(found.fed, ask, varied, seconds=explaining)]
         except (UnaskableError, NotShownError) as error:
-            found_behind = _behind(job, given, finding, earlier) if isinstance(error, _AgreesError) else None
-            if found_behind is None:
+            behind = _behind(job, given, finding, earlier) if isinstance(error, _AgreesError) else None
+            if behind is None:
                 raise refuse(str(error)) from None
-            save(kept, replace(loads(found_behind.file), notes=given.notes))
-            console.print(str(found_behind), soft_wrap=True, markup=False, highlight=False)
-            typer.echo(found_behind.file)
+            _tell_behind(behind, kept, given.notes, console)
             return
     tell(needs, console)
     typer.echo(dumps(CaseFile(*found.fed, notes=given.notes)))
@@ -135,6 +133,12 @@ def _behind(job: Job, given: CaseFile, finding: str, seconds: float) -> Behind |
         return None
     found, _ = measure([Seeking(job.path, job.host, dumps(given), finding, job.plant, seconds)])
     return found[0] if found else None
+
+
+def _tell_behind(behind: Behind, kept: File, notes: str, console: Console) -> None:
+    save(kept, replace(loads(behind.file), notes=notes))
+    console.print(str(behind), soft_wrap=True, markup=False, highlight=False)
+    typer.echo(behind.file)
 
 
 def _target(suspect: Suspect, fed: Fed, wanted: str, hint: str) -> str:

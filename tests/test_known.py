@@ -71,6 +71,8 @@ def test_a_mended_bug_asks_for_its_rule_to_be_removed() -> None:
     (finding,) = mended(RULE, "fallback", "1.2", healthy)
     assert "remove this rule, z-of-threes.json" in finding.message
     assert not [*mended(RULE, "fallback", "2.0", healthy)]
+    (refused,) = mended(RULE, "fallback", "1.2", healthy, "geometry.HV=3")
+    assert "proves nothing then: geometry.HV=3" in refused.message
     assert not [*mended(RULE, "fallback", "1.2", set_aside([RULE], "1.2", FED, [SEEN]))]
 
 

@@ -54,7 +54,8 @@ def test_few_shapes_and_small_launches(name: str) -> None:
 def test_few_cases_have_what_is_served(name: str) -> None:
     """Heads of 128 by 128, in a prefill rows of more than one chunk of 64 tokens, padding where the path takes it.
 
-    Of this project's paths. Whoever changes what is drawn may have to look for another seed.
+    Of this project's paths; others take few of the sizes. Whoever changes what is drawn may have to look for another
+    seed.
     """
     cases, capabilities = _cases(name, *Kind), find(name).capabilities
     assert any(case.geometry.K == case.geometry.V == 128 for case in cases)

@@ -78,6 +78,7 @@ def installed() -> Missing | None:
 
 
 def version_of(package: str) -> str:
+    """The version of an installed package, "" where it is not installed."""
     try:
         return version(package)
     except PackageNotFoundError:

@@ -3,20 +3,20 @@
 from collections.abc import Callable
 from typing import Any
 
-import emulated
 import pytest
+import shortcuts
 
 
-@pytest.mark.parametrize("which", sorted(emulated.OPERATORS))
+@pytest.mark.parametrize("which", sorted(shortcuts.OPERATORS))
 def test_operators_agree_with_the_long_way_round(interpreted: Callable[..., Any], which: str) -> None:
     """Type, shape and bits, on every pair of types, broadcasting shapes, plain numbers and pointers."""
-    count, differences = interpreted(emulated.operator_differences, which)
+    count, differences = interpreted(shortcuts.operator_differences, which)
     assert differences == []
     assert count > 200
 
 
 def test_semantic_agrees_with_the_long_way_round(interpreted: Callable[..., Any]) -> None:
     """Casts between all types, broadcasts, new dimensions and splats."""
-    count, differences = interpreted(emulated.semantic_differences)
+    count, differences = interpreted(shortcuts.semantic_differences)
     assert differences == []
     assert count > 1000
