@@ -138,6 +138,7 @@ class VllmCpu(Path):
 
 
 def taken(span: Span, *groups: Group, **more: Any) -> Capabilities:
+    """What all of these operators take: bfloat16 beside float32 states of order KV, no padding; `more` is of one."""
     return Capabilities(
         span,
         groups=frozenset(groups),
