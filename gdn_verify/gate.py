@@ -257,6 +257,8 @@ class _Run:
         else:
             self._close(job, message)
             seat.job = None
+            if isinstance(message, Broken) and seat.host in GPUS:
+                self._dismiss(seat)  # what failed may be the device, which would fail other paths' jobs too
 
     def stop(self) -> None:
         """Report as lost all that has not ended."""

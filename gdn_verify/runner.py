@@ -191,6 +191,7 @@ def run_laws(
     if not result.refused:
         result.laws = judge_laws(case, presentation, path, host, runs, names)
         result.findings = [finding for law in result.laws.values() for finding in law.findings]
+        result.raised = any(law.raised for law in result.laws.values())
     result.seconds = time.perf_counter() - started
     return result
 

@@ -18,7 +18,7 @@ from gdn_verify.hosts import HOSTS, Host
 from gdn_verify.paths import find
 from gdn_verify.paths.base import Launch, Outputs, Path
 from gdn_verify.paths.fallback import Fallback
-from gdn_verify.runner import CaseResult, run_case
+from gdn_verify.runner import CaseResult, run_case, run_laws
 from gdn_verify.verdict import Check, Outcome
 
 NORMAL = Values(
@@ -317,3 +317,36 @@ def test_what_a_watch_saw_explains_why_a_path_raised():
 
     result = run_case(case(), Presentation(), Fallback(), Watched("cpu", "cpu"), plant=plant, watch=True)
     assert kinds(result) == ["raised RuntimeError", "missing barrier: conv_pool"]
+
+
+class Faulty(Spy):
+    """A device that the first launch loses: every wait raises from then on."""
+
+    def synchronize(self) -> None:
+        """What CUDA says after an access beyond memory, to whoever asks next."""
+        raise RuntimeError("an illegal memory access was encountered")
+
+
+def test_a_law_that_loses_the_device_is_the_only_one_accused():
+    """The others are not asked in a process without a device, and the worker is known to be of no more use."""
+    result = run_laws(case(), Presentation(), Fallback(), Faulty(()), ("packing", "rows", "scale"))  # type: ignore[arg-type]
+    assert kinds(result) == ["packing: raised RuntimeError"]
+    assert result.raised
+    assert {name: law.reason for name, law in result.laws.items() if name != "packing"} == {
+        "rows": "packing lost the device",
+        "scale": "packing lost the device",
+    }
+
+
+def test_a_law_under_which_a_path_raises_leaves_the_others_to_be_asked():
+    """The device is as good as before."""
+
+    class Raising(Fallback):
+        def run(self, launch):
+            if launch.options.scale != case().options.scale:
+                raise ValueError("another scale")
+            return super().run(launch)
+
+    result = run_laws(case(), Presentation(), Raising(), Spy(()), ("scale", "rows"))  # type: ignore[arg-type]
+    assert result.laws["scale"].raised
+    assert result.laws["rows"].outcome is Outcome.AGREES

@@ -155,15 +155,15 @@ class Report:
     def _add_laws(self, job: Job, file: str, result: CaseResult) -> None:
         """Count one case under each law that it was held to."""
         row, group = self._row(job, Check.LAWS), self._group(job)
+        unasked = LawResult(Outcome.VACUOUS if result.raised else Outcome.REFUSED, reason=result.refused)
         for name in job.laws:
-            law = result.laws.get(name, LawResult(Outcome.REFUSED, reason=result.refused))
-            outcome = Outcome.VACUOUS if result.raised else law.outcome
+            law = result.laws.get(name, unasked)
             row.cases += 1
-            setattr(row, outcome.value, getattr(row, outcome.value) + 1)
+            setattr(row, law.outcome.value, getattr(row, law.outcome.value) + 1)
             row.worst_noise_ratio = max(row.worst_noise_ratio, law.ratio)
-            group.laws.setdefault(name, LawTally()).add(outcome, law)
+            group.laws.setdefault(name, LawTally()).add(law.outcome, law)
         row.seconds += result.seconds
-        row.disagrees += result.raised
+        row.disagrees += result.raised and not result.laws
         self.red += bool(result.findings)
         self.failures += [Failure(job.path, job.host, job.kind, finding, file) for finding in result.findings]
 

@@ -32,7 +32,7 @@ class LawResult:
     """What one law came to on one case.
 
     `reason` says why it was refused, `power` how far, in budgets, the case would have shown it broken (the most telling
-    of its relations), `relations` how many held or did not.
+    of its relations), `relations` how many held or did not. `raised` tells that the path's own code raised.
     """
 
     outcome: Outcome
@@ -41,6 +41,7 @@ class LawResult:
     ratio: float = 0.0
     power: float = 0.0
     relations: int = 0
+    raised: bool = False
 
 
 class Court:
@@ -64,7 +65,8 @@ class Court:
             verdicts = [self._verdict(relation) for relation in taken]
         except Exception as error:
             frames = "".join(traceback.format_exception(error, limit=-4)).strip()
-            return _broken(law, f"raised {type(error).__name__}", f"{error}\n{frames}")
+            finding = Finding(Check.LAWS, f"{law.name}: raised {type(error).__name__}", f"{error}\n{frames}")
+            return LawResult(Outcome.DISAGREES, (finding,), raised=True)
         return _result(law, taken, verdicts)
 
     def _refusal(self, relation: Relation) -> str | None:
@@ -85,11 +87,6 @@ class Court:
         return self._seen[id(chain)][1]
 
 
-def _broken(law: Law, kind: str, message: str, ratio: float = 0.0) -> LawResult:
-    finding = Finding(Check.LAWS, f"{law.name}: {kind}", message, ratio)
-    return LawResult(Outcome.DISAGREES, (finding,), ratio=ratio)
-
-
 def _result(law: Law, relations: list[Relation], verdicts: list[Verdict]) -> LawResult:
     findings = tuple(
         Finding(Check.LAWS, f"{law.name}: {wrong.name}", wrong.message, wrong.ratio)
@@ -105,6 +102,21 @@ def _result(law: Law, relations: list[Relation], verdicts: list[Verdict]) -> Law
 def judge(
     case: Case, presentation: Presentation, path: Path, host: Host, run: Run, names: Iterable[str] = ()
 ) -> dict[str, LawResult]:
-    """The laws of these names, all by default, on the first launch of `case`."""
+    """The laws of these names, all by default, on the first launch of `case`, up to one that loses the device."""
     court = Court(case, presentation, path, host, run)
-    return {name: court.judge(LAWS[name]) for name in names or LAWS}
+    results: dict[str, LawResult] = {}
+    for name in names or LAWS:
+        lost = next((other for other, result in results.items() if result.raised and _lost(host)), None)
+        results[name] = (
+            LawResult(Outcome.REFUSED, reason=f"{lost} lost the device") if lost else court.judge(LAWS[name])
+        )
+    return results
+
+
+def _lost(host: Host) -> bool:
+    """Whether the device is of no more use to this process, as after an access beyond memory."""
+    try:
+        host.synchronize()
+    except Exception:
+        return True
+    return False
