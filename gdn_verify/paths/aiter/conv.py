@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from gdn_verify.cases.case import Case
+from gdn_verify.cases.case import Batch, Case
 from gdn_verify.cases.contract import (
     Capabilities,
     Conventions,
@@ -38,8 +38,8 @@ from gdn_verify.paths.aiter.base import (
     too_many_rows,
     unlike_pool,
 )
-from gdn_verify.paths.aiter.delta import OPT, chunked_in_pool, rewritten
-from gdn_verify.paths.base import Launch, Outputs
+from gdn_verify.paths.aiter.delta import OPT, as_split, chunked_in_pool, rewritten
+from gdn_verify.paths.base import Launch, Outputs, Path
 from gdn_verify.paths.engines import accepted
 
 if TYPE_CHECKING:
@@ -265,6 +265,9 @@ class AiterConvChunk(Aiter):
         return Outputs(
             o=launch["out"], stages={"conv": padded(launch, conv), "g": padded(launch, g), "beta": padded(launch, beta)}
         )
+
+    def serving(self, batch: Batch, number: int) -> Path:
+        return as_split(self, batch)
 
     def refuses(self, case: Case, presentation: Presentation) -> str | None:
         return no_rows(case) or rewritten(case) or too_many_rows(case)

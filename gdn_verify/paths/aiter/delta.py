@@ -8,11 +8,12 @@ here alone. So dense ones are what they are given.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from copy import copy
 from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from gdn_verify.cases.case import Case
+from gdn_verify.cases.case import Batch, Case
 from gdn_verify.cases.contract import (
     Capabilities,
     Conventions,
@@ -29,7 +30,7 @@ from gdn_verify.cases.presentation import Presentation
 from gdn_verify.oracles.noise import Rounding
 from gdn_verify.oracles.rounding import chunked_tensor_core, sequential_float32
 from gdn_verify.paths.aiter.base import GATED_DELTA_NET, Aiter, look_up, no_rows, too_many_rows
-from gdn_verify.paths.base import Launch, Outputs
+from gdn_verify.paths.base import Launch, Outputs, Path
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -44,6 +45,10 @@ OPT = (
     "fused_chunk_local_cumsum_scaled_dot_kkt_fwd_kernel",
     "fused_solve_tril_recompute_w_u_kernel",
 )
+SPLIT = ("merge_16x16_to_64x64_inverse_kernel", "recompute_w_u_head_major_kernel")
+"""What comes in the place of the last of OPT where a launch has more than MOST_FUSED chunks of 64 tokens."""
+MOST_FUSED = 32
+"""By default: it can be set (`…/prefill/fused_solve_tril_recompute.py:37,63`)."""
 DECODE = "aiter.ops.triton._triton_kernels.gated_delta_rule.decode.fused_sigmoid_gating_recurrent"
 
 
@@ -185,6 +190,9 @@ class AiterChunkOpt(AiterChunk):
     kernels: tuple[str, ...] = (*OPT, "chunk_gated_delta_rule_fwd_kernel_h_opt", "chunk_fwd_kernel_o_opt")
     capabilities = replace(AiterChunk.capabilities, ratios=Capabilities(AiterChunk.capabilities.span).ratios)
 
+    def serving(self, batch: Batch, number: int) -> Path:
+        return as_split(self, batch)
+
 
 class AiterChunkVk(AiterChunkOpt):
     """`chunk_gated_delta_rule_opt_vk` with its Triton kernels: [V, K] states, exp2, the output in the caller's buffer.
@@ -241,6 +249,16 @@ def chunked_in_pool(launch: Launch, operands: Mapping[str, Tensor]) -> None:
     )
 
 
+def as_split(path: Aiter, batch: Batch) -> Path:
+    """The path, with the kernels that serve a launch of so many chunks."""
+    chunks = sum(-(-row.tokens // 64) for row in batch.rows)
+    if chunks <= MOST_FUSED or OPT[-1] not in path.kernels:
+        return path
+    other = copy(path)
+    other.kernels = tuple(name for name in path.kernels if name != OPT[-1]) + SPLIT
+    return other
+
+
 def empty_before(case: Case) -> str | None:
     """A row of no tokens before one that has some, of which the chunk functions take the former's number.
 
@@ -254,13 +272,13 @@ def empty_before(case: Case) -> str | None:
 
 
 def rewritten(case: Case) -> str | None:
-    """A row of no tokens and no state: the kernel reads and stores its slot, and of 16 bits a NaN gets other ones.
+    """A row of no tokens and no state: the kernel reads and stores its slot, and a NaN there gets other bits.
 
-    Whatever a slot may hold that a later launch reads comes back as it was.
+    Of 16 bits everywhere, of 32 on cards of NVIDIA, whose products have one NaN. Whatever a slot may hold that a later
+    launch reads comes back as it was.
     """
-    empty = any(row.fresh and not row.tokens for batch in case.batches for row in batch.rows)
-    if empty and case.dtypes.state is not DType.F32:
-        return f"a row of no tokens and no state, dtypes.state={case.dtypes.state}: its slot's NaN would get other bits"
+    if any(row.fresh and not row.tokens for batch in case.batches for row in batch.rows):
+        return "a row of no tokens and no state: its slot's NaN would get other bits"
     return None
 
 

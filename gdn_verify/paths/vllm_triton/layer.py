@@ -119,6 +119,16 @@ class Mtp(Spec):
         return filled(launch, out, conv=convolved)
 
 
+def two_masks(case: Case) -> str | None:
+    """Why `fused_post_conv_prep` does not compile for a case, or None: heads of q and of v in blocks of two sizes.
+
+    It calls the masks of both by one name (fused_gdn_prefill_post_conv.py:74, :113), which the interpreter takes.
+    """
+    g = case.geometry
+    blocks = {(size - 1).bit_length() for size in (g.K, g.V)}
+    return None if len(blocks) == 1 else f"K={g.K}, V={g.V}: masks of two shapes in one variable do not compile"
+
+
 class Prefill(Layer):
     """`causal_conv1d_fn`, `fused_post_conv_prep`, chunks of gathered states, and the norm: a batch of prompts.
 
@@ -137,6 +147,9 @@ class Prefill(Layer):
 
     def run(self, launch: Launch) -> Outputs:
         return super().run(launch) if launch.batch.tokens else Outputs(o=launch["out"])  # no engine launches that
+
+    def refuses(self, case: Case, presentation: Presentation) -> str | None:
+        return two_masks(case) or super().refuses(case, presentation)
 
     def convolve(self, launch: Launch, mixed_qkv: Tensor) -> Tensor:
         return conv.prefill(launch, mixed_qkv)
