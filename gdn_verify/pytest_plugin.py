@@ -4,8 +4,9 @@
         gdn_gate(gdn_target)
 
 `gdn_target` runs over every registered path and table builder (those of other packages too) on every host and for every
-kind. A target that cannot run here is skipped with the reason; `--gdn-require cuda` makes that an error, so that a
-runner which lost its card does not stay green. Nothing heavy is imported before a gate test is collected.
+kind. A target that cannot run here is skipped with the reason; `--gdn-require cuda` makes that an error for every path.
+`--gdn-expect cuda` fails the run in which no case at all was judged on such a device: a runner that lost its card does
+not stay green. Nothing heavy is imported before a gate test is collected.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
     from gdn_verify.gate import Crew
     from gdn_verify.service import Job
 
-PROFILE, PATHS, HOSTS, REQUIRE = "--gdn-profile", "--gdn-paths", "--gdn-hosts", "--gdn-require"
+PROFILE, PATHS, HOSTS = "--gdn-profile", "--gdn-paths", "--gdn-hosts"
+REQUIRE, EXPECT = "--gdn-require", "--gdn-expect"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -30,15 +32,38 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(PATHS, default="", help="paths to judge, separated by commas; all by default")
     group.addoption(HOSTS, default="", help="hosts to run on, separated by commas; all by default")
     group.addoption(REQUIRE, default="", help="hosts that must be able to run, separated by commas")
+    group.addoption(EXPECT, default="", help="devices that must be used: cuda, rocm or cpu, separated by commas")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests() -> None:
+    """One GPU for each xdist worker, before a conftest.py can touch another."""
+    _pin()
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """One GPU for each xdist worker, before anything touches a device."""
+    """The same where this plugin itself comes from a conftest.py; and note what the run is expected to use."""
+    _pin()
+    expected = _words(config, EXPECT)
+    if expected and not hasattr(config, "workerinput") and not config.option.collectonly:
+        from gdn_verify.expected import DEVICES, Expectation
+
+        _known("device", expected, DEVICES)
+        for device in expected:
+            _kept(config, EXPECT, device, DEVICES[device])
+        config.pluginmanager.register(Expectation(expected), "gdn-verify-expectation")
+
+
+def _pin() -> None:
     worker = os.environ.get("PYTEST_XDIST_WORKER", "")
     if worker.startswith("gw"):
-        from gdn_verify.hosts.pin import pin_device
+        from gdn_verify.hosts.pin import TooLateError, pin_device
 
-        pin_device(int(worker[2:]))
+        try:
+            pin_device(int(worker[2:]))
+        except TooLateError as error:
+            raise pytest.UsageError(str(error)) from None
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -59,8 +84,8 @@ def _targets(config: pytest.Config) -> list[tuple[str, str, str]]:
     _known("profile", [config.getoption(PROFILE)], PROFILES)
     hosts = _words(config, HOSTS) or list(known)
     _known("host", [*hosts, *_words(config, REQUIRE)], known)
-    if unseen := set(_words(config, REQUIRE)) - set(hosts):
-        raise pytest.UsageError(f"{REQUIRE} names {', '.join(sorted(unseen))}, which {HOSTS} leaves out")
+    for host in _words(config, REQUIRE):
+        _kept(config, REQUIRE, host, (host,))
     try:
         paths = [find_subject(name) for name in _words(config, PATHS) or subjects()]
         paths += [] if _words(config, PATHS) else relays(paths)
@@ -75,6 +100,13 @@ def _known(what: str, words: Iterable[str], known: Collection[str]) -> None:
     for word in words:
         if word not in known:
             raise pytest.UsageError(f"no {what} is called {word!r}; known are {', '.join(known)}")
+
+
+def _kept(config: pytest.Config, option: str, word: str, hosts: Collection[str]) -> None:
+    """Refuse a word of `option` that needs one of `hosts`, where the run is narrowed to others."""
+    narrowed = _words(config, HOSTS)
+    if narrowed and not {*narrowed} & {*hosts}:
+        raise pytest.UsageError(f"{option} names {word}, which {HOSTS} leaves out")
 
 
 def _words(config: pytest.Config, option: str) -> list[str]:
@@ -97,6 +129,7 @@ def gdn_gate(request: pytest.FixtureRequest, _gdn_crews: dict[str, Crew]) -> Cal
     def judge(target: tuple[str, str, str]) -> None:
         __tracebackhide__ = True
         from gdn_verify import gate
+        from gdn_verify.expected import properties
         from gdn_verify.profiles import PROFILES
         from gdn_verify.report.table import describe, grouped
 
@@ -104,6 +137,7 @@ def gdn_gate(request: pytest.FixtureRequest, _gdn_crews: dict[str, Crew]) -> Cal
         crew = _gdn_crews.setdefault(target[1], gate.Crew())
         report = gate.run(_jobs(target, profile.name), profile, workers=1, crew=crew)
         report.finish()
+        request.node.user_properties += properties(report)
         for (path, host), reason in report.absent.items():
             if host in _words(request.config, REQUIRE):
                 pytest.fail(f"{path} on {host} was required: {reason}", pytrace=False)

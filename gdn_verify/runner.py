@@ -30,6 +30,8 @@ from gdn_verify.verdict import SANITIZERS, Check, Finding, Outcome
 
 Run = Callable[[Launch], Outputs]
 Projections = dict[tuple[str, str], tuple[float, float]]
+ATTESTATION = "attestation"
+"""The kind of a finding that a path's own kernels did not run."""
 
 
 class Effort(Enum):
@@ -50,6 +52,7 @@ class CaseResult:
     made again came to, where the case was asked for them.
     `drift` is the largest relative distance of a head's state, at the end of several launches, from the truth about its
     request: a number, no finding. `known` are the checks and names of rules that explain findings which were set aside.
+    `device` is the kind that held the judged outputs, and `kernels` how many Triton kernels were launched for them.
     """
 
     findings: list[Finding] = field(default_factory=list)
@@ -65,6 +68,8 @@ class CaseResult:
     repetition: Repetition | None = None
     seconds: float = 0.0
     known: tuple[tuple[Check, str], ...] = ()
+    device: str = ""
+    kernels: int = 0
 
     def outcome(self, check: Check) -> Outcome:
         """The verdict of this case under one check."""
@@ -265,6 +270,7 @@ class _Trial:
             result.raised = True
             return fed.before
         result.findings += list(_attest(path, host, fed, kernels))
+        result.kernels += len(kernels)
         result.findings += memory.judge(fed, path.conventions, after, outputs.final_state)
         result.findings += unwritten
         result.findings += seen.findings()
@@ -288,6 +294,7 @@ class _Trial:
         draws = values.HASTY if self.effort is Effort.HASTY else values.DRAWS
         judged = values.judge(problem, rounding, stored, seen, draws=draws)
         result.judged += 1
+        result.device = self.host.kind_of(outputs.o)
         self._count(judged)
         if ledger is not None:
             ledger.record(fed, stored, judged.expected["h"].value, seen["h"])
@@ -346,4 +353,4 @@ def _attest(path: Path, host: Host, fed: Feed, kernels: list[str]) -> Iterator[F
     lacking = [wanted for wanted in path.kernels if not any(wanted in name for name in kernels)]
     if lacking:
         message = f"{', '.join(lacking)} not launched; launched were {', '.join(sorted(set(kernels))) or 'no kernels'}"
-        yield Finding(Check.VALUES, "attestation", message)
+        yield Finding(Check.VALUES, ATTESTATION, message)

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from gdn_verify.hosts.circumstances import PROCESSOR, Circumstance
 
 if TYPE_CHECKING:
+    import torch
+
     from gdn_verify.emulator.access import Known
     from gdn_verify.emulator.memory_check import Checker
 
@@ -52,6 +54,13 @@ class Host:
         import platform
 
         return platform.processor() or platform.machine()
+
+    def kind_of(self, tensor: torch.Tensor) -> str:
+        """What holds a result, `cpu`, `cuda` or `rocm`: by the tensor and torch's build, not by this host's name."""
+        import torch
+
+        kind = tensor.device.type
+        return "rocm" if kind == "cuda" and torch.version.hip else kind
 
     def synchronize(self) -> None:
         """Wait for the device, so that a fault belongs to the launch that caused it."""

@@ -13,7 +13,7 @@ from gdn_verify.checks.bias import Bias
 from gdn_verify.checks.laws.judge import LawResult
 from gdn_verify.checks.power import VACUOUS, Power, of_a_case
 from gdn_verify.report.laws import LawTally
-from gdn_verify.runner import CaseResult
+from gdn_verify.runner import ATTESTATION, CaseResult
 from gdn_verify.service import Job, Ready
 from gdn_verify.verdict import SANITIZERS, Check, Finding, Outcome
 
@@ -85,6 +85,15 @@ class _Group:
     laws: dict[str, LawTally] = field(default_factory=dict)
 
 
+@dataclass
+class Use:
+    """What a kind of device was used for: cases judged by outputs that it held, Triton kernels launched, its names."""
+
+    cases: int = 0
+    kernels: int = 0
+    names: set[str] = field(default_factory=set)
+
+
 Key = tuple[str, str, Topic]
 
 
@@ -95,6 +104,7 @@ class Report:
     `whole` is whether every case of the plan was run or is accounted for.
     `absent` says why a path cannot run on a host, `refusals` why a path refused its first refused case of a kind, and
     `known` in how many cases of a path on a host a rule of the ledger explains findings.
+    `used` tells, by kind of device, what was judged there.
     """
 
     def __init__(self) -> None:
@@ -104,6 +114,7 @@ class Report:
         self.refusals: dict[Key, str] = {}
         self.broken: list[str] = []
         self.known: Counter[tuple[str, str, str]] = Counter()
+        self.used: dict[str, Use] = {}
         self.red = 0
         self.whole = True
         self._finished = False
@@ -151,6 +162,16 @@ class Report:
         self.failures += [Failure(job.path, job.host, job.kind, finding, file) for finding in result.findings]
         self.red += bool(result.findings)
         self.known.update({(job.path, job.host, name) for _, name in result.known})
+        self._add_use(job, result)
+
+    def _add_use(self, job: Job, result: CaseResult) -> None:
+        """Count where a case was judged, unless its path's own kernels did not run there."""
+        if not result.device or any(finding.kind == ATTESTATION for finding in result.findings):
+            return
+        use, ready = self.used.setdefault(result.device, Use()), self._group(job).ready
+        use.cases += 1
+        use.kernels += result.kernels
+        use.names |= {ready.device} if ready else set()
 
     def _add_laws(self, job: Job, file: str, result: CaseResult) -> None:
         """Count one case under each law that it was held to."""

@@ -1,14 +1,12 @@
-"""Hosts say what they are, what they lack, and which device a process may see."""
+"""Hosts say what they are, what they lack, and what holds their results."""
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from gdn_verify.hosts import HOSTS, pin
-from gdn_verify.hosts.pin import pin_device
+from gdn_verify.hosts import HOSTS
 
 
 def test_every_host_is_known_by_its_own_name() -> None:
@@ -52,54 +50,14 @@ def test_a_build_without_a_device_is_missing(monkeypatch: pytest.MonkeyPatch) ->
     assert HOSTS["cuda"].missing() == "no cuda device is visible"
 
 
-class _Nodes:
-    """A /dev with so many cards of one vendor."""
-
-    def __init__(self, folder: str, names: list[str]) -> None:
-        self.folder, self.names = folder, names
-
-    def __call__(self, folder: str) -> _Folder:
-        return _Folder(folder, self.names if folder == self.folder else [])
-
-
-class _Folder:
-    def __init__(self, folder: str, names: list[str]) -> None:
-        self._folder, self._names = folder, names
-
-    def glob(self, pattern: str) -> list[Path]:
-        return [Path(self._folder, name) for name in self._names if Path(name).match(pattern)]
-
-    def exists(self) -> bool:
-        return bool(self._names)
-
-
-@pytest.fixture
-def visible(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody has chosen a device yet."""
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.delenv("HIP_VISIBLE_DEVICES", raising=False)
-
-
-@pytest.mark.parametrize(("number", "seen"), [(0, "0"), (3, "3"), (5, "1")])
-def test_workers_are_dealt_out_over_the_cards(
-    visible: None, monkeypatch: pytest.MonkeyPatch, number: int, seen: str
+@pytest.mark.parametrize(
+    ("held", "hip", "kind"), [("cuda", None, "cuda"), ("cuda", "7.2", "rocm"), ("cpu", "7.2", "cpu")]
+)
+def test_what_holds_a_result_is_told_by_the_tensor(
+    held: str, hip: str | None, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each worker sees one card; more workers than cards share them evenly."""
-    monkeypatch.setattr(pin, "Path", _Nodes("/dev", [f"nvidia{n}" for n in range(4)] + ["nvidiactl"]))
-    pin_device(number)
-    assert os.environ.pop("CUDA_VISIBLE_DEVICES") == seen
-
-
-def test_a_single_card_is_left_alone(visible: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """There is nothing to choose."""
-    monkeypatch.setattr(pin, "Path", _Nodes("/dev", ["nvidia0"]))
-    pin_device(3)
-    assert "CUDA_VISIBLE_DEVICES" not in os.environ
-
-
-def test_a_choice_already_made_stands(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever set the variable meant it."""
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7")
-    monkeypatch.setattr(pin, "Path", _Nodes("/dev", ["nvidia0", "nvidia1"]))
-    pin_device(1)
-    assert os.environ["CUDA_VISIBLE_DEVICES"] == "7"
+    """Every host says the same of a tensor: its own name proves nothing."""
+    torch = pytest.importorskip("torch")
+    monkeypatch.setattr(torch.version, "hip", hip)
+    tensor = SimpleNamespace(device=SimpleNamespace(type=held))
+    assert {host.kind_of(tensor) for host in HOSTS.values()} == {kind}
