@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 
-import fake_machine
 import fake_paths
 
 from gdn_verify.paths.base import Path
 
 
 class OnCard(fake_paths.Fake):
-    """The healthy fake, on a card."""
+    """The healthy fake, on a card; a variant, of which less is asked."""
 
     hosts = ("rocm",)
-
-    def __init__(self, name: str) -> None:
-        super().__init__(name)
-        self.kernels = ("some_kernel",) if os.environ.get(fake_machine.PLANT) == "no kernels" else ()
+    variant = True
 
 
 def paths() -> Iterable[Path]:

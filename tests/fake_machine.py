@@ -15,7 +15,7 @@ from gdn_verify.hosts.base import SINGLE_THREAD
 from gdn_verify.hosts.interpreter import Interpreter
 
 MACHINE, PLANT = "FAKE_ROCM_MACHINE", "FAKE_ROCM_PLANT"
-"""Where the machine is laid out, and what is wrong with it: unpinned, on the processor, no kernels."""
+"""Where the machine is laid out, and whether workers there are `unpinned`."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class FakeCard(Interpreter):
         return f"fake card {os.environ.get(pin.HIP, 'any')}"
 
     def kind_of(self, tensor: object) -> str:
-        return "cpu" if os.environ.get(PLANT) == "on the processor" else "rocm"
+        return "rocm"
 
 
 def use() -> None:
@@ -62,10 +62,6 @@ def _node(folder: File, number: int, minor: int) -> None:
     node.joinpath("properties").write_text(f"simd_count 4\ndrm_render_minor {minor}\nnum_xcc 1\n", encoding="utf-8")
 
 
-def install(folder: File) -> str:
-    """A place from which every process begins on the machine; the PYTHONPATH that says so."""
-    import fake_paths  # heavy, and every process imports this module
-
-    where = fake_paths.install(folder, "fake_cards:paths")
-    (folder / "sitecustomize.py").write_text("import fake_machine\n\nfake_machine.use()\n", encoding="utf-8")
-    return where
+def enter(site: File) -> None:
+    """Make every process that has `site` in its PYTHONPATH begin on the machine."""
+    (site / "sitecustomize.py").write_text("import fake_machine\n\nfake_machine.use()\n", encoding="utf-8")

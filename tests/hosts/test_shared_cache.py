@@ -1,8 +1,8 @@
 """Triton's cache may be one folder for all workers: nobody ever sees a file of it that is not whole.
 
-Triton writes into a folder of its own and renames (runtime/cache.py, `FileCacheManager.put`, in 3.7.1), and names a
-kernel's files in a group file that it writes last (compiler/compiler.py, `compile`). So this suite gives its workers no
-caches of their own: each would compile everything again.
+Triton writes into a folder of its own and renames (`FileCacheManager.put` in runtime/cache.py, the same in 3.6.0 and
+3.7.1), and names a kernel's files in one that it writes last (`compile` in compiler/compiler.py). So this suite
+gives its workers no caches of their own: each would compile everything again.
 """
 
 from __future__ import annotations
