@@ -74,7 +74,7 @@ class Dispatch(Path):
     def run(self, launch: Launch) -> Outputs:
         if self._kernel == "fallback" and not launch.presentation.row_pad:
             out, z = self._dispatched(launch, launch["out"], None)
-            launch["z_out"].copy_(z)
+            launch["z_out"].copy_(_promised_view(z, launch))
             return Outputs(o=out)
         return Outputs(o=self._dispatched(launch, launch["out"], launch["z_out"])[0])
 
@@ -178,7 +178,7 @@ class DispatchTwoLaunch(Dispatch):
         made = torch.empty_like(launch["out"], dtype=torch.bfloat16) if narrow else None
         out, z = self._dispatched(launch, made, None)
         launch["out"].copy_(out)
-        launch["z_out"].copy_(z)
+        launch["z_out"].copy_(_promised_view(z, launch))
         return Outputs(o=launch["out"])
 
     def _plan(self, launch: Launch) -> LaunchPlan | None:
@@ -195,6 +195,14 @@ class DispatchTwoLaunch(Dispatch):
             kernels = sequential_float32(case.dtypes)
         sites = (site for site in kernels.sites if site[0] not in o)
         return replace(kernels, sites=(*sites, *((site, dtype, 1.0) for site, dtype in o.items())))
+
+
+def _promised_view(z: Tensor, launch: Launch) -> Tensor:
+    """z, made by the dispatcher. Raises ValueError where it is a copy and not "a view where the packing permits"."""
+    storages = {tensor.untyped_storage().data_ptr() for tensor in (z, launch["qkvz"])}
+    if packing(launch) == "flat" and z.numel() and len(storages) > 1:
+        raise ValueError("z is a copy; of flat packing it is a view of qkvz")
+    return z
 
 
 def _narrow(dtypes: DTypes, presentation: Presentation) -> bool:
