@@ -61,7 +61,7 @@ def _law_jobs(
     """One job, of few cases and small ones, as each is launched again and again."""
     count = profile.law_cases(host)
     if count and laws:
-        shapes = LAW_SHAPES if host in GPUS and path.kernels else None
+        shapes = LAW_SHAPES if _compiled(path, host) else None
         yield Job(path.name, host, kind, "brief", count, profile.seed, shapes=shapes, plant=plant, laws=laws)
 
 
@@ -70,7 +70,7 @@ def _shards(path: Subject, host: str, kind: Topic, profile: Profile, plant: str 
     on_gpu, tables = host in GPUS, isinstance(path, Builder)
     brief = kind in (Kind.DECODE, Kind.SPEC, Series.TRAJECTORY)
     size = "wide" if on_gpu or tables else "small" if brief else "prefill"
-    shapes = profile.shapes if on_gpu and path.kernels else None
+    shapes = profile.shapes if _compiled(path, host) else None
     apart = host == "interpreter"  # a program costs much there: what is launched again are small cases of their own
     for number, start in enumerate(range(0, total, profile.shard)):
         count = min(profile.shard, total - start)
@@ -94,6 +94,11 @@ def _counts(path: Subject, host: str, kind: Topic, profile: Profile) -> tuple[in
     if not _halved(path, profile):
         return total, replays, repeats
     return max(ceil(total / 2), min(total, FEW)), ceil(replays / 2), repeats // 2
+
+
+def _compiled(path: Subject, host: str) -> bool:
+    """Whether each geometry costs a compilation there, so that cases keep to a few."""
+    return host in GPUS and (bool(path.kernels) or (isinstance(path, Path) and path.compiles))
 
 
 def _halved(path: Subject, profile: Profile) -> bool:

@@ -92,6 +92,8 @@ class Path(ABC):
     conventions: Conventions = Conventions()
     #: Substrings, each of which must occur in the name of a launched Triton kernel; empty for torch code.
     kernels: tuple[str, ...] = ()
+    #: Whether each geometry is compiled when it is first seen, Triton's kernels aside, which `kernels` tells.
+    compiles: bool = False
     #: Functions, "module:function" each, that `run` looks up and calls: a script without this suite calls them too.
     entries: tuple[str, ...] = ()
     #: The share of the fixed probe set that `capabilities` must go on accepting; a drop below it fails the gate.
