@@ -37,6 +37,7 @@ class FusedStep(Flashinfer):
     hosts = ("cpu", "cuda")
     compiles = False
     needs = ()
+    cards = ((8, 0), (12, 1))
     entries = (STEP,)
     conventions = Conventions(
         pads=((Stage.CONV, IdRule.NEGATIVE), (Stage.DELTA, IdRule.NEGATIVE)), pad_outputs=(("out", PadPolicy.ZEROS),)
