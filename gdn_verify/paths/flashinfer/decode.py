@@ -88,7 +88,10 @@ class Decode(Flashinfer):
 
 
 class DecodeBf16(Decode):
-    """The same function on a pool of bfloat16 states, whose slot 0 is padding's."""
+    """The same function on a pool of bfloat16 states, whose slot 0 is padding's.
+
+    With ids of 64 bits it does not compile, as a 32-bit 0 takes the place of a negative one (…bf16_state.py:277).
+    """
 
     name = "flashinfer-decode-bf16"
     conventions = Conventions(pads=((Stage.DELTA, IdRule.NEGATIVE),), scratch_slot=0)

@@ -89,8 +89,8 @@ class Mtp(Flashinfer):
 class MtpScatter(Mtp):
     """`gated_delta_rule_mtp` with `ssm_state_indices`: the kernel stores each token's state in its slot.
 
-    Of a pool with holes it takes the slot for a place along four axes instead of three (gdn_decode_mtp.py:934 with
-    gdn_decode.py:1552): docs/implementations/flashinfer.md. So it gets dense ones.
+    On a pool with holes, which keeps its four axes, it takes three coordinates (gdn_kernels/gdn_decode_mtp.py:2587,
+    gdn_decode.py:1552) and does not compile: it gets dense ones.
     """
 
     name = "flashinfer-mtp-scatter"
