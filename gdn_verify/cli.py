@@ -37,6 +37,7 @@ from gdn_verify.hosts.pin import cards
 from gdn_verify.hosts.sanitizer import TOOLS
 from gdn_verify.ledger_command import ledger
 from gdn_verify.localise_command import localising
+from gdn_verify.matrix_command import matrix
 from gdn_verify.mutants import METADATA, NAMES, planter_of
 from gdn_verify.mutants_command import mutants
 from gdn_verify.paths import Builder, registered
@@ -75,6 +76,7 @@ app.command("bisect")(bisecting)
 app.command("autopsy")(autopsies)
 app.command()(catchers)
 app.command()(ledger)
+app.command()(matrix)
 
 Json = Annotated[File | None, typer.Option("--json", help="Write the report to this file as JSON.", metavar="FILE")]
 Hosts = Annotated[str, typer.Option(help="Hosts: cpu, interpreter, cuda, rocm; all by default.")]

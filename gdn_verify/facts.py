@@ -42,13 +42,23 @@ def measure(
     progress: Callable[[Question[Answer]], None] = lambda question: None,
 ) -> tuple[list[Answer], dict[tuple[str, str], str]]:
     """The answers in order, and by path and host why others could not be had."""
-    with ThreadPoolExecutor(workers or len(os.sched_getaffinity(0))) as pool:
-        answers: list[Sequence[Answer] | str] = list(pool.map(lambda question: _ask(question, progress), wanted))
+    answers = ask(wanted, workers=workers, progress=progress)
     found: list[Answer] = []
     for each in answers:
         found += [] if isinstance(each, str) else each
     absent = {(q.path, q.host): a for q, a in zip(wanted, answers, strict=True) if isinstance(a, str)}
     return found, absent
+
+
+def ask(
+    wanted: Sequence[Question[Answer]],
+    *,
+    workers: int | None = None,
+    progress: Callable[[Question[Answer]], None] = lambda question: None,
+) -> list[Sequence[Answer] | str]:
+    """For each question its answers, or why there are none."""
+    with ThreadPoolExecutor(workers or len(os.sched_getaffinity(0))) as pool:
+        return list(pool.map(lambda question: _ask(question, progress), wanted))
 
 
 def _ask(question: Question[Answer], progress: Callable[[Question[Answer]], None]) -> Sequence[Answer] | str:

@@ -95,14 +95,16 @@ def run(
     workers: int | None = None,
     progress: Progress | None = None,
     crew: Crew | None = None,
+    report: Report | None = None,
 ) -> Report:
     """Run `jobs` and report. A worker that dies or hangs costs one case; the rest of its job goes on in a new one.
 
-    Workers end with the run, but for those that a `crew` keeps. A path that does not load, or that has killed
-    `profile.deaths` workers with one kind of launch, is given up, and the report says so, as it does where the suite,
-    not a path, is at fault. An interrupted run reports what ran, and how many cases did not: it is red.
+    The report is a new one, or that given. Workers end with the run, but for those that a `crew` keeps. A path that
+    does not load, or that has killed `profile.deaths` workers with one kind of launch, is given up, and the report says
+    so, as it does where the suite, not a path, is at fault. An interrupted run reports what ran, and how many cases did
+    not: it is red.
     """
-    going = _Run(profile, deque(_by_host(jobs)), workers or len(os.sched_getaffinity(0)), progress)
+    going = _Run(profile, deque(_by_host(jobs)), workers or len(os.sched_getaffinity(0)), progress, report or Report())
     if crew:
         going.seats, crew.seats = crew.seats, []
         going.opened = len(going.seats)

@@ -17,7 +17,7 @@ from gdn_verify.cases.case import Batch, Case
 from gdn_verify.cases.contract import Kind
 from gdn_verify.cases.presentation import Presentation
 from gdn_verify.cases.shapes import draw_cases
-from gdn_verify.cases.sizes import SMALL
+from gdn_verify.cases.sizes import SMALL, Size
 from gdn_verify.cases.strategies import Fed, cases
 from gdn_verify.feed import PARAMETERS, Feed, feed, initial_pools, inputs, pools_after
 from gdn_verify.hosts import Host
@@ -81,10 +81,10 @@ def questions(paths: Iterable[Path], hosts: Iterable[str], count: int) -> list[I
     ]
 
 
-def measure(path: Path, host: Host, kind: Kind, count: int) -> Fact:
+def measure(path: Path, host: Host, kind: Kind, count: int, size: Size = MANY) -> Fact:
     """Launch `count` cases of `kind`, each as it is, reversed, and two of its rows alone."""
     fact = Fact(path.name, host.name, kind.value, path.conventions.batch_invariant)
-    for case, shown in draw_cases(cases(path.capabilities, path.conventions, kind, size=MANY), count, SEED):
+    for case, shown in draw_cases(cases(path.capabilities, path.conventions, kind, size=size), count, SEED):
         alone = replace(case, batches=case.batches[:1])
         if path.refuses(alone, shown) is None:
             compare(path, host, alone, shown, fact)

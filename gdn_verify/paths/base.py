@@ -104,6 +104,8 @@ class Path(ABC):
     variant: bool = False
     #: Stages that every launch shows (`Outputs.stages`); one that is lacking is wrong.
     shows: frozenset[str] = frozenset()
+    #: Whether a prefill keeps checkpoint states, and goes on from one of them.
+    checkpoints: bool = False
     #: The place of the configuration that autotuned kernels are pinned to, counted round; None for the first.
     configuration: int | None = None
 

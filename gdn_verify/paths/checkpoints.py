@@ -36,6 +36,7 @@ class ChunkDeltaCheckpoints(ChunkDelta):
 
     name = "chunk-delta-checkpoints"
     variant = True
+    checkpoints = True
     entries = ()  # what is judged is moved into place after the calls
     least_reach = 0.05
     hopper_reach = 0.0  # float32 states, prompts and Hopper's sizes do not meet in the probes
