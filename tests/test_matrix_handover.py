@@ -68,3 +68,9 @@ def test_who_asks_whom() -> None:
     assert found == {"fallback": ("fallback",), "fake-healthy": ("fallback",), "fused-decode": ("fallback",)}
     assert not beside(find("chunk-delta"), "interpreter", "cpu")
     assert not beside(find("dispatch"), "cpu", "interpreter")
+
+
+def test_a_type_that_only_the_producer_meets_is_one_that_it_takes() -> None:
+    """The consumer's case says nothing of a conv state: that is no reason to refuse the pair."""
+    half = taking(type("Half", (type(FALLBACK),), {})(), conv_states=frozenset({DType.BF16}))
+    assert handed(half, TwoOrders("orders"), CPU, 1).state is State.AGREES

@@ -6,16 +6,16 @@ launch is judged against the oracle from the bytes that it found, so that a cell
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from gdn_verify.cases.case import Batch, Case, Row
-from gdn_verify.cases.contract import ContractError, Group, Kind, Span, Stage, StateOrder
-from gdn_verify.cases.narrow import first_slot, taken_groups
+from gdn_verify.cases.contract import Capabilities, ContractError, DType, Group, Kind, Span, Stage, StateOrder
+from gdn_verify.cases.narrow import first_slot, stored, taken_dtypes, taken_groups
 from gdn_verify.cases.presentation import Presentation
 from gdn_verify.cases.shapes import draw_cases
 from gdn_verify.cases.sizes import TINY
-from gdn_verify.cases.strategies import cases
+from gdn_verify.cases.strategies import Fed, cases
 from gdn_verify.checks import values
 from gdn_verify.checks.laws.stream import fitted
 from gdn_verify.checks.question import ask, malformed, observed, written
@@ -102,6 +102,7 @@ def beside(path: Path, there: str, host: str) -> bool:
 
 
 def handed(producer: Path, consumer: Path, host: Host, count: int) -> Cell:
+    """The cell of a pair, of `count` problems, in this process; refused where the two have nothing in common."""
     if producer.name != consumer.name:
         where = host.name if host.name in producer.hosts else "cpu"
         try:
@@ -109,9 +110,10 @@ def handed(producer: Path, consumer: Path, host: Host, count: int) -> Cell:
         except Exception as error:
             return Cell(State.DISAGREES, why=f"{producer.name} does not load: {type(error).__name__}: {error}")
     try:
-        pairs = list(_pairs(producer, consumer, count))
+        drawn = _drawn(producer, consumer)
     except ContractError as error:
         return Cell(State.REFUSED, why=str(error))
+    pairs = list(_pairs(drawn, producer, consumer, count))
     taken = [pair for pair in pairs if not isinstance(pair, str)]
     if not taken:
         return Cell(State.REFUSED, why=next((why for why in pairs if isinstance(why, str)), "no shape that both take"))
@@ -133,19 +135,41 @@ class Pair:
     after: Presentation
 
 
-def _pairs(producer: Path, consumer: Path, count: int) -> Iterator[Pair | str]:
-    """Up to `count` pairs that both take; or why they do not take what was drawn. Raises ContractError where nothing is
-    common."""
+def _drawn(producer: Path, consumer: Path) -> list[Fed]:
+    """Steps of the consumer in shapes that both take. Raises ContractError where there are none."""
     common = shared(consumer.capabilities, producer.capabilities)
-    draft = Group.DECODE not in taken_groups(consumer.capabilities)
     for name, taken in (("state order", common.state_orders), ("type of state", common.states)):
         if not taken:
             raise ContractError(f"no {name} that both take")
-    common = replace(common, packings=consumer.capabilities.packings, conv_layouts=consumer.capabilities.conv_layouts)
-    drawn = draw_cases(cases(common, consumer.conventions, Kind.SPEC if draft else Kind.DECODE, size=TINY), TRIES, SEED)
+    own = consumer.capabilities
+    common = replace(common, packings=own.packings, conv_layouts=own.conv_layouts)
+    kind = Kind.SPEC if _drafts(consumer) else Kind.DECODE
+    drawn = draw_cases(cases(common, consumer.conventions, kind, size=TINY), TRIES, SEED)
+    return [(_typed(case, common, producer.capabilities.span), shown) for case, shown in drawn]
+
+
+def _typed(case: Case, common: Capabilities, span: Span) -> Case:
+    """With types that both take where only the producer meets them. Raises ContractError where there are none."""
+    changed: dict[str, DType] = {}
+    for name in stored(span):
+        taken = taken_dtypes(common, name)
+        if not taken:
+            raise ContractError(f"no type of {name} that both take")
+        if getattr(case.dtypes, name) not in taken:
+            changed[name] = min(taken)
+    return replace(case, dtypes=replace(case.dtypes, **changed))
+
+
+def _drafts(consumer: Path) -> bool:
+    """Whether it goes on by a draft, having no decode rows."""
+    return Group.DECODE not in taken_groups(consumer.capabilities)
+
+
+def _pairs(drawn: Iterable[Fed], producer: Path, consumer: Path, count: int) -> Iterator[Pair | str]:
+    """Up to `count` pairs that both take, or why they do not take what was drawn."""
     made = 0
-    for number, (case, shown) in enumerate(drawn):
-        pair = _pair(case, shown, producer, consumer, draft, number)
+    for number, fed in enumerate(drawn):
+        pair = _pair(*fed, producer, consumer, number)
         why = refusal_of(producer, pair.first, pair.fed) or refusal_of(consumer, pair.second, pair.after)
         yield why or pair
         made += why is None
@@ -153,18 +177,19 @@ def _pairs(producer: Path, consumer: Path, count: int) -> Iterator[Pair | str]:
             return
 
 
-def _pair(case: Case, shown: Presentation, producer: Path, consumer: Path, draft: bool, seed: int) -> Pair:
-    c, S = producer.capabilities, case.geometry.S
+def _pair(case: Case, shown: Presentation, producer: Path, consumer: Path, seed: int) -> Pair:
+    c, S, draft = producer.capabilities, case.geometry.S, _drafts(consumer)
     short = max(c.min_tokens, 3)
     lengths = (short, short if c.equal_lengths else short + 2)
     tables = [(0, *range(2, 1 + S)), (1, *range(1 + S, 2 * S))] if draft else [(0,), (1,)]
     prompts = tuple(Row(n, table[:1], fresh=c.fresh_rows) for n, table in zip(lengths, tables, strict=True))
     steps = tuple(Row(1, table, accepted=1 if draft else None) for table in tables)
-    whole = replace(case, slots=2 * S if draft else 2, values=replace(VALUES, seed=1 + seed))
+    slots = 2 * S if draft else 2
+    whole = replace(case, slots=slots, batches=(Batch(prompts),), values=replace(VALUES, seed=1 + seed))
     first = max(first_slot(producer.conventions), first_slot(consumer.conventions))
     layout = replace(plain_layout(shown), first_slot=first)
     return Pair(
-        replace(whole, batches=(Batch(prompts),)), fitted(layout, producer),
+        whole, fitted(layout, producer),
         replace(whole, batches=(Batch(steps),)), fitted(layout, consumer),
     )  # fmt: skip
 
