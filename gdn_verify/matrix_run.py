@@ -142,4 +142,4 @@ def _facts(placed: Sequence[Placed], extent: Extent, tell: Told) -> dict[tuple[s
     tell("batch invariance, padding, hand-over")
     invariance = invariant.questions(placed, extent.topics, extent.cases)
     handed = handover.questions(placed, extent.cases)
-    return measure([*invariance, *padding.questions(placed), *handed], extent.workers)
+    return measure([*invariance, *padding.questions(placed, extent.topics), *handed], extent.workers)

@@ -8,7 +8,7 @@ import fake_paths
 import pytest
 from matrix_toys import Forgetful, TwoOrders
 
-from gdn_verify.cases.contract import Capabilities, DType, StateOrder
+from gdn_verify.cases.contract import Capabilities, DType, Group, StateOrder
 from gdn_verify.hosts import HOSTS
 from gdn_verify.matrix.cells import State
 from gdn_verify.matrix.handover import beside, handed, questions
@@ -74,3 +74,11 @@ def test_a_type_that_only_the_producer_meets_is_one_that_it_takes() -> None:
     """The consumer's case says nothing of a conv state: that is no reason to refuse the pair."""
     half = taking(type("Half", (type(FALLBACK),), {})(), conv_states=frozenset({DType.BF16}))
     assert handed(half, TwoOrders("orders"), CPU, 1).state is State.AGREES
+
+
+def test_a_draft_goes_on_from_the_state_of_a_dense_path() -> None:
+    """An engine scatters such states into its pool."""
+    drafts = taking(type("Drafts", (type(FALLBACK),), {})(), groups=frozenset({Group.SPEC}), mixes=False)
+    dense = taking(TwoOrders("dense"), groups=frozenset({Group.DECODE, Group.PREFILL}))
+    cell = handed(dense, drafts, CPU, 1)
+    assert (cell.state, "dense, the producer" in cell.why) == (State.DISAGREES, True)  # it knows one token a row

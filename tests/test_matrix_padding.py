@@ -73,4 +73,4 @@ def test_the_death_of_a_worker_is_an_answer() -> None:
 
 def test_dense_paths_have_no_slots_to_ask_for() -> None:
     """Nor rows of nobody."""
-    assert questions([(find("transformers-recurrent"), "cpu")]) == []
+    assert questions([(find("transformers-recurrent"), "cpu")], list(Kind)) == []

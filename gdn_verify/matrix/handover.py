@@ -142,7 +142,7 @@ def _drawn(producer: Path, consumer: Path) -> list[Fed]:
         if not taken:
             raise ContractError(f"no {name} that both take")
     own = consumer.capabilities
-    common = replace(common, packings=own.packings, conv_layouts=own.conv_layouts)
+    common = replace(common, pool=own.pool, packings=own.packings, conv_layouts=own.conv_layouts)
     kind = Kind.SPEC if _drafts(consumer) else Kind.DECODE
     drawn = draw_cases(cases(common, consumer.conventions, kind, size=TINY), TRIES, SEED)
     return [(_typed(case, common, producer.capabilities.span), shown) for case, shown in drawn]

@@ -6,7 +6,7 @@ outputs and all other slots hold afterwards is a fact; where the path declares t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -21,6 +21,7 @@ from gdn_verify.cases.presentation import Poison, Presentation
 from gdn_verify.cases.shapes import draw_cases
 from gdn_verify.cases.sizes import TINY
 from gdn_verify.cases.strategies import Fed, cases
+from gdn_verify.cases.topics import Topic
 from gdn_verify.drift import VALUES
 from gdn_verify.feed import Feed, Pools, feed, initial_pools, pools_after
 from gdn_verify.hosts import Host
@@ -104,11 +105,11 @@ class PadsOf:
         return self.cells([Padded(self.path, self.host, kind, id, declared, raised=raised)])
 
 
-def questions(paths: Iterable[tuple[Path, str]]) -> list[PadsOf]:
-    """Of each path that has slots, on its host, all kinds that it takes."""
+def questions(placed: Iterable[tuple[Path, str]], topics: Collection[Topic]) -> list[PadsOf]:
+    """Of each path that has slots, on its host, those of these kinds that it takes."""
     found = []
-    for path, host in paths:
-        kinds = tuple(kind for kind in KINDS if kind in path.capabilities.kinds)
+    for path, host in placed:
+        kinds = tuple(kind for kind in KINDS if kind in path.capabilities.kinds and kind in topics)
         if path.capabilities.pool and kinds:
             found.append(PadsOf(path.name, host, kinds))
     return found

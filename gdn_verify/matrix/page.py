@@ -8,7 +8,7 @@ from html import escape
 
 from gdn_verify.cases.topics import TOPICS
 from gdn_verify.matrix.cells import Aspect, Cell, Key, Matrix, Row, State
-from gdn_verify.matrix.table import groups_of, summary, words
+from gdn_verify.matrix.table import groups_of, producers_of, summary, words
 
 Grid = tuple[Sequence[str], Sequence[Sequence[str]]]
 
@@ -82,7 +82,7 @@ def _paths(rows: Sequence[Row]) -> Grid:
 
 
 def _handover(rows: Sequence[Row]) -> Grid:
-    producers = sorted({key.name for row in rows for key, _ in row.of(Aspect.HANDOVER)})
+    producers = producers_of(rows)
     found = []
     for row in rows:
         if cells := {key.name: cell for key, cell in row.of(Aspect.HANDOVER)}:

@@ -18,12 +18,18 @@ MARKS = {State.DISAGREES: "✗", State.KNOWN: "known", State.UNREACHED: "?", Sta
 def show(matrix: Matrix, console: Console) -> None:
     """Print everything but the cases themselves."""
     if ran := matrix.ran:
-        console.print(_paths(ran))
-        console.print(_features(ran))
+        _under("Cases that agree, by kind", _paths(ran), console)
+        _under(
+            "Features that agree; ✗ disagrees, ~ is known, ? is not reached, others are refused",
+            _features(ran),
+            console,
+        )
         if any(True for row in ran for _ in row.of(Aspect.PADDING)):
-            console.print(_padding(ran))
-        if any(True for row in ran for _ in row.of(Aspect.HANDOVER)):
-            console.print(_handover(ran))
+            _under("A padded row", _padding(ran), console)
+        if names := producers_of(ran):
+            title = "Hand-over, the worst ratio: a row goes on from the state that a column's prefill left"
+            _under(title, _handover(ran, names), console)
+            console.print("; ".join(f"{n + 1} {name}" for n, name in enumerate(names)), highlight=False)
     for row in matrix.rows:
         if row.missing:
             console.print(Text(f"missing: {row.path} on {row.host}: {row.missing}", style="yellow"), soft_wrap=True)
@@ -33,6 +39,11 @@ def show(matrix: Matrix, console: Console) -> None:
         console.print(Text(told(row, key, cell), style="red"), soft_wrap=True)
     verdict = "nothing disagrees" if matrix.ok else "the matrix is red"
     console.print(Text(verdict, style="bold green" if matrix.ok else "bold red"))
+
+
+def _under(title: str, table: Table, console: Console) -> None:
+    console.print(Text(f"\n{title}", style="italic"))
+    console.print(table)
 
 
 def told(row: Row, key: Key, cell: Cell) -> str:
@@ -52,8 +63,8 @@ def words(cell: Cell | None) -> str:
     return MARKS[cell.state]
 
 
-def _plain_table(columns: Iterable[str], title: str) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1), title=title, title_justify="left")
+def _plain_table(columns: Iterable[str]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1))
     for name in columns:
         table.add_column(name)
     return table
@@ -62,7 +73,7 @@ def _plain_table(columns: Iterable[str], title: str) -> Table:
 def _paths(rows: Sequence[Row]) -> Table:
     kinds = [topic.value for topic in TOPICS]
     columns = ("path", "span", "host", "version", *kinds, "worst ratio", "reach", "same bits", "rows' own bits")
-    table = _plain_table(columns, "paths: cases that agree, by kind")
+    table = _plain_table(columns)
     for row in rows:
         of_kind = [styled(words(cell), cell) for cell in (row.cells.get(Key(Aspect.KIND, kind)) for kind in kinds)]
         facts = [summary(row, aspect) for aspect in (Aspect.DETERMINISM, Aspect.INVARIANCE)]
@@ -93,9 +104,7 @@ def summary(row: Row, aspect: Aspect) -> Text:
 def _features(rows: Sequence[Row]) -> Table:
     """Words of each group that agree, over all kinds, and what others there are."""
     groups = groups_of(rows)
-    table = _plain_table(
-        ("path", "host", "features that agree (✗ disagree, ~ known, ? not reached; others refused)"), ""
-    )
+    table = _plain_table(("path", "host", "features"))
     for row in rows:
         text = Text()
         for group in groups:
@@ -132,7 +141,7 @@ def feature_states(row: Row, group: str) -> dict[str, State]:
 
 
 def _padding(rows: Sequence[Row]) -> Table:
-    table = _plain_table(("path", "host", "kind", "row of", "declared", "observed"), "a padded row")
+    table = _plain_table(("path", "host", "kind", "row of", "declared", "observed"))
     for row in rows:
         for key, cell in row.of(Aspect.PADDING):
             declared = "no pad" if cell.state is State.REFUSED else "a pad"
@@ -141,16 +150,17 @@ def _padding(rows: Sequence[Row]) -> Table:
     return table
 
 
-def _handover(rows: Sequence[Row]) -> Table:
-    producers = sorted({key.name for row in rows for key, _ in row.of(Aspect.HANDOVER)})
-    title = "hand-over: a prefill's state taken up; worst ratio, or – where the two have no layout in common"
-    table = _plain_table(("consumer", "host", *(str(n + 1) for n in range(len(producers)))), title)
+def producers_of(rows: Iterable[Row]) -> list[str]:
+    """The paths whose states were handed over."""
+    return sorted({key.name for row in rows for key, _ in row.of(Aspect.HANDOVER)})
+
+
+def _handover(rows: Sequence[Row], producers: Sequence[str]) -> Table:
+    table = _plain_table(("consumer", "host", *(str(n + 1) for n in range(len(producers)))))
     for row in rows:
         cells = {key.name: cell for key, cell in row.of(Aspect.HANDOVER)}
         if cells:
             table.add_row(row.path, row.host, *(_ratio(cells.get(name)) for name in producers))
-    table.caption = "; ".join(f"{n + 1} {name}" for n, name in enumerate(producers))
-    table.caption_justify = "left"
     return table
 
 
