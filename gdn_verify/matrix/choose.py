@@ -57,14 +57,16 @@ def choose(path: Path, host: str, topic: Topic, count: int) -> Chosen:
         return Chosen(tuple(able[len(able) // 2 :][: 2 * count]))
     concerned = [each for each in every() if each.concerns(path, topic)]
     picked = covering(able, lambda fed: names(fed, path, topic), count)
+    having = Counter(name for fed in picked for name in names(fed, path, topic))
     refused: dict[str, str] = {}
     unreached: dict[str, str] = {}
     for each in concerned:
-        have = sum(each.name in names(fed, path, topic) for fed in picked)
-        for fed in () if have >= count else _put(each, able, path, topic, count - have, refused, unreached):
-            picked += [fed] if fed not in picked else []
-            have += 1
-        if have:
+        lacking = count - having[each.name]
+        for fed in _put(each, able, path, topic, lacking, refused, unreached) if lacking > 0 else ():
+            if fed not in picked:
+                picked.append(fed)
+                having.update(names(fed, path, topic))
+        if having[each.name]:
             refused.pop(each.name, None)
             unreached.pop(each.name, None)
     return Chosen(tuple(picked), refused, {name: why for name, why in unreached.items() if name not in refused})
