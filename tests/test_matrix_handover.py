@@ -27,7 +27,7 @@ def taking(path: Path, **fields: object) -> Path:
 def test_a_pool_is_handed_to_the_path_that_filled_it() -> None:
     """Prefill and decode of one implementation, conv state and all."""
     cell = handed(FALLBACK, FALLBACK, CPU, 2)
-    assert (cell.state, cell.cases) == (State.AGREES, 2)
+    assert (cell.state, cell.cases) == (State.AGREES, 4)  # two of each state order
     assert 0 < cell.ratio < 7
 
 
@@ -46,8 +46,8 @@ def test_a_consumer_that_reads_nothing_is_wrong() -> None:
 
 
 def test_a_consumer_of_axes_exchanged_is_wrong() -> None:
-    """It scales where states are [K, V]."""
-    wrong = taking(TwoOrders("wrong", factor=2.0), state_orders=frozenset({StateOrder.KV}))
+    """It scales where states are [K, V], and both orders are handed over."""
+    wrong = TwoOrders("wrong", factor=2.0)
     assert handed(FALLBACK, wrong, CPU, 1).why.startswith("wrong, the consumer: values/o")
 
 

@@ -6,6 +6,7 @@ launch is judged against the oracle from the bytes that it found, so that a cell
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -166,15 +167,16 @@ def _drafts(consumer: Path) -> bool:
 
 
 def _pairs(drawn: Iterable[Fed], producer: Path, consumer: Path, count: int) -> Iterator[Pair | str]:
-    """Up to `count` pairs that both take, or why they do not take what was drawn."""
-    made = 0
+    """Up to `count` pairs of each state order that both take, or why they do not take what was drawn."""
+    made = Counter[StateOrder]()
     for number, fed in enumerate(drawn):
+        order = fed[1].state_order
+        if made[order] == count:
+            continue
         pair = _pair(*fed, producer, consumer, number)
         why = refusal_of(producer, pair.first, pair.fed) or refusal_of(consumer, pair.second, pair.after)
         yield why or pair
-        made += why is None
-        if made == count:
-            return
+        made[order] += why is None
 
 
 def _pair(case: Case, shown: Presentation, producer: Path, consumer: Path, seed: int) -> Pair:

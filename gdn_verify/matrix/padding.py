@@ -72,7 +72,8 @@ class Padded:
         if not self.declared:
             return Cell(State.REFUSED, 1, why=f"not declared; {seen}")
         if self.broken:
-            return Cell(State.DISAGREES, 1, why=f"{self.broken}; observed: {seen}", case=self.case)
+            why = self.raised or f"{self.broken}; observed: {seen}"
+            return Cell(State.DISAGREES, 1, why=why, case=self.case)
         return Cell(State.AGREES, 1, why=seen)
 
 
