@@ -62,6 +62,8 @@ def bisect(repository: File, good: str, bad: str, question: Question) -> Answer:
     are asked first: one must run and be like itself, and the other must have moved.
     """
     commits = [_git(repository, "rev-parse", "--verify", f"{name}^{{commit}}") for name in (good, bad)]
+    if _git(repository, "merge-base", *commits) == commits[1]:  # git would say so too, after a minute's launches
+        raise BisectError(f"git: {bad} comes before {good}, or is it; name the good commit first")
     with tempfile.TemporaryDirectory() as room:
         first, tree = File(room) / "good", File(room) / "tree"
         for place, commit in zip((first, tree), commits, strict=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from pathlib import Path as File
 
@@ -34,10 +35,10 @@ def commit(repository: File, message: str, right: str = "", wrong: str = "") -> 
     return git(repository, "rev-parse", "HEAD")
 
 
-@pytest.fixture
-def history(tmp_path: File) -> dict[str, str]:
+@pytest.fixture(scope="module")
+def past(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Five commits: the first, a refactor, one that does not import, one that moves a bit, and its successor."""
-    repository = tree(tmp_path / "repository")
+    repository = tree(tmp_path_factory.mktemp("past") / "repository")
     git(repository, "init", "-q")
     return {
         "repository": str(repository),
@@ -48,6 +49,14 @@ def history(tmp_path: File) -> dict[str, str]:
         "moved": commit(repository, "move a bit", EPS, NEXT),
         "last": commit(repository, "last"),
     }
+
+
+@pytest.fixture
+def history(past: dict[str, str], tmp_path: File) -> dict[str, str]:
+    """A copy of that repository, to be changed."""
+    repository = tmp_path / "repository"
+    shutil.copytree(past["repository"], repository, symlinks=True)
+    return {**past, "repository": str(repository)}
 
 
 @pytest.mark.slow

@@ -108,6 +108,7 @@ def test_a_checkpoint_in_the_entry_of_another_is_killed() -> None:
     assert (row.fate, row.path) == (Fate.KILLED, "chunk-delta-checkpoints")
 
 
+@pytest.mark.slow
 def test_a_line_that_only_an_idle_launch_comes_by_is_tried() -> None:
     """Where nothing is to be computed, a path that leaves padding alone may not clear it."""
     pytest.importorskip("triton")
