@@ -58,7 +58,7 @@ def verdicts(
         path.captures = lambda launch: False  # type: ignore[method-assign]
     path.load(host.name)
     tally, messages = Counter[str](), []
-    for (case, presentation), _ in draw(Job(path_name, host.name, Kind(kind), count=count, seed=11), path):
+    for (case, presentation), _ in draw(Job(path_name, host.name, Kind(kind), "again", count=count, seed=11), path):
         found = launches.judge(case, presentation, path, host, RUNS[name](path))
         tally["red" if found.findings else "refused" if found.refused else "silent"] += 1
         tally["compared"] += found.compared
