@@ -26,7 +26,9 @@ class BrokenPluginError(ImportError):
 
 
 OURS = ("fallback", "stages", "fused", "chunk", "checkpoints", "dispatch")
-THEIRS = ("transformers", "transformers_layer", "fla", "fla_layer", "vllm_triton", "vllm_cpu", "aiter", "flashinfer")
+THEIRS = (
+    "transformers", "transformers_layer", "fla", "fla_layer", "vllm_triton", "vllm_cpu", "aiter", "flashinfer", "sglang",
+)  # fmt: skip
 """Modules of this package, each of which has `paths()`: a line an implementation."""
 
 

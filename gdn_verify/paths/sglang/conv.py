@@ -1,0 +1,61 @@
+"""SGLang's causal convolutions, as its backend calls them: into a tensor of their own.
+
+Products of taps are taken in the type that an input and its weight have in common, bfloat16 of bfloat16 ones, and are
+summed in float32 (`mamba/causal_conv1d_triton.py:381`, :968). A decode multiplies its history in the pool's type
+(:719), a prompt casts it to the activations' first (:147).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gdn_verify.cases.contract import Activation, DType, DTypes
+from gdn_verify.oracles.sites import Site
+from gdn_verify.paths.base import Launch
+from gdn_verify.paths.sglang.base import function
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+MODULE = "sglang.kernels.ops.mamba.causal_conv1d_triton"
+UPDATE, PREFILL = f"{MODULE}:causal_conv1d_update", f"{MODULE}:causal_conv1d_fn"
+WIDTHS = frozenset({2, 3, 4})
+"""Those whose taps are summed; a fifth column is loaded (:165, :733) and left out of the sum."""
+
+
+def update(launch: Launch, mixed_qkv: Tensor) -> Tensor:
+    """The conv of one token a row."""
+    weight, bias, activation = parameters(launch)
+    out: Tensor = function(UPDATE)(
+        mixed_qkv, launch["conv_pool"], weight, bias, activation,
+        conv_state_indices=launch["state_indices"][: len(mixed_qkv)],
+    )  # fmt: skip
+    return out
+
+
+def prefill(launch: Launch, mixed_qkv: Tensor, states: Tensor, rows: Tensor) -> Tensor:
+    """The conv of rows of any length, of states that row n finds at `rows[n]`; ids are read without a stride (:115)."""
+    weight, bias, activation = parameters(launch)
+    out: Tensor = function(PREFILL)(
+        mixed_qkv.transpose(0, 1), weight, bias, activation=activation, conv_states=states,
+        has_initial_state=launch["has_initial_state"], cache_indices=rows.contiguous(), query_start_loc=launch["query_start_loc"],
+        seq_lens_cpu=[row.tokens for row in launch.batch.rows],
+    )  # fmt: skip
+    return out.transpose(0, 1)
+
+
+def parameters(launch: Launch) -> tuple[Tensor, Tensor | None, str | None]:
+    """Weights, bias and the activation as SGLang calls it."""
+    silu = launch.options.conv_activation is Activation.SILU
+    return launch["conv_weight"], launch.get("conv_bias"), "silu" if silu else None
+
+
+def sites(types: DTypes) -> dict[Site, tuple[DType, float]]:
+    """Taps and outputs; of two types of products, or of a history that is cast first, the coarser one."""
+    products = {_common(kind, types.weights) for kind in (types.activation, types.conv_state)}
+    return {Site.CONV_TAP: (max(products, key=lambda kind: kind.unit_roundoff), 1.0)}
+
+
+def _common(one: DType, other: DType) -> DType:
+    """The type in which Triton multiplies two: float16 even of bfloat16 (semantic.py, `computation_type_impl`)."""
+    return next(dtype for dtype in (DType.F32, DType.F16, DType.BF16) if dtype in (one, other))
