@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from gdn_verify.cases.case import Case
-from gdn_verify.cases.contract import Capabilities, Group, Padding, Span, Stage
+from gdn_verify.cases.contract import Capabilities, ConvLayout, Group, Padding, Span, Stage
 from gdn_verify.cases.presentation import Presentation
 from gdn_verify.oracles.noise import Rounding
 from gdn_verify.oracles.rounding import CONV, GATES, NORM, overlaid, sequential_float32
@@ -71,8 +71,9 @@ class Decode(Layer):
 class Extend(Layer):
     """`causal_conv1d_fn`, `fused_qkv_split_gdn_prefill`, `fused_gdn_gating`, chunks, and the norm: a batch of prompts.
 
-    A pool that is not contiguous is gathered before and scattered after, as the backend does (gdn_backend.py:1022); ids
-    count from the end there, so a padded row would name the last slot. The engine has none: its padded rows own slot 0.
+    A pool that is not contiguous is gathered before and scattered after, as the backend does (gdn_backend.py:1022). There
+    an id of -1 is the last slot, which a padded row would write over; the engine's padded rows own slot 0. Nor are there
+    padded rows with tokens: the conv leaves theirs unwritten, and the chunks would read them.
     """
 
     name = "sglang-extend"
@@ -86,7 +87,7 @@ class Extend(Layer):
     entries = (conv.PREFILL, SPLIT, GATING, chunk.CHUNK, GATED)
     capabilities = replace(
         Layer.capabilities, groups=frozenset({Group.DECODE, Group.PREFILL}), activations=NARROW, fresh_rows=True,
-        paddings=frozenset({Padding.SENTINEL_ROW, Padding.SENTINEL_EMPTY_ROW, Padding.TOKENS}),
+        paddings=frozenset({Padding.SENTINEL_EMPTY_ROW, Padding.TOKENS}),
     )  # fmt: skip
 
     def run(self, launch: Launch) -> Outputs:
@@ -116,13 +117,21 @@ class Extend(Layer):
         return filled(launch, norm(launch, o.clone()), conv=convolved, o=o, g=g[0], beta=beta[0])
 
     def refuses(self, case: Case, presentation: Presentation) -> str | None:
-        return chunk.empty_before(case)
+        return chunk.empty_before(case) or gathered_padding(case, presentation)
 
     def rounding(self, case: Case, presentation: Presentation, host: str) -> Rounding:
         of = case.dtypes
         stored = dict.fromkeys((Site.CONV_OUT, Site.NORM_OUT), (of.activation, 1.0))
         around = {**CONV, **GATES, **NORM, **stored, **conv.sites(of), **beta_as(of.activation)}
         return overlaid(chunk.rounding(of, host), around)
+
+
+def gathered_padding(case: Case, presentation: Presentation) -> str | None:
+    """Why a case has a padded row in pools that would be gathered, or None."""
+    whole = not presentation.slot_pad and presentation.conv_layout is ConvLayout.C_CONTIGUOUS
+    if whole or not any(row.padded for batch in case.batches for row in batch.rows):
+        return None
+    return "rows: a padded one, whose id would be the last slot of a pool that is gathered"
 
 
 def taken_apart(launch: Launch, convolved: Tensor) -> tuple[Tensor, ...]:
