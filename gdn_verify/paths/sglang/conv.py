@@ -38,8 +38,8 @@ def prefill(launch: Launch, mixed_qkv: Tensor, states: Tensor, rows: Tensor) -> 
     weight, bias, activation = parameters(launch)
     out: Tensor = function(PREFILL)(
         mixed_qkv.transpose(0, 1), weight, bias, activation=activation, conv_states=states,
-        has_initial_state=launch["has_initial_state"], cache_indices=rows.contiguous(), query_start_loc=launch["query_start_loc"],
-        seq_lens_cpu=[row.tokens for row in launch.batch.rows],
+        has_initial_state=launch["has_initial_state"], cache_indices=rows.contiguous(),
+        query_start_loc=launch["query_start_loc"], seq_lens_cpu=[row.tokens for row in launch.batch.rows],
     )  # fmt: skip
     return out.transpose(0, 1)
 

@@ -71,9 +71,9 @@ class Decode(Layer):
 class Extend(Layer):
     """`causal_conv1d_fn`, `fused_qkv_split_gdn_prefill`, `fused_gdn_gating`, chunks, and the norm: a batch of prompts.
 
-    A pool that is not contiguous is gathered before and scattered after, as the backend does (gdn_backend.py:1022). There
-    an id of -1 is the last slot, which a padded row would write over; the engine's padded rows own slot 0. Nor are there
-    padded rows with tokens: the conv leaves theirs unwritten, and the chunks would read them.
+    A pool that is not contiguous is gathered before and scattered after, as the backend does (gdn_backend.py:1022).
+    There an id of -1 is the last slot, which a padded row would write over; the engine's padded rows own slot 0. Nor
+    are there padded rows with tokens: the conv leaves theirs unwritten, and the chunks would read them.
     """
 
     name = "sglang-extend"
