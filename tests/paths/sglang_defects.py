@@ -78,6 +78,15 @@ def convs_of_width_five() -> bool:
     return _same(made[0], wanted)
 
 
+def histories_of_the_other_kind() -> bool:
+    """A bfloat16 history that moves by one column beside a float16 input is the same, bit for bit."""
+    update = import_module(f"{OPS}.mamba.causal_conv1d_triton").causal_conv1d_update
+    pool = torch.full((1, K, 3), 1.1e-6, dtype=torch.bfloat16)
+    before, x = pool[:, :, 1:].clone(), torch.ones(1, K, dtype=torch.float16)
+    update(x, pool, torch.ones(K, 4, dtype=torch.float16), conv_state_indices=torch.tensor([0], dtype=torch.int32))
+    return torch.equal(pool[:, :, :2], before)
+
+
 class _Counted:
     """A kernel that says of how many programs it would have been."""
 

@@ -58,7 +58,10 @@ def test_releases_that_nobody_has_read_are_not_taken(
     assert (find("sglang-decode").missing("interpreter") is None) is taken
 
 
-def _launch(*rows: Row, geometry: Geometry = Geometry(1, 1, 16, 16)) -> Case:
+SMALL = Geometry(1, 1, 16, 16)
+
+
+def _launch(*rows: Row, geometry: Geometry = SMALL) -> Case:
     return Case(geometry, DTypes(activation=DType.BF16), 2, (Batch(rows),))
 
 
@@ -100,6 +103,7 @@ def test_one_row_of_a_certain_shape_asks_for_a_card() -> None:
         "ids_that_lie_apart",
         "convs_of_width_five",
         "programs_of_a_busy_decode",
+        "histories_of_the_other_kind",
     ],
 )
 def test_what_the_paths_keep_clear_of_is_right(defect: str) -> None:

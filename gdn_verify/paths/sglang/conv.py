@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gdn_verify.cases.case import Case
 from gdn_verify.cases.contract import Activation, DType, DTypes
 from gdn_verify.oracles.sites import Site
 from gdn_verify.paths.base import Launch
@@ -54,6 +55,17 @@ def sites(types: DTypes) -> dict[Site, tuple[DType, float]]:
     """Taps and outputs; of two types of products, or of a history that is cast first, the coarser one."""
     products = {_common(kind, types.weights) for kind in (types.activation, types.conv_state)}
     return {Site.CONV_TAP: (max(products, key=lambda kind: kind.unit_roundoff), 1.0)}
+
+
+def two_kinds(case: Case) -> str | None:
+    """Why a history that only moves would lose bits, or None: `tl.where` of both kinds of 16 bits is float16.
+
+    (:258, :780; docs/implementations/sglang.md.)
+    """
+    of = case.dtypes
+    if of.conv_state is DType.BF16 and of.activation is DType.F16:
+        return "dtypes.conv_state=bfloat16: of float16 activations, its history passes through float16"
+    return None
 
 
 def _common(one: DType, other: DType) -> DType:

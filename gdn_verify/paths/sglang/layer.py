@@ -61,7 +61,7 @@ class Decode(Layer):
         return filled(launch, norm(launch, o.clone()), conv=convolved, o=o)
 
     def refuses(self, case: Case, presentation: Presentation) -> str | None:
-        return asks_for_a_card(case)
+        return asks_for_a_card(case) or conv.two_kinds(case)
 
     def rounding(self, case: Case, presentation: Presentation, host: str) -> Rounding:
         of = case.dtypes
@@ -117,7 +117,7 @@ class Extend(Layer):
         return filled(launch, norm(launch, o.clone()), conv=convolved, o=o, g=g[0], beta=beta[0])
 
     def refuses(self, case: Case, presentation: Presentation) -> str | None:
-        return chunk.empty_before(case) or gathered_padding(case, presentation)
+        return chunk.empty_before(case) or conv.two_kinds(case) or gathered_padding(case, presentation)
 
     def rounding(self, case: Case, presentation: Presentation, host: str) -> Rounding:
         of = case.dtypes
