@@ -27,7 +27,8 @@ class BrokenPluginError(ImportError):
 
 OURS = ("fallback", "stages", "fused", "chunk", "checkpoints", "dispatch")
 THEIRS = (
-    "transformers", "transformers_layer", "fla", "fla_layer", "vllm_triton", "vllm_cpu", "aiter", "flashinfer", "sglang",
+    "transformers", "transformers_layer", "fla", "fla_layer", "vllm_triton", "vllm_cpu",
+    "aiter", "flashinfer", "sglang",
 )  # fmt: skip
 """Modules of this package, each of which has `paths()`: a line an implementation."""
 
