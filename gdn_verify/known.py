@@ -2,8 +2,9 @@
 
 A rule, one file in `cases/known`, says of which paths, hosts and versions it is known, which findings it explains and
 in which cases, and has a case that shows it. A gate takes those findings, and no others, out of what it judges such a
-case by; the case is then counted as known. The rule's own case is run first: where that does not show the finding any
-more, the gate is red, and says that the rule is to be removed.
+case by; the case is then counted as known. Laws are not held of launches whose values are wrong by a rule. The rule's
+own case is run first: where that does not show the finding any more, the gate is red, and says that the rule is to be
+removed.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from gdn_verify.cases.case import Batch
 from gdn_verify.cases.codec import CaseFile, loads
 from gdn_verify.cases.contract import Group
 from gdn_verify.cases.strategies import Fed
+from gdn_verify.cases.values import Betas, Fill, Vectors
 from gdn_verify.cases.variants import CONTENT, ROWS, SHAPE
 from gdn_verify.verdict import Check, Finding
 
@@ -46,13 +48,35 @@ def _lone_decode(fed: Fed) -> bool:
     return any(alone(batch) for batch in fed[0].batches)
 
 
+def _heads(fed: Fed) -> int:
+    return max(len(batch.rows) for batch in fed[0].batches) * fed[0].geometry.HV
+
+
+def _idle(fed: Fed) -> bool:
+    return any(not row.tokens for batch in fed[0].batches for row in batch.rows)
+
+
+def _old_state_alone(fed: Fed) -> bool:
+    values = fed[0].values
+    sparse = {Vectors.ONE_HOT, Vectors.INTEGERS} & {values.q, values.k} or values.v not in (Fill.ONES, Fill.NORMAL)
+    return bool(sparse) or values.beta is Betas.NEAR_ZERO
+
+
 FACTS: Mapping[str, Callable[[Fed], Word]] = {
     **{feature.name: feature.now for feature in (*SHAPE, *ROWS, *CONTENT)},
+    "type of state": lambda fed: fed[0].dtypes.state.value,
     "num_spec": lambda fed: fed[0].geometry.num_spec,
+    "rows times value heads": _heads,
+    "a row without tokens": _idle,
     "a draft shorter than its table": _short_draft,
     "a launch of one decode row alone": _lone_decode,
+    "an old state alone": _old_state_alone,
 }
-"""What a rule may ask of a case: the features that `shrink` explains a finding by, and some of launches."""
+"""What a rule may ask of a case: the features that `shrink` explains a finding by, and some of launches.
+
+An old state stands alone where a row of it, or of outputs, may have next to nothing written beside it: v, q or k has
+zeros, or β is small. What is wrong with a strong decay shows there, and nowhere else.
+"""
 
 
 @dataclass(frozen=True)
@@ -85,6 +109,11 @@ class Rule:
         """Whether the case is one that it speaks of."""
         return all(_is(FACTS[name](fed), wanted) for name, wanted in self.when.items())
 
+    @property
+    def wrongs_values(self) -> bool:
+        """Whether outputs or states are wrong by it."""
+        return any(shown.startswith(f"{Check.VALUES}/") for shown in self.shows)
+
     def explains(self, finding: Finding) -> bool:
         """Whether the finding is of a kind that it names."""
         return f"{finding.check}/{finding.kind}" in self.shows
@@ -116,6 +145,12 @@ def set_aside(rules: Iterable[Rule], version: str, fed: Fed, findings: Sequence[
         else:
             known[finding.check, rule.name] = None
     return Judged(left, tuple(known))
+
+
+def misled(rules: Iterable[Rule], version: str, fed: Fed) -> str:
+    """Why laws say nothing of such a launch: a rule has it that its values are wrong. "" if none has."""
+    wrong = (rule for rule in rules if rule.covers(version) and rule.fits(fed) and rule.wrongs_values)
+    return next((f"known to be wrong: {rule.name}.json" for rule in wrong), "")
 
 
 def mended(rule: Rule, path: str, version: str, judged: Judged, refused: str = "") -> Iterator[Finding]:

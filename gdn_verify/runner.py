@@ -16,6 +16,7 @@ from gdn_verify.checks import accesses, bias, launches, memory, power, repetitio
 from gdn_verify.checks.launches import Replays
 from gdn_verify.checks.laws.judge import LawResult
 from gdn_verify.checks.laws.judge import judge as judge_laws
+from gdn_verify.checks.laws.observe import Misled, trusted
 from gdn_verify.checks.question import ask, malformed, observed, written
 from gdn_verify.checks.repetition import Repetition
 from gdn_verify.feed import Feed, Pools, feed, initial_pools, pools_after
@@ -182,19 +183,23 @@ def run_laws(
     *,
     plant: Callable[[Path], Run] | None = None,
     launching: Callable[[bool], None] = lambda entered: None,
+    misled: Misled = trusted,
 ) -> CaseResult:
-    """Hold the first launch of `case` to the laws of these names, and to nothing else. Arguments as in `run_case`."""
+    """Hold the first launch of `case` to the laws of these names, and to nothing else. Arguments as in `run_case`.
+
+    `misled` says why the values of a launch of this path are known to be wrong, so that no law can speak of it.
+    """
 
     def runs(other: Path) -> Run:
         return _announced(plant(other) if plant is not None and other is path else other.run, host, launching)
 
     result, started = CaseResult(), time.perf_counter()
     try:
-        result.refused = refusal_of(path, case, presentation) or ""
+        result.refused = refusal_of(path, case, presentation) or misled((case, presentation))
     except Exception as error:
         return CaseResult(findings=[finding_of(error)], raised=True)
     if not result.refused:
-        result.laws = judge_laws(case, presentation, path, host, runs, names)
+        result.laws = judge_laws(case, presentation, path, host, runs, names, misled)
         result.findings = [finding for law in result.laws.values() for finding in law.findings]
         result.raised = any(law.raised for law in result.laws.values())
     result.seconds = time.perf_counter() - started

@@ -10,7 +10,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import islice
 from multiprocessing.connection import Connection
 from typing import Any
@@ -21,13 +21,14 @@ from gdn_verify.cases.codec import CaseFile, dumps, loads
 from gdn_verify.cases.reach import reach
 from gdn_verify.cases.shapes import drawn_cases, shape_pool, table_shapes
 from gdn_verify.cases.sizes import AGAIN, BRIEF, LONG, PREFILL_SMALL, SMALL, TINY, WATCHED, WIDE
+from gdn_verify.cases.spare import spared
 from gdn_verify.cases.strategies import Fed, cases
 from gdn_verify.cases.topics import Series, Topic
 from gdn_verify.cases.trajectories import trajectories
 from gdn_verify.checks.sanitizer import Mark
 from gdn_verify.hosts import Host
 from gdn_verify.hosts.sanitizer import Sanitizer
-from gdn_verify.known import Rule, mended, set_aside
+from gdn_verify.known import Rule, mended, misled, set_aside
 from gdn_verify.paths import Builder, Subject, find_subject
 from gdn_verify.runner import CaseResult, Effort, run_case, run_laws, run_tables
 from gdn_verify.smallest import SECONDS, smallest
@@ -261,6 +262,7 @@ class Trial:
                 self.job.laws,
                 plant=plant,
                 launching=lambda on: self.tell(Launching(on)),
+                misled=partial(misled, self.job.rules, self.version),
             )
         return run_case(
             *fed,
@@ -322,7 +324,7 @@ def draw(job: Job, path: Subject) -> list[tuple[Fed, bytes]]:
     """A job's cases, those that it skips included, each with the bytes that it was drawn from, if it was."""
     if job.files:
         files = [each for text in job.files for file in [loads(text)] for each in (*file.before, file)]
-        return [((file.case, file.presentation), b"") for file in files]
+        return [(_roomy(path, (file.case, file.presentation)), b"") for file in files]
     return [*islice(drawn_cases(_strategy(path, job.kind, job.size, job.shapes), job.seed), job.count)]
 
 
@@ -332,5 +334,13 @@ def _strategy(path: Subject, kind: Topic, size: str, count: int | None) -> Searc
     pool = None if count is None else shape_pool(path.capabilities, count, size=bounds)
     pool = table_shapes(path.capabilities) if isinstance(path, Builder) else pool
     if isinstance(kind, Series):
-        return trajectories(path.capabilities, path.conventions, shapes=pool)
-    return cases(path.capabilities, path.conventions, kind, size=bounds, shapes=pool)
+        drawn = trajectories(path.capabilities, path.conventions, shapes=pool)
+    else:
+        drawn = cases(path.capabilities, path.conventions, kind, size=bounds, shapes=pool)
+    return drawn.map(partial(_roomy, path))
+
+
+def _roomy(path: Subject, fed: Fed) -> Fed:
+    """The case, on the one pool of its geometry where the path's kernels know no other."""
+    one = not isinstance(path, Builder) and path.one_pool(fed[1])
+    return spared(fed, path.conventions) if one else fed

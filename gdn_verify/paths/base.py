@@ -158,6 +158,13 @@ class Path(ABC):
 
         return [{"config": place} for place in range(most_configurations(self.kernels))]
 
+    def one_pool(self, presentation: Presentation) -> bool:
+        """Whether a kernel is compiled for the number of slots of a pool so laid out, and kept without a word of it.
+
+        The next pool of another size is refused then: cases of one geometry get one number of slots (`cases.spare`).
+        """
+        return False
+
     def refuses(self, case: Case, presentation: Presentation) -> str | None:
         """A reason beyond `capabilities` not to take this case so fed, or None."""
         return None

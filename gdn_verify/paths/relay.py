@@ -58,6 +58,9 @@ class Relay(Path):
     def rounding(self, case: Case, presentation: Presentation, host: str) -> Rounding:
         return self.members[0].rounding(case, presentation, host)
 
+    def one_pool(self, presentation: Presentation) -> bool:
+        return any(member.one_pool(presentation) for member in self.members)
+
     def refuses(self, case: Case, presentation: Presentation) -> str | None:
         return next((why for member in self.members if (why := member.refuses(case, presentation))), None)
 

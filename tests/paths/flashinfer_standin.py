@@ -22,6 +22,31 @@ HEAD = 128
 INDICES = (torch.int32, torch.int64)
 
 
+def floored(*args: Any, g: Tensor, **options: Any) -> tuple[Tensor, Tensor]:
+    """No decay is less than 1e-10."""
+    return chunk_gated_delta_rule(*args, g=g.clamp(min=1e-10), **options)
+
+
+def unset(*args: Any, scale: float | None, **options: Any) -> tuple[Tensor, Tensor]:
+    """A scale of 0 counts as none given."""
+    return chunk_gated_delta_rule(*args, scale=scale or None, **options)
+
+
+def idle(*args: Any, cu_seqlens: Tensor, output_state: Tensor, **options: Any) -> tuple[Tensor, Tensor]:
+    """The new state of an empty row is not written."""
+    before, empty = output_state.clone(), cu_seqlens.diff() == 0
+    out, after = chunk_gated_delta_rule(*args, cu_seqlens=cu_seqlens, output_state=output_state, **options)
+    after[empty] = before[empty]
+    return out, after
+
+
+def masked(a: Tensor, b: Tensor, A_log: Tensor, dt_bias: Tensor) -> tuple[Tensor, Tensor]:
+    """Gates whose softplus chooses its branch by a product with 0 or 1."""
+    x = a.float() + dt_bias
+    linear = (x > 20.0).float()
+    return -A_log.exp() * (linear * x + (1.0 - linear) * (1.0 + x.exp()).log()), b.float().sigmoid()
+
+
 def install(monkeypatch: pytest.MonkeyPatch, **others: Any) -> None:
     """Put the stand-ins where the adapters look the functions up; `others` takes the place of one by name."""
     functions = {
@@ -172,10 +197,9 @@ def chunk_gated_delta_rule(
     checkpoint_every_n_tokens: int = 0,
     _cp_chunk_len: int | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Packed prompts from α = e^g; of dense states that of an empty row is not written."""
+    """Packed prompts from α = e^g; the state of an empty row is handed on."""
     assert backend == "flashinfer"
     assert output_final_state
-    assert scale != 0.0
     assert use_cp or _cp_chunk_len is None
     assert g.dtype == beta.dtype == torch.float32
     assert ((g >= 0) & (g <= 1)).all(), "α is a decay, not its logarithm"
@@ -203,8 +227,7 @@ def chunk_gated_delta_rule(
             )  # fmt: skip
             if state_checkpoints is not None and piece.stop - begin == every:
                 state_checkpoints[counts[row] + number] = h[0].to(state_checkpoints.dtype)
-        if stop > first:
-            output_state[slot] = h[0].to(output_state.dtype)
+        output_state[slot] = h[0].to(output_state.dtype)
     return output, output_state
 
 
@@ -275,7 +298,7 @@ def _steps(q: Tensor, k: Tensor, v: Tensor, g: Tensor, beta: Tensor, h: Tensor) 
 def _ids(ids: Tensor, rows: int) -> Tensor:
     assert ids.dtype in INDICES
     assert ids.shape == (rows,)
-    assert ids.is_contiguous()
+    assert ids.stride() == (1,), "marked as compact for the compiler, of one row too"
     return ids.long()
 
 

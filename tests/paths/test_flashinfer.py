@@ -20,17 +20,18 @@ from gdn_verify.cases.presentation import Presentation
 from gdn_verify.cases.shapes import draw_cases
 from gdn_verify.cases.sizes import PREFILL_SMALL, SMALL
 from gdn_verify.cases.strategies import cases
-from gdn_verify.cases.values import Fill, Gates, Values
+from gdn_verify.cases.values import Betas, Fill, Gates, Values
 from gdn_verify.conformance import MissingPathError, conformance
 from gdn_verify.hosts import HOSTS
+from gdn_verify.known import Rule, ledger, mended, set_aside
 from gdn_verify.oracles.sites import Site
 from gdn_verify.paths import find, flashinfer
 from gdn_verify.paths.base import Path
 from gdn_verify.paths.conformance import declarations
 from gdn_verify.paths.flashinfer import base, card
 from gdn_verify.paths.refusal import refusal_of
-from gdn_verify.runner import CaseResult, run_case
-from gdn_verify.verdict import Check, Outcome
+from gdn_verify.runner import CaseResult, Effort, run_case
+from gdn_verify.verdict import Check, Finding, Outcome
 
 PATHS = tuple(flashinfer.paths())
 SM100 = ("flashinfer-chunk-cake", "flashinfer-chunk-cudnn")
@@ -38,6 +39,17 @@ HERE = [path for path in PATHS if path.name not in SM100]
 ASKED = [(path.name, kind) for path in HERE for kind in path.capabilities.kinds]
 HEADS = Geometry(2, 4, 128, 128)
 SERVED = DTypes(activation=DType.BF16, conv_state=DType.BF16, weights=DType.BF16)
+VERSION = "0.7.2.post1"
+RULES = [rule for rule in ledger() if rule.name.startswith("flashinfer-")]
+WRONG = {
+    "flashinfer-decay-floor": "floored",
+    "flashinfer-scale-zero": "unset",
+    "flashinfer-empty-row": "idle",
+    "flashinfer-softplus-decode": "masked",
+    "flashinfer-softplus-draft": "masked",
+    "flashinfer-softplus-many-drafts": "masked",
+}
+"""Rules, and the stand-in that is wrong in their way."""
 ONE = Case(HEADS, SERVED, 1, (Batch((Row(1, (0,)),)),))
 
 
@@ -156,18 +168,13 @@ def test_without_a_driver_there_is_no_card(monkeypatch: pytest.MonkeyPatch) -> N
     card.capability.cache_clear()
 
 
-SPIKED = Values(gates=Gates.SPIKE, v=Fill.NORMAL)
-
-
 @pytest.mark.parametrize(
     ("name", "case", "shown", "reason"),
     [
         ("flashinfer-decode", replace(ONE, geometry=Geometry(1, 1, 128, 128)), Presentation(), "geometry.HV=1"),
         ("flashinfer-decode", ONE, Presentation(slot_pad=5), "presentation.slot_pad=5"),
         ("flashinfer-decode", replace(ONE, geometry=Geometry(2, 4, 256, 128)), Presentation(), "geometry.K=256"),
-        ("flashinfer-chunk-pool", replace(ONE, options=Options(scale=0.0)), Presentation(), "options.scale=0.0"),
         ("flashinfer-fused-step", replace(ONE, options=Options(scale=0.0)), Presentation(), "options.scale=0.0"),
-        ("flashinfer-chunk", replace(ONE, values=Values(gates=Gates.STRONG, v=Fill.ZEROS)), Presentation(), "1e-10"),
     ],
 )
 def test_what_is_not_computed_is_refused(name: str, case: Case, shown: Presentation, reason: str) -> None:
@@ -175,25 +182,72 @@ def test_what_is_not_computed_is_refused(name: str, case: Case, shown: Presentat
     assert reason in str(refusal_of(find(name), case, shown)).replace("K=256 outside", "geometry.K=256 outside")
 
 
-def test_strong_decays_are_taken_where_they_are_right() -> None:
-    """Beside values that fill a row, 1e-10 of an old state is nothing."""
-    case = replace(ONE, values=Values(gates=Gates.STRONG, v=Fill.NORMAL))
-    assert find("flashinfer-chunk").refuses(case, Presentation()) is None
+@pytest.mark.parametrize(
+    ("rule", "name"),
+    [(rule, name) for rule in RULES for name in rule.paths],
+    ids=lambda part: getattr(part, "name", part),
+)
+def test_each_rule_explains_what_is_wrong_and_nothing_else(
+    rule: Rule, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own case shows what it names where that is wrong; where it is right, the rule is asked to go."""
+    wrong = WRONG[rule.name]
+    assert not proved(rule, name, monkeypatch, wrong)
+    (gone,) = proved(rule, name, monkeypatch)
+    assert gone.kind == "known finding is gone"
 
 
-def test_gates_beyond_softplus_are_refused_where_it_has_no_branch() -> None:
-    """Kernels of bfloat16 states, and of drafts of many rows; the others compute them."""
-    narrow = replace(ONE, values=SPIKED, dtypes=replace(SERVED, state=DType.BF16))
-    assert "0" in str(find("flashinfer-decode-bf16").refuses(narrow, Presentation()))
-    assert find("flashinfer-decode").refuses(replace(ONE, values=SPIKED), Presentation()) is None
-    few, many = (Case(replace(HEADS, num_spec=1), SERVED, 2 * n, (Batch(tuple(drafts(n))),), SPIKED) for n in (32, 33))
-    assert find("flashinfer-mtp").refuses(few, Presentation()) is None
-    assert find("flashinfer-mtp").refuses(many, Presentation()) is not None
+def proved(rule: Rule, name: str, monkeypatch: pytest.MonkeyPatch, wrong: str = "") -> list[Finding]:
+    """What is left of the findings of a rule's own case, on stand-ins of which one is `wrong`."""
+    fed = rule.case.case, rule.case.presentation
+    with monkeypatch.context() as patch:
+        if wrong == "masked":
+            patch.setattr(flashinfer_standin, "gates", flashinfer_standin.masked)
+        chunk = {"chunk_gated_delta_rule": getattr(flashinfer_standin, wrong)} if wrong not in ("", "masked") else {}
+        flashinfer_standin.install(patch, **chunk)
+        result = run_case(*fed, find(name), HOSTS["cpu"], effort=Effort.HASTY)
+        judged = set_aside([rule], VERSION, fed, result.findings)
+    return [*judged.findings, *mended(rule, name, VERSION, judged)]
+
+
+def test_strong_decays_beside_much_are_not_explained() -> None:
+    """Where values fill a row, 1e-10 of an old state is nothing: what is wrong there is something else."""
+    (rule,) = (rule for rule in RULES if rule.name == "flashinfer-decay-floor")
+    beside = Values(gates=Gates.STRONG, v=Fill.NORMAL)
+    assert not rule.fits((replace(ONE, values=beside), Presentation()))
+    assert rule.fits((replace(ONE, values=replace(beside, beta=Betas.NEAR_ZERO)), Presentation()))
+
+
+def test_drafts_of_few_rows_have_a_softplus_with_a_branch() -> None:
+    """Up to 128 rows times value heads; of those no rule speaks."""
+    (rule,) = (rule for rule in RULES if rule.name == "flashinfer-softplus-many-drafts")
+    spiked = Values(gates=Gates.SPIKE, v=Fill.NORMAL)
+    few, many = (Case(replace(HEADS, num_spec=1), SERVED, 2 * n, (Batch(tuple(drafts(n))),), spiked) for n in (32, 33))
+    assert not rule.fits((few, Presentation()))
+    assert rule.fits((many, Presentation()))
 
 
 def drafts(count: int) -> Iterator[Row]:
     """Rows of two tokens each."""
     return (Row(2, (2 * n, 2 * n + 1), accepted=1) for n in range(count))
+
+
+@pytest.mark.parametrize("name", ["flashinfer-decode-bf16", "flashinfer-decode"])
+def test_the_id_of_a_lone_row_has_the_stride_of_its_shape(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a table's column it has the table's, which `contiguous` leaves as it is and the compiler does not take."""
+    flashinfer_standin.install(monkeypatch)
+    path = find(name)
+    (state,) = path.capabilities.states
+    case = replace(ONE, dtypes=replace(SERVED, state=state))
+    result = run_case(case, Presentation(table_pad=5, first_slot=1), path, HOSTS["cpu"])
+    assert result.outcome(Check.VALUES) is Outcome.AGREES, result.findings
+
+
+def test_drafts_on_pools_with_holes_have_one_pool() -> None:
+    """Their kernel is kept by the strides of a pool; that of bfloat16 states by its slots as well."""
+    assert find("flashinfer-mtp").one_pool(Presentation(slot_pad=16))
+    assert not find("flashinfer-mtp").one_pool(Presentation())
+    assert not find("flashinfer-mtp-bf16").one_pool(Presentation(slot_pad=16))
 
 
 def test_a_state_without_a_slot_is_refused_where_the_kernel_stores_it() -> None:

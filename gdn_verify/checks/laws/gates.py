@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gdn_verify.cases.contract import DType, Stage
+from gdn_verify.cases.values import Gates
 from gdn_verify.checks.laws.breaks import all_is_written, nothing_decays, other_state
 from gdn_verify.checks.laws.law import Law, Varied
 from gdn_verify.checks.laws.relation import Likeness, Relation, Trial
@@ -127,8 +128,9 @@ def forgetting(setting: Setting) -> Varied:
     first = later & ~np.concatenate([[False], later[:-1]])
     starts = np.isin(np.arange(later.size), setting.batch.query_start_loc)
     at = (first | (later & starts))[:, None] & _all(setting)
-    made = decaying(setting, at, FORGETS)
-    base = _chain(setting, made, setting.base.shots[0].numbered(later))
+    shot = setting.base.shots[0].numbered(later)
+    spiked = replace(shot.case, values=replace(shot.case.values, gates=Gates.SPIKE))  # what a path is asked about
+    base = _chain(setting, decaying(setting, at, FORGETS), replace(shot, case=spiked))
     trial = Trial(replace(base, pools=_other_states(setting).pools), breaks=nothing_decays)
     return [Relation("the initial states being others", (trial,), base=base)]
 

@@ -12,7 +12,7 @@ from gdn_verify.checks.laws import gates, handover, heads, kinds, linear, rows, 
 from gdn_verify.checks.laws.compare import Verdict, budgets_by_chain
 from gdn_verify.checks.laws.compare import judge as hold
 from gdn_verify.checks.laws.law import Law
-from gdn_verify.checks.laws.observe import MalformedError, Run, Seen, observe, refusal, unfinished
+from gdn_verify.checks.laws.observe import MalformedError, Misled, Run, Seen, observe, refusal, trusted, unfinished
 from gdn_verify.checks.laws.relation import Relation
 from gdn_verify.checks.laws.shots import Chain, Setting
 from gdn_verify.checks.power import ENOUGH
@@ -47,8 +47,10 @@ class LawResult:
 class Court:
     """All laws of one launch: the launch itself is run once, its budgets drawn once."""
 
-    def __init__(self, case: Case, presentation: Presentation, path: Path, host: Host, run: Run) -> None:
-        self._setting, self._run = Setting.of(case, presentation, path, host), run
+    def __init__(
+        self, case: Case, presentation: Presentation, path: Path, host: Host, run: Run, misled: Misled = trusted
+    ) -> None:
+        self._setting, self._run, self._misled = Setting.of(case, presentation, path, host), run, misled
         self._seen: dict[int, tuple[Chain, Seen]] = {}
         self._drawn = budgets_by_chain()
 
@@ -71,7 +73,7 @@ class Court:
 
     def _refusal(self, relation: Relation) -> str | None:
         chains = [trial.chain for trial in relation.trials] + ([relation.base] if relation.base else [])
-        return next(filter(None, (refusal(chain, self._setting) for chain in chains)), None)
+        return next(filter(None, (refusal(chain, self._setting, self._misled) for chain in chains)), None)
 
     def _verdict(self, relation: Relation) -> Verdict:
         base = self._observed(relation.base or self._setting.base)
@@ -100,10 +102,16 @@ def _result(law: Law, relations: list[Relation], verdicts: list[Verdict]) -> Law
 
 
 def judge(
-    case: Case, presentation: Presentation, path: Path, host: Host, run: Run, names: Iterable[str] = ()
+    case: Case,
+    presentation: Presentation,
+    path: Path,
+    host: Host,
+    run: Run,
+    names: Iterable[str] = (),
+    misled: Misled = trusted,
 ) -> dict[str, LawResult]:
     """The laws of these names, all by default, on the first launch of `case`, up to one that loses the device."""
-    court = Court(case, presentation, path, host, run)
+    court = Court(case, presentation, path, host, run, misled)
     results: dict[str, LawResult] = {}
     for name in names or LAWS:
         lost = next((other for other, result in results.items() if result.raised and _lost(host)), None)

@@ -9,8 +9,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from gdn_verify.cases.case import Case
 from gdn_verify.cases.contract import DType, Stage, StateOrder
 from gdn_verify.cases.narrow import refuses
+from gdn_verify.cases.strategies import Fed
 from gdn_verify.checks.laws.budget import Question
 from gdn_verify.checks.laws.shots import Chain, Numbers, Setting, Shot
 from gdn_verify.checks.question import Written, ask, double, malformed, observed, written
@@ -20,6 +22,15 @@ from gdn_verify.paths.base import Launch, Outputs, Path
 
 Run = Callable[[Path], Callable[[Launch], Outputs]]
 """How a path is launched: as it is, or as a defective copy."""
+
+
+Misled = Callable[[Fed], str]
+"""Why the values of a launch of the path that is judged are known to be wrong; "" where nothing is known."""
+
+
+def trusted(fed: Fed) -> str:
+    """Nothing is known of any launch."""
+    return ""
 
 
 class MalformedError(Exception):
@@ -53,18 +64,27 @@ class Seen:
         return {name: np.concatenate(parts) for name, parts in self.numbers.items()}
 
 
-def refusal(chain: Chain, setting: Setting) -> str | None:
-    """Why a path cannot take some launch of the chain, or None."""
+def refusal(chain: Chain, setting: Setting, misled: Misled = trusted) -> str | None:
+    """Why a path cannot take some launch of the chain, or why that proves nothing; or None."""
     pools = chain.pools
     for shot in chain.shots:
         path = shot.path or setting.path
-        case = _as_stored(shot, pools)
-        reason = refuses(path.capabilities, path.conventions, case.case, shot.presentation)
-        if reason := reason or path.refuses(case.case, shot.presentation):
+        case = _as_stored(shot, pools).case
+        reason = refuses(path.capabilities, path.conventions, case, shot.presentation)
+        if reason := reason or path.refuses(case, shot.presentation) or _of_another_pool(case, shot, setting):
             return f"{path.name}: {reason}" if shot.path else reason
+        if not shot.path and (reason := misled((case, shot.presentation))):
+            return reason
         if not path.capabilities.pool and pools.ssm is not None:
             pools = replace(pools, ssm=pools.ssm.float())
     return None
+
+
+def _of_another_pool(case: Case, shot: Shot, setting: Setting) -> str | None:
+    """Of a kernel that is compiled for a pool's slots there is one, that of the setting's pool."""
+    path = shot.path or setting.path
+    other = case.slots != setting.case.slots and path.one_pool(shot.presentation)
+    return f"case.slots={case.slots}: another pool than that of {setting.case.slots} slots" if other else None
 
 
 def _as_stored(shot: Shot, pools: Pools) -> Shot:

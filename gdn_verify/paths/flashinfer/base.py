@@ -7,6 +7,8 @@ the functions in front allow (docs/implementations/flashinfer.md). States are [s
 Every function gets dense q, k, v, gates and ids: some kernels take a stride between tokens, and no caller that was read
 relies on it (SGLang's `gdn_flashinfer.py` and vLLM 0.33.0's `qwen_gdn_linear_attn.py:313` hand dense ones over). A pool
 may have holes between its slots, as vLLM's has.
+
+What is wrong and loud is refused; what is wrong in silence is computed, and is a rule of the ledger (`cases/known`).
 """
 
 from __future__ import annotations
@@ -104,7 +106,18 @@ def function(entry: str) -> Callable[..., Any]:
 
 def dense(launch: Launch, name: str) -> Tensor:
     """A tensor of the launch's tokens, one behind the other and none of padding."""
-    return launch[name][: launch.batch.tokens].contiguous()
+    return compact(launch[name][: launch.batch.tokens])
+
+
+def compact(tensor: Tensor) -> Tensor:
+    """A copy with the strides of its shape, also where there is one element along an axis.
+
+    `contiguous()` leaves the stride of such an axis, 6 of the one id in a table's column; marked as compact for the
+    compiler (gdn_kernels/gdn_decode_bf16_state.py:71), that tensor is refused.
+    """
+    import torch
+
+    return tensor.clone(memory_format=torch.contiguous_format)
 
 
 def single_head(case: Case) -> str | None:
@@ -119,8 +132,3 @@ def unaligned(case: Case, presentation: Presentation) -> str | None:
     """Holes that leave slots unaligned: asserted for float32 (gdn_kernels/gdn_decode_pretranspose.py:1038)."""
     hole = presentation.slot_pad * case.dtypes.state.itemsize
     return f"presentation.slot_pad={presentation.slot_pad}: no multiple of {ALIGNED} bytes" if hole % ALIGNED else None
-
-
-def unset_scale(case: Case) -> str | None:
-    """A scale of 0 counts as none given: K^-½ (gdn_prefill.py:940, …/experimental/gdn_fused_decode.py:423)."""
-    return "options.scale=0.0: it would be replaced by K ** -0.5" if case.options.scale == 0.0 else None

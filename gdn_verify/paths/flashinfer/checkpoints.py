@@ -83,6 +83,6 @@ class ChunkCheckpoints(Chunk):
 def _tails(starts: tuple[int, ...], counts: list[int]) -> Iterable[Tail]:
     """Of rows longer than the least: from which of their checkpoints they go on goes round with their number."""
     for row, (first, stop) in enumerate(pairwise(starts)):
-        if most := (stop - first - 1) // EVERY:  # a tail has a token
+        if (most := (stop - first - 1) // EVERY) > 0:  # a tail has a token
             number = row % most
             yield Tail(row, first + (number + 1) * EVERY, stop, counts[row] + number)

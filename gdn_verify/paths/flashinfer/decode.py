@@ -28,11 +28,10 @@ from gdn_verify.cases.contract import (
     StateOrder,
 )
 from gdn_verify.cases.presentation import Presentation
-from gdn_verify.cases.values import Gates
 from gdn_verify.oracles.noise import Rounding
 from gdn_verify.paths.base import Launch, Outputs
 from gdn_verify.paths.flashinfer import sites
-from gdn_verify.paths.flashinfer.base import BF16, F32, HEAD, VK, Flashinfer, dense, function
+from gdn_verify.paths.flashinfer.base import BF16, F32, HEAD, VK, Flashinfer, compact, dense, function
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -77,8 +76,8 @@ class Decode(Flashinfer):
             **operands(launch),
             state=None,
             initial_state=launch["ssm_pool"],
-            initial_state_indices=(written if reads is None else reads)[:tokens].contiguous(),
-            output_state_indices=None if reads is None else written[:tokens].contiguous(),
+            initial_state_indices=compact((written if reads is None else reads)[:tokens]),
+            output_state_indices=None if reads is None else compact(written[:tokens]),
             backend="flashinfer",
         )
         return filled(launch, out)
@@ -96,9 +95,6 @@ class DecodeBf16(Decode):
     name = "flashinfer-decode-bf16"
     conventions = Conventions(pads=((Stage.DELTA, IdRule.NEGATIVE),), scratch_slot=0)
     capabilities = replace(Decode.capabilities, states=BF16, int64_indices=False)
-
-    def refuses(self, case: Case, presentation: Presentation) -> str | None:
-        return super().refuses(case, presentation) or overflows(case)
 
     def rounding(self, case: Case, presentation: Presentation, host: str) -> Rounding:
         return sites.recurrent(case.dtypes, serial=SERIAL_BF16)
@@ -121,9 +117,6 @@ class DecodeDense(Flashinfer):
             return Outputs(o=launch["out"], final_state=state)
         out, after = function(self.entries[0])(**operands(launch), state=state, backend="flashinfer")
         return Outputs(o=filled(launch, out).o, final_state=after)
-
-    def refuses(self, case: Case, presentation: Presentation) -> str | None:
-        return super().refuses(case, presentation) or (overflows(case) if case.dtypes.state is DType.BF16 else None)
 
     def rounding(self, case: Case, presentation: Presentation, host: str) -> Rounding:
         return sites.recurrent(case.dtypes, serial=SERIAL_FLOAT32 if case.dtypes.state is DType.F32 else SERIAL_BF16)
@@ -157,14 +150,3 @@ def filled(launch: Launch, out: Tensor) -> Outputs:
     if out.data_ptr() != wanted.data_ptr():
         wanted.copy_(out.flatten(0, 1))
     return Outputs(o=launch["out"])
-
-
-def overflows(case: Case) -> str | None:
-    """Gates whose e^(a + dt_bias) is no float32, from 88.8 on: softplus becomes 0 · ∞ + x there, and all is NaN.
-
-    The branch is taken by multiplication (gdn_kernels/gdn_decode_bf16_state.py:358, :468, :1182, :2125,
-    gdn_kernels/gdn_decode_mtp.py:609): docs/implementations/flashinfer.md.
-    """
-    if case.values.gates is Gates.SPIKE:
-        return f"values.gates={case.values.gates}: e^x of softplus overflows, and its branch is a product with 0"
-    return None

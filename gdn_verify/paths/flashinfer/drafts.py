@@ -23,15 +23,13 @@ from gdn_verify.oracles.noise import Rounding
 from gdn_verify.paths.base import Launch, Outputs
 from gdn_verify.paths.engines import accepted
 from gdn_verify.paths.flashinfer import sites
-from gdn_verify.paths.flashinfer.base import BF16, F32, HEAD, VK, Flashinfer, function
-from gdn_verify.paths.flashinfer.decode import PRETRANSPOSE, SERIAL_BF16, SERIAL_FLOAT32, filled, operands, overflows
+from gdn_verify.paths.flashinfer.base import BF16, F32, HEAD, VK, Flashinfer, compact, function
+from gdn_verify.paths.flashinfer.decode import PRETRANSPOSE, SERIAL_BF16, SERIAL_FLOAT32, filled, operands
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 MTP = "flashinfer.gdn_decode:gated_delta_rule_mtp"
-INLINE = 128
-"""Rows times value heads up to which a kernel runs whose softplus has a branch (…_mtp.py:2958, :2056)."""
 
 
 class Mtp(Flashinfer):
@@ -77,10 +75,9 @@ class Mtp(Flashinfer):
         )  # fmt: skip
         return out
 
-    def refuses(self, case: Case, presentation: Presentation) -> str | None:
-        rows = max(len(batch.rows) for batch in case.batches)
-        many = rows * case.geometry.HV > INLINE
-        return super().refuses(case, presentation) or (overflows(case) if many else None)
+    def one_pool(self, presentation: Presentation) -> bool:
+        """One with holes is compiled as it is, and kept by its strides alone, on disk too (…_mtp.py:3029, :3131)."""
+        return presentation.slot_pad > 0
 
     def rounding(self, case: Case, presentation: Presentation, host: str) -> Rounding:
         return sites.recurrent(case.dtypes, serial=SERIAL_FLOAT32)
@@ -102,7 +99,7 @@ class MtpScatter(Mtp):
         tokens = launch.batch.rows[0].tokens
         out, _ = function(MTP)(
             **operands(launch, tokens), initial_state=launch["ssm_pool"], initial_state_indices=reads(launch),
-            ssm_state_indices=launch["state_indices"][:, :tokens].int().contiguous(), disable_state_update=False,
+            ssm_state_indices=compact(launch["state_indices"][:, :tokens].int()), disable_state_update=False,
         )  # fmt: skip
         return filled(launch, out)
 
@@ -118,6 +115,10 @@ class MtpBf16(Mtp):
     conventions = Conventions(pads=((Stage.DELTA, IdRule.NEGATIVE),), scratch_slot=0)
     capabilities = replace(Mtp.capabilities, states=BF16, int64_indices=False)
 
+    def one_pool(self, presentation: Presentation) -> bool:
+        """Here the slots are part of what a kernel is kept by (gdn_kernels/gdn_decode_bf16_state.py:3848)."""
+        return False
+
     def verify(self, launch: Launch, kept: Tensor) -> Tensor:
         out: Tensor
         out, _ = function(PRETRANSPOSE)(
@@ -127,9 +128,6 @@ class MtpBf16(Mtp):
         )  # fmt: skip
         return out
 
-    def refuses(self, case: Case, presentation: Presentation) -> str | None:
-        return super().refuses(case, presentation) or overflows(case)
-
     def rounding(self, case: Case, presentation: Presentation, host: str) -> Rounding:
         return sites.recurrent(case.dtypes, serial=SERIAL_BF16)
 
@@ -138,7 +136,7 @@ def reads(launch: Launch) -> Tensor:
     """The slot that each row reads, [N]: what its table has for the last token that was accepted."""
     counts = accepted(launch)
     assert counts is not None
-    return launch["state_indices"].gather(1, counts[:, None].long() - 1)[:, 0].contiguous()
+    return compact(launch["state_indices"].gather(1, counts[:, None].long() - 1)[:, 0])
 
 
 def put(launch: Launch, kept: Tensor) -> None:

@@ -6,9 +6,10 @@ beside each other (`use_cp`); `auto` takes the latter where rows times heads lea
 unit vectors: `use_qk_l2norm_in_kernel` runs a kernel before, whose result is of the activations' type
 (gdn_kernels/qk_l2norm.py:112).
 
-α is taken back to log2(α + 1e-10) (gdn_kernels/delta_rule_dsl/alpha.py:37): no decay is less than 1e-10, see `floored`.
-A row without tokens does nothing, so that of dense states its new one is not written
-(gdn_kernels/delta_rule_dsl/delta_rule_sm90.py:2225); on a pool that is right. No id is padding, all are read (:1242).
+α is taken back to log2(α + 1e-10) (gdn_kernels/delta_rule_dsl/alpha.py:37): no decay is less than 1e-10. A row without
+tokens does nothing, so that of dense states its new one is not written
+(gdn_kernels/delta_rule_dsl/delta_rule_sm90.py:2225); on a pool that is right. A scale of 0 is replaced
+(gdn_prefill.py:940). These are rules of the ledger. No id is padding, all are read (:1242).
 """
 
 from __future__ import annotations
@@ -21,11 +22,10 @@ from typing import TYPE_CHECKING, Any
 from gdn_verify.cases.case import Case
 from gdn_verify.cases.contract import Capabilities, DType, Group, Padding, Span, Stage
 from gdn_verify.cases.presentation import Presentation
-from gdn_verify.cases.values import Fill, Gates, Vectors
 from gdn_verify.oracles.noise import Rounding
 from gdn_verify.paths.base import Launch, Outputs, Path
 from gdn_verify.paths.flashinfer import sites
-from gdn_verify.paths.flashinfer.base import F32, HEAD, VK, Flashinfer, dense, function, unaligned, unset_scale
+from gdn_verify.paths.flashinfer.base import F32, HEAD, VK, Flashinfer, compact, dense, function, unaligned
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -53,7 +53,6 @@ class Chunk(Flashinfer):
         pool=False,
         key_dim=HEAD,
         value_dim=HEAD,
-        min_tokens=1,
         activations=NARROW,
         gates=F32,
         state_orders=VK,
@@ -83,7 +82,7 @@ class Chunk(Flashinfer):
         )  # fmt: skip
 
     def refuses(self, case: Case, presentation: Presentation) -> str | None:
-        return nothing(case) or unset_scale(case) or floored(case)
+        return nothing(case)
 
     def rounding(self, case: Case, presentation: Presentation, host: str) -> Rounding:
         return sites.chunked(case.dtypes, normalises=self.normalises, joins=self.cp)
@@ -106,15 +105,13 @@ class ChunkPool(ChunkNormed):
 
     name = "flashinfer-chunk-pool"
     variant = False
-    capabilities = replace(
-        ChunkNormed.capabilities, pool=True, min_tokens=0, paddings=frozenset({Padding.EMPTY_ROW, Padding.TOKENS})
-    )
+    capabilities = replace(ChunkNormed.capabilities, pool=True, paddings=frozenset({Padding.EMPTY_ROW, Padding.TOKENS}))
 
     def run(self, launch: Launch) -> Outputs:
         pool, slots, starts = launch["ssm_pool"], launch["state_indices"], launch["query_start_loc"]
         pool[slots[~launch["has_initial_state"] & (starts.diff() > 0)].long()] = 0
         out = launch["out"][: launch.batch.tokens]
-        self.call(launch, prompt(launch), starts, out, pool, pool, state_indices=slots.contiguous())
+        self.call(launch, prompt(launch), starts, out, pool, pool, state_indices=compact(slots))
         return Outputs(o=launch["out"])
 
     def refuses(self, case: Case, presentation: Presentation) -> str | None:
@@ -164,16 +161,3 @@ def prompt(launch: Launch) -> dict[str, Tensor]:
 def nothing(case: Case) -> str | None:
     """A launch of no tokens, which no engine makes: there are no tensors to address, and q is asked for its length."""
     return None if all(batch.tokens for batch in case.batches) else "a launch of no tokens"
-
-
-def floored(case: Case) -> str | None:
-    """Decays so strong that 1e-10 in their place shows: where nothing else makes up a row of o, or of the state.
-
-    The rest of a state that is to be forgotten is 1e-10 of it, and not e^g; beside v it is nothing.
-    """
-    values = case.values
-    strong = values.gates in (Gates.STRONG, Gates.SPIKE)
-    sparse = {Vectors.ONE_HOT, Vectors.INTEGERS} & {values.q, values.k} or values.v not in (Fill.ONES, Fill.NORMAL)
-    if strong and sparse:
-        return f"values.gates={values.gates}: a decay below 1e-10 is 1e-10, and beside v={values.v} that is seen"
-    return None

@@ -2,7 +2,7 @@
 
 Kernels of its own serve a few layers on SM120; everywhere else, and here, it is a composition of torch's functions
 (gdn_kernels/experimental/gdn_fused_decode.py:211). Its b and a are a product with a layer's inputs, which stand for
-themselves here: the weight is the identity, whose product is exact. A scale of 0 counts as none (:423).
+themselves here: the weight is the identity, whose product is exact. A scale of 0 counts as none, as it says (:356).
 
 A negative id skips a row, whose output is zeros and whose pools stay as they are (:249, :299).
 """
@@ -24,7 +24,7 @@ from gdn_verify.cases.presentation import Presentation
 from gdn_verify.oracles.noise import Rounding
 from gdn_verify.oracles.rounding import sequential_float32
 from gdn_verify.paths.base import Launch, Missing, Outputs
-from gdn_verify.paths.flashinfer.base import BF16, F32, HEAD, VK, Flashinfer, absent, dense, function, unset_scale
+from gdn_verify.paths.flashinfer.base import BF16, F32, HEAD, VK, Flashinfer, absent, dense, function
 from gdn_verify.paths.flashinfer.decode import ROWS
 
 STEP = "flashinfer.gdn_kernels.experimental.gdn_fused_decode:gdn_fused_decode_step"
@@ -83,7 +83,7 @@ class FusedStep(Flashinfer):
     def refuses(self, case: Case, presentation: Presentation) -> str | None:
         if case.options.conv_activation is not Activation.SILU:
             return f"options.conv_activation={case.options.conv_activation}: it is SiLU"
-        return unset_scale(case)
+        return "options.scale=0.0: it stands for K ** -0.5" if case.options.scale == 0.0 else None
 
     def rounding(self, case: Case, presentation: Presentation, host: str) -> Rounding:
         return sequential_float32(case.dtypes, serial=case.geometry.K)  # a library's product sums as it likes
