@@ -10,7 +10,7 @@ from gdn_verify.cases.strategies import Fed
 
 
 def enough(geometry: Geometry) -> int:
-    """Slots of a pool that holds whatever is drawn of this geometry, one that nobody may own among them."""
+    """Slots of a pool that holds whatever is drawn of this geometry, and one that nobody may own."""
     return max(min(WIDE.max_slots, WIDE.max_state // (geometry.HV * geometry.K * geometry.V)), geometry.S + 2) + 1
 
 
@@ -20,6 +20,6 @@ def spared(fed: Fed, conventions: Conventions) -> Fed:
     An id that marks padding may be a slot of the larger pool; another then takes its place.
     """
     case, shown = fed
-    case = replace(case, slots=max(case.slots, enough(case.geometry)))
+    case = replace(case, slots=max(case.slots, enough(case.geometry) - shown.first_slot))
     ids = conventions.pad_ids(case.slots + shown.first_slot)
     return case, shown if shown.sentinel in ids or not ids else replace(shown, sentinel=ids[0])
