@@ -11,11 +11,12 @@ import pytest
 from gdn_verify import corpus, service
 from gdn_verify.cases.case import Batch, Case, Row
 from gdn_verify.cases.codec import CaseFile, dumps
-from gdn_verify.cases.contract import DTypes, Geometry, Kind
+from gdn_verify.cases.contract import DType, DTypes, Geometry, Kind
 from gdn_verify.cases.narrow import refuses
 from gdn_verify.cases.presentation import Presentation
+from gdn_verify.cases.values import Betas, Fill, Gates, States, Values, Vectors
 from gdn_verify.hosts import HOSTS
-from gdn_verify.known import Rule, RuleError, ledger, mended, read, set_aside
+from gdn_verify.known import FACTS, Rule, RuleError, ledger, mended, misled, read, set_aside
 from gdn_verify.mutants import planter_of
 from gdn_verify.paths import find
 from gdn_verify.report.tally import Report
@@ -74,6 +75,50 @@ def test_a_mended_bug_asks_for_its_rule_to_be_removed() -> None:
     (refused,) = mended(RULE, "fallback", "1.2", healthy, "geometry.HV=3")
     assert "proves nothing then: geometry.HV=3" in refused.message
     assert not [*mended(RULE, "fallback", "1.2", set_aside([RULE], "1.2", FED, [SEEN]))]
+
+
+STRONG = replace(RULE, shows=("values/o",), when={"values: gates": ["single spike"]}, versions=">=0")
+
+
+def test_laws_are_not_held_of_launches_that_a_rule_says_are_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the case itself, and of those that a law makes of it: one that forgets all has such gates in any case."""
+    laws = {"forgetting", "scale"}
+    for gates, told in ((Gates.NORMAL, {"forgetting"}), (Gates.SPIKE, laws)):
+        case = replace(CASE, values=Values(k=Vectors.NORMAL, v=Fill.NORMAL, gates=gates, state=States.NORMAL))
+        text = dumps(CaseFile(case, Presentation()))
+        job = Job("fallback", "cpu", case.kind, count=1, files=(text,), laws=tuple(laws), rules=(STRONG,))
+        _, (result,) = _results(job)
+        assert not result.findings
+        silent = {name for name in laws if name not in result.laws or result.laws[name].outcome is Outcome.REFUSED}
+        assert silent == told
+        reasons = {result.refused, *(law.reason for law in result.laws.values())}
+        assert "known to be wrong: z-of-threes.json" in reasons
+
+
+def test_rules_of_memory_leave_laws_alone() -> None:
+    """Results are right there; and in other versions nothing is known."""
+    spiked = replace(CASE, values=replace(CASE.values, gates=Gates.SPIKE)), Presentation()
+    assert misled([STRONG], "1.2", spiked)
+    assert not misled([replace(STRONG, shows=("memory/copy of z",))], "1.2", spiked)
+    assert not misled([replace(STRONG, versions="==1")], "1.2", spiked)
+    assert not misled([STRONG], "1.2", FED)
+
+
+@pytest.mark.parametrize(
+    ("name", "case", "word"),
+    [
+        ("type of state", replace(CASE, dtypes=DTypes(state=DType.BF16)), "bfloat16"),
+        ("rows times value heads", CASE, 6),
+        ("a row without tokens", replace(CASE, batches=(Batch((Row(0, (0,)), Row(1, (1,)))),)), True),
+        ("a row without tokens", CASE, False),
+        ("an old state alone", replace(CASE, values=Values(v=Fill.NORMAL, beta=Betas.NEAR_ZERO)), True),
+        ("an old state alone", replace(CASE, values=Values(q=Vectors.ONE_HOT)), True),
+        ("an old state alone", CASE, False),
+    ],
+)
+def test_facts_of_a_case(name: str, case: Case, word: object) -> None:
+    """What a rule may ask beside the features that a case is shrunk by."""
+    assert FACTS[name]((case, Presentation())) == word
 
 
 def _results(job: Job) -> tuple[Ready, list[CaseResult]]:

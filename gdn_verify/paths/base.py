@@ -159,9 +159,10 @@ class Path(ABC):
         return [{"config": place} for place in range(most_configurations(self.kernels))]
 
     def one_pool(self, presentation: Presentation) -> bool:
-        """Whether a kernel is compiled for the number of slots of a pool so laid out, and kept without a word of it.
+        """Whether kernels are compiled for the number of slots of a pool so laid out.
 
-        The next pool of another size is refused then: cases of one geometry get one number of slots (`cases.spare`).
+        Each other number costs another, or is refused where a kernel is kept without a word of it: cases of one
+        geometry get one number of slots (`cases.spare`).
         """
         return False
 

@@ -121,11 +121,11 @@ def compact(tensor: Tensor) -> Tensor:
 
 
 def single_head(case: Case) -> str | None:
-    """One value head: of a [B, 1, 1] gate the compiler cannot tell which axis is contiguous, and says so.
-
-    (`mark_layout_dynamic` without a leading axis, gdn_kernels/gdn_decode_pretranspose.py:1125 and its like.)
+    """One value head: of a [B, 1, 1] gate no axis is the contiguous one (`mark_layout_dynamic` without a leading axis,
+    gdn_kernels/gdn_decode_pretranspose.py:1125 and its like). On an H200 such a launch of float32 states ended in a
+    CUDA error, after which a process is of no more use.
     """
-    return "geometry.HV=1: CuTe DSL cannot deduce a gate's leading axis" if case.geometry.HV == 1 else None
+    return "geometry.HV=1: a gate without a leading axis, and a CUDA error" if case.geometry.HV == 1 else None
 
 
 def unaligned(case: Case, presentation: Presentation) -> str | None:

@@ -96,6 +96,10 @@ class DecodeBf16(Decode):
     conventions = Conventions(pads=((Stage.DELTA, IdRule.NEGATIVE),), scratch_slot=0)
     capabilities = replace(Decode.capabilities, states=BF16, int64_indices=False)
 
+    def one_pool(self, presentation: Presentation) -> bool:
+        """One with holes is compiled for its slots (gdn_kernels/gdn_decode_bf16_state.py:3468, :3848)."""
+        return presentation.slot_pad > 0
+
     def rounding(self, case: Case, presentation: Presentation, host: str) -> Rounding:
         return sites.recurrent(case.dtypes, serial=SERIAL_BF16)
 

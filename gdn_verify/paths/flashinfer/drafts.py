@@ -76,7 +76,11 @@ class Mtp(Flashinfer):
         return out
 
     def one_pool(self, presentation: Presentation) -> bool:
-        """One with holes is compiled as it is, and kept by its strides alone, on disk too (…_mtp.py:3029, :3131)."""
+        """One with holes is compiled as it is (gdn_kernels/gdn_decode_mtp.py:3168, …bf16_state.py:3892).
+
+        That of float32 states is kept by its strides alone (…_mtp.py:3020), on disk too (jit/cute_dsl_core.py:114), so
+        that a pool of another size is refused; of bfloat16 ones another is compiled.
+        """
         return presentation.slot_pad > 0
 
     def rounding(self, case: Case, presentation: Presentation, host: str) -> Rounding:
@@ -114,10 +118,6 @@ class MtpBf16(Mtp):
     entries = (PRETRANSPOSE,)
     conventions = Conventions(pads=((Stage.DELTA, IdRule.NEGATIVE),), scratch_slot=0)
     capabilities = replace(Mtp.capabilities, states=BF16, int64_indices=False)
-
-    def one_pool(self, presentation: Presentation) -> bool:
-        """Here the slots are part of what a kernel is kept by (gdn_kernels/gdn_decode_bf16_state.py:3848)."""
-        return False
 
     def verify(self, launch: Launch, kept: Tensor) -> Tensor:
         out: Tensor
