@@ -19,10 +19,10 @@ from gdn_verify.cases.narrow import first_slot, stored, taken_dtypes, taken_grou
 from gdn_verify.cases.presentation import Presentation
 from gdn_verify.cases.values import Betas, Fill, Gates, States, Taps, Values, Vectors
 from gdn_verify.checks.question import observed
-from gdn_verify.feed import Feed, Pools, feed, initial_pools, pools_after
+from gdn_verify.feed import feed, initial_pools, pools_after
 from gdn_verify.hosts import Host
 from gdn_verify.oracles.compose import Array, Problem, clean, evaluate
-from gdn_verify.paths import Outputs, Path
+from gdn_verify.paths import Path
 from gdn_verify.truth import Ledger, true_results
 
 STEPS = (1, 16, 256, 4096)
@@ -81,7 +81,7 @@ def measure(path: Path, host: Host, state: DType, steps: tuple[int, ...] = STEPS
         fed = feed(case, number, path, shown, pools, host.device)
         outputs = path.run(fed.launch)
         host.synchronize()
-        pools = _after(fed, outputs)
+        pools = pools_after(fed, outputs.final_state)
         ledger.enter(fed)
         if number + 1 in steps:
             seen[number + 1] = observed(fed, outputs, pools.ssm, every)
@@ -126,19 +126,6 @@ def _dtypes(path: Path, state: DType) -> DTypes:
         first = wish.get(name, DType.F32)
         chosen[name] = first if first in taken else min(taken)
     return replace(DTypes(**chosen), state=state)
-
-
-def _after(fed: Feed, outputs: Outputs) -> Pools:
-    """The pools; a dense path's states are put where the next launch finds them."""
-    if outputs.final_state is None:
-        return pools_after(fed)
-    pools = fed.before
-    assert pools.ssm is not None
-    final = outputs.final_state.detach().cpu()
-    order = final.transpose(-1, -2) if fed.presentation.state_order.value == "KV" else final
-    ssm = pools.ssm.clone()
-    ssm[fed.physical(0)] = order[0].to(ssm.dtype)
-    return replace(pools, ssm=ssm)
 
 
 def _true(ledger: Ledger, steps: Sequence[int]) -> dict[int, dict[str, Array]]:

@@ -375,8 +375,11 @@ def _place_outputs(arena: Arena, case: Case, number: int, path: Path, shown: Pre
     return {n: arena.place(n, shape=shape, dtype=dtype, role=Role.OUTPUT, misalign_bytes=misalign) for n in names}
 
 
-def pools_after(feed: Feed) -> Pools:
-    """The pools' bytes after the launch, in the contract's layout, on the processor."""
+def pools_after(feed: Feed, final_state: Tensor | None = None) -> Pools:
+    """The pools' bytes after the launch, in the contract's layout, on the processor; of a dense path its `final_state`,
+    [N, HV, V, K] or [N, HV, K, V], in the slots of its rows and the type of the pool."""
+    if final_state is not None:
+        return _stored(feed, final_state.detach().cpu())
     ssm, conv = feed.launch.get("ssm_pool"), feed.launch.get("conv_pool")
     if ssm is not None and feed.presentation.state_order is StateOrder.KV:
         ssm = ssm.transpose(-1, -2)
@@ -385,3 +388,12 @@ def pools_after(feed: Feed) -> Pools:
         ssm=None if ssm is None else ssm.cpu().contiguous(),
         conv=None if conv is None else conv.cpu().contiguous(),
     )
+
+
+def _stored(feed: Feed, final: Tensor) -> Pools:
+    assert feed.before.ssm is not None
+    ssm = feed.before.ssm.clone()
+    final = final.transpose(-1, -2) if feed.presentation.state_order is StateOrder.KV else final
+    for number, row in feed.batch.live_rows():
+        ssm[feed.physical(row.written[0])] = final[number].to(ssm.dtype)
+    return replace(feed.before, ssm=ssm)

@@ -12,13 +12,13 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from gdn_verify._arena_layout import CARRIERS
 from gdn_verify.cases.case import Batch, Case
 from gdn_verify.cases.contract import Kind
 from gdn_verify.cases.presentation import Presentation
 from gdn_verify.cases.shapes import draw_cases
 from gdn_verify.cases.sizes import SMALL, Size
 from gdn_verify.cases.strategies import Fed, cases
+from gdn_verify.checks.bits import bits
 from gdn_verify.feed import PARAMETERS, Feed, feed, initial_pools, inputs, pools_after
 from gdn_verify.hosts import Host
 from gdn_verify.paths import Outputs, Path
@@ -138,8 +138,7 @@ def _rows(fed: Feed, outputs: Outputs) -> Iterator[tuple[int, Result]]:
 
 
 def _bits(tensor: Tensor) -> Tensor:
-    tensor = tensor.detach().cpu().contiguous()
-    return tensor.view(CARRIERS[tensor.element_size()]).clone()
+    return bits(tensor.detach().cpu().contiguous()).clone()
 
 
 def _same(one: Result, other: Result) -> bool:

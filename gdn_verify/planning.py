@@ -98,7 +98,7 @@ def _counts(path: Subject, host: str, kind: Topic, profile: Profile) -> tuple[in
 
 def _compiled(path: Subject, host: str) -> bool:
     """Whether each geometry costs a compilation there, so that cases keep to a few."""
-    return host in GPUS and (bool(path.kernels) or (isinstance(path, Path) and path.compiles))
+    return host in GPUS and isinstance(path, Path) and path.compiles
 
 
 def _halved(path: Subject, profile: Profile) -> bool:

@@ -66,5 +66,5 @@ def _difference(expected: Left, got: Tensor, words: tuple[str, str]) -> Iterator
 
 
 def bits(x: Tensor) -> Tensor:
-    """`x` as integers of its width."""
+    """`x` seen as integers of its width: a view, through which `x` can be written."""
     return x.view(CARRIERS[x.element_size()])

@@ -48,6 +48,9 @@ class Key:
     kind: str = ""
     name: str = ""
 
+    def __str__(self) -> str:
+        return " ".join(filter(None, (self.aspect.value, self.kind, self.name)))
+
 
 @dataclass(frozen=True)
 class Cell:

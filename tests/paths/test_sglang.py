@@ -6,17 +6,12 @@ asserted, so that a release which has mended it fails here; so are the other def
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from contextlib import nullcontext
-from pathlib import Path as FilePath
-
 import pytest
+from upstream import conforms, right_by_now
 
 from gdn_verify.cases.case import Batch, Case, Row
 from gdn_verify.cases.contract import ConvLayout, DType, DTypes, Geometry
 from gdn_verify.cases.presentation import Presentation
-from gdn_verify.conformance import MissingPathError, conformance
 from gdn_verify.paths import Path, find
 from gdn_verify.paths.sglang import base, paths
 
@@ -26,17 +21,8 @@ TOO_MANY_PROGRAMS = {"sglang-recurrent-update", "sglang-chunk", "sglang-extend"}
 @pytest.mark.slow
 @pytest.mark.parametrize("path", paths(), ids=lambda path: path.name)
 def test_kernels_conform(path: Path) -> None:
-    """In the interpreter; a launch of too many programs is the one thing that may be wrong, and must be where it is."""
-    expected = pytest.raises(AssertionError) if path.name in TOO_MANY_PROGRAMS else nullcontext()
-    with expected as failed:
-        try:
-            conformance(path, "interpreter", cases=4)
-        except MissingPathError as missing:
-            pytest.skip(str(missing))
-    if failed is not None:
-        found = [line.strip() for line in str(failed.value).splitlines() if line.startswith(f"{path.name} on ")]
-        assert found
-        assert all(": launches/grid: " in line for line in found), found
+    """In the interpreter."""
+    conforms(path, too_many_programs=path.name in TOO_MANY_PROGRAMS)
 
 
 def test_without_sglang_a_path_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,11 +33,9 @@ def test_without_sglang_a_path_says_what_to_install(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize(
-    ("found", "taken"), [("0.5.22", False), ("0.5.23", True), ("0.5.23rc1", True), ("0.6", True), (None, False)]
+    ("found", "taken"), [("0.5.22", False), ("0.5.23", True), ("0.5.23rc1", True), ("0.6", True), ("", False)]
 )
-def test_releases_that_nobody_has_read_are_not_taken(
-    found: str | None, taken: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_releases_that_nobody_has_read_are_not_taken(found: str, taken: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """They keep these kernels elsewhere, and may lay out states otherwise."""
     monkeypatch.setattr(base, "find_spec", lambda name: object)
     monkeypatch.setattr(base, "installed", lambda: found)
@@ -108,11 +92,4 @@ def test_one_row_of_a_certain_shape_asks_for_a_card() -> None:
 )
 def test_what_the_paths_keep_clear_of_is_right(defect: str) -> None:
     """It is not, as long as they refuse it or are given something else: see docs/implementations/sglang.md."""
-    if (missing := find("sglang-decode").missing("interpreter")) is not None:
-        pytest.skip(str(missing))
-    script = FilePath(__file__).with_name("sglang_defects.py")
-    ran = subprocess.run([sys.executable, script, defect], capture_output=True, text=True, timeout=300)
-    answers = ran.stdout.splitlines()[-1:]
-    if answers not in (["right"], ["wrong"]):
-        raise RuntimeError(f"{defect} gave no answer: {ran.stderr}")
-    assert answers == ["right"]
+    assert right_by_now(find("sglang-decode"), "sglang_defects.py", defect)

@@ -70,7 +70,7 @@ def test_a_stock_vllm_is_not_taken_for_it(
             raise PackageNotFoundError(package)
         return versions[package]
 
-    monkeypatch.setattr(vllm_cpu, "version", version)
+    monkeypatch.setattr("gdn_verify.paths.installed.version", version)
     missing = vllm_cpu.installed()
     assert missing is not None
     assert words in missing.reason

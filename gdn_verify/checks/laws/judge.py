@@ -113,11 +113,12 @@ def judge(
     """The laws of these names, all by default, on the first launch of `case`, up to one that loses the device."""
     court = Court(case, presentation, path, host, run, misled)
     results: dict[str, LawResult] = {}
+    lost = ""
     for name in names or LAWS:
-        lost = next((other for other, result in results.items() if result.raised and _lost(host)), None)
-        results[name] = (
-            LawResult(Outcome.REFUSED, reason=f"{lost} lost the device") if lost else court.judge(LAWS[name])
-        )
+        unasked = LawResult(Outcome.REFUSED, reason=f"{lost} lost the device")
+        results[name] = unasked if lost else court.judge(LAWS[name])
+        if results[name].raised and _lost(host):
+            lost = name
     return results
 
 

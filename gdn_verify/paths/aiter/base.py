@@ -9,21 +9,16 @@ gfx942, so AMD's branches of Python run there. Nothing of the package is replace
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
-from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path as FilePath
-from typing import TYPE_CHECKING, Any
 
 from gdn_verify.cases.case import Case
 from gdn_verify.cases.contract import Activation, DType, DTypes
 from gdn_verify.cases.presentation import Presentation
 from gdn_verify.paths.base import Launch, Missing, Path
 from gdn_verify.paths.engines import positive_scale
-
-if TYPE_CHECKING:
-    pass
+from gdn_verify.paths.installed import function, version_of
 
 GATED_DELTA_NET = "aiter.ops.triton.gated_delta_net"
 KERNELS = "ops/triton/gated_delta_net"
@@ -48,18 +43,11 @@ class Aiter(Path):
     def load(self, host: str) -> str:
         os.environ.update(self.environment(host))
         for entry in self.entries:
-            look_up(entry)
-        return release()
+            function(entry)
+        return version_of("amd-aiter") or "0+source"  # a source tree that is not installed has none
 
     def refuses(self, case: Case, presentation: Presentation) -> str | None:
         return positive_scale(case) or too_many_rows(case)
-
-
-def look_up(entry: str) -> Callable[..., Any]:
-    """The function "module:function", looked up when it is called, so that a repro sees the call."""
-    module, _, name = entry.partition(":")
-    function: Callable[..., Any] = getattr(import_module(module), name)
-    return function
 
 
 def absent() -> Missing | None:
@@ -70,14 +58,6 @@ def absent() -> Missing | None:
     if not any((FilePath(place) / KERNELS).is_dir() for place in found.submodule_search_locations or ()):
         return Missing("the installed package aiter has no Gated DeltaNet kernels", INSTALL)
     return None
-
-
-def release() -> str:
-    """The package's version; a source tree that is not installed has none."""
-    try:
-        return version("amd-aiter")
-    except PackageNotFoundError:
-        return "0+source"
 
 
 def too_many_rows(case: Case) -> str | None:

@@ -32,7 +32,6 @@ from gdn_verify.paths.aiter.base import (
     GATED_DELTA_NET,
     Aiter,
     activation,
-    look_up,
     no_rows,
     tap,
     too_many_rows,
@@ -41,6 +40,7 @@ from gdn_verify.paths.aiter.base import (
 from gdn_verify.paths.aiter.delta import OPT, as_split, chunked_in_pool, rewritten
 from gdn_verify.paths.base import Launch, Outputs, Path
 from gdn_verify.paths.engines import accepted
+from gdn_verify.paths.installed import function
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -116,7 +116,7 @@ class AiterDecode(AiterConvolved):
 
     def run(self, launch: Launch) -> Outputs:
         g, tokens = launch.geometry, launch.batch.tokens
-        conv, b, a = look_up(self.entries[0])(
+        conv, b, a = function(self.entries[0])(
             launch["qkvz"],
             tokens,
             g.H,
@@ -156,7 +156,7 @@ class AiterSingleToken(AiterConvolved):
 
     def run(self, launch: Launch) -> Outputs:
         tokens = launch.batch.tokens
-        conv = look_up(self.entries[0])(
+        conv = function(self.entries[0])(
             _wide(launch["mixed_qkv"][:tokens], launch),
             launch["conv_pool"],
             launch["conv_weight"],
@@ -194,7 +194,7 @@ class AiterConvUpdate(AiterConvolved):
     def run(self, launch: Launch) -> Outputs:
         tokens, rows = launch.batch.tokens, len(launch.batch.rows)
         conv, slots = _wide(launch["mixed_qkv"][:tokens], launch), launch["state_indices"]
-        look_up(self.entries[0])(
+        function(self.entries[0])(
             conv.unflatten(0, (rows, -1)).transpose(1, 2),
             launch["conv_pool"],
             launch["conv_weight"],
@@ -248,7 +248,7 @@ class AiterConvChunk(Aiter):
 
     def run(self, launch: Launch) -> Outputs:
         tokens, x = launch.batch.tokens, launch["mixed_qkv"]
-        conv = look_up(self.entries[0])(
+        conv = function(self.entries[0])(
             x[:tokens].T,
             launch["conv_weight"],
             launch.get("conv_bias"),
@@ -260,7 +260,7 @@ class AiterConvChunk(Aiter):
             activation=activation(launch),
         ).T
         a, b = launch["a"][:tokens], launch["b"][:tokens]
-        g, beta = look_up(self.entries[1])(launch["A_log"], a, b, launch["dt_bias"])
+        g, beta = function(self.entries[1])(launch["A_log"], a, b, launch["dt_bias"])
         chunked_in_pool(launch, {**_split(launch, conv), "g": g, "beta": beta})
         return Outputs(
             o=launch["out"], stages={"conv": padded(launch, conv), "g": padded(launch, g), "beta": padded(launch, beta)}
@@ -280,7 +280,7 @@ class AiterConvChunk(Aiter):
 def rearranged(launch: Launch, qkv: Tensor, a: Tensor, b: Tensor) -> None:
     """One launch of the recurrence on the launch's pool, into its output."""
     g = launch.geometry
-    look_up(REARRANGED)(
+    function(REARRANGED)(
         A_log=launch["A_log"],
         a=a,
         b=b,

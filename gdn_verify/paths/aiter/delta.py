@@ -29,8 +29,10 @@ from gdn_verify.cases.contract import (
 from gdn_verify.cases.presentation import Presentation
 from gdn_verify.oracles.noise import Rounding
 from gdn_verify.oracles.rounding import chunked_tensor_core, sequential_float32
-from gdn_verify.paths.aiter.base import GATED_DELTA_NET, Aiter, look_up, no_rows, too_many_rows
+from gdn_verify.paths.aiter.base import GATED_DELTA_NET, Aiter, no_rows, too_many_rows
 from gdn_verify.paths.base import Launch, Outputs, Path
+from gdn_verify.paths.engines import row_behind_empty, serial
+from gdn_verify.paths.installed import function
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -60,7 +62,7 @@ class AiterDense(Aiter):
 
     def run(self, launch: Launch) -> Outputs:
         fresh = all(row.fresh for row in launch.batch.rows)  # as a caller knows, who need not look on the device
-        out, state = look_up(self.entries[0])(
+        out, state = function(self.entries[0])(
             **{name: launch[name][None] for name in ("q", "k", "v", "g", "beta")},
             scale=launch.options.scale,
             initial_state=None if fresh else launch["initial_state"],
@@ -122,7 +124,7 @@ class AiterSigmoidGating(Aiter):
     )
 
     def run(self, launch: Launch) -> Outputs:
-        out = look_up(self.entries[0])(
+        out = function(self.entries[0])(
             launch["A_log"],
             launch["a"],
             launch["dt_bias"],
@@ -171,7 +173,7 @@ class AiterChunk(AiterDense):
     )
 
     def refuses(self, case: Case, presentation: Presentation) -> str | None:
-        return no_rows(case) or empty_before(case)
+        return no_rows(case) or row_behind_empty(case)
 
     def rounding(self, case: Case, presentation: Presentation, host: str) -> Rounding:
         return chunked_tensor_core(case.dtypes, store=DType.F32)
@@ -236,7 +238,7 @@ def chunked_in_pool(launch: Launch, operands: Mapping[str, Tensor]) -> None:
     pool, slots = launch["ssm_pool"], launch["state_indices"].long()
     lengths = launch["query_start_loc"].diff()
     pool[slots[~launch["has_initial_state"] & (lengths > 0)]] = 0
-    look_up(AiterChunkVk.entries[0])(
+    function(AiterChunkVk.entries[0])(
         **{name: value[None] for name, value in operands.items()},
         o=launch["out"][None, : launch.batch.tokens],
         scale=launch.options.scale,
@@ -259,18 +261,6 @@ def as_split(path: Aiter, batch: Batch) -> Path:
     return other
 
 
-def empty_before(case: Case) -> str | None:
-    """A row of no tokens before one that has some, of which the chunk functions take the former's number.
-
-    `prepare_chunk_indices` counts rows by their first chunks (`…/utils/index.py:140`): docs/implementations/aiter.md.
-    """
-    for batch in case.batches:
-        lengths = [row.tokens for row in batch.rows]
-        if 0 in lengths and any(lengths[lengths.index(0) :]):
-            return f"rows of {lengths} tokens: rows are miscounted after one of none"
-    return None
-
-
 def rewritten(case: Case) -> str | None:
     """A row of no tokens and no state: the kernel reads and stores its slot, and a NaN there gets other bits.
 
@@ -280,11 +270,6 @@ def rewritten(case: Case) -> str | None:
     if any(row.fresh and not row.tokens for batch in case.batches for row in batch.rows):
         return "a row of no tokens and no state: its slot's NaN would get other bits"
     return None
-
-
-def serial(case: Case, host: str) -> int:
-    """Terms that a sum over K takes one after the other: numpy sums a block's leading axis so, a warp as a tree."""
-    return case.geometry.K if host == "interpreter" else 1
 
 
 def paths() -> Iterable[Aiter]:

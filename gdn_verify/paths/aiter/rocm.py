@@ -17,10 +17,11 @@ from gdn_verify.cases.presentation import Presentation
 from gdn_verify.oracles.noise import Rounding
 from gdn_verify.oracles.rounding import overlaid, sequential_float32
 from gdn_verify.oracles.sites import Site
-from gdn_verify.paths.aiter.base import Aiter, absent, look_up
+from gdn_verify.paths.aiter.base import Aiter, absent
 from gdn_verify.paths.aiter.conv import VK
 from gdn_verify.paths.aiter.delta import CHUNKED, AiterChunkVk
 from gdn_verify.paths.base import Launch, Missing, Outputs
+from gdn_verify.paths.installed import function
 
 WIDE = Dims(128, 128)
 BF16 = frozenset({DType.BF16})
@@ -58,7 +59,7 @@ class AiterPackedHip(RocmOnly):
     def run(self, launch: Launch) -> Outputs:
         import torch
 
-        look_up(self.entries[0])(
+        function(self.entries[0])(
             torch.cat([launch[name].flatten(1) for name in ("q", "k", "v")], dim=1),
             launch["a"],
             launch["b"],
@@ -96,7 +97,7 @@ class AiterFlydslDecode(RocmOnly):
         return super().missing(host) or no_flydsl()
 
     def run(self, launch: Launch) -> Outputs:
-        look_up(self.entries[0])(
+        function(self.entries[0])(
             *(launch[name][:, None] for name in ("q", "k", "v", "a", "b")),
             launch["dt_bias"],
             launch["A_log"],

@@ -13,18 +13,15 @@ What is wrong and loud is refused; what is wrong in silence is computed, and is 
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
-from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gdn_verify.cases.case import Case
 from gdn_verify.cases.contract import Dims, DType, StateOrder
 from gdn_verify.cases.presentation import Presentation
 from gdn_verify.paths.base import Launch, Missing, Path
 from gdn_verify.paths.flashinfer.card import capability
+from gdn_verify.paths.installed import function, release_of, version_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -57,7 +54,7 @@ class Flashinfer(Path):
     def load(self, host: str) -> str:
         for entry in self.entries:
             function(entry)
-        return str(installed())
+        return installed()
 
     def refuses(self, case: Case, presentation: Presentation) -> str | None:
         return single_head(case) or unaligned(case, presentation)
@@ -68,7 +65,7 @@ def absent(needs: tuple[str, ...]) -> Missing | None:
     if find_spec("flashinfer") is None:
         return Missing("flashinfer is not installed", INSTALL)
     found = installed()
-    if found is None or tuple(map(int, re.findall(r"\d+", found)[:3])) < SINCE:
+    if release_of(found) < SINCE:
         since = ".".join(map(str, SINCE))
         return Missing(f"flashinfer {found or 'of no distribution'}: read were {since} and later", INSTALL)
     lacking = [COMPILERS[name] for name in needs if find_spec(name) is None]
@@ -89,19 +86,9 @@ def _sm(pair: tuple[int, int]) -> str:
     return f"SM{pair[0]}{pair[1]}"
 
 
-def installed() -> str | None:
-    """The version that is installed; None without a distribution of that name."""
-    try:
-        return version("flashinfer-python")
-    except PackageNotFoundError:
-        return None
-
-
-def function(entry: str) -> Callable[..., Any]:
-    """What "module:name" stands for now: a recorder may have taken its place."""
-    module, name = entry.split(":")
-    found: Callable[..., Any] = getattr(import_module(module), name)
-    return found
+def installed() -> str:
+    """The version that is installed, "" without a distribution of that name."""
+    return version_of("flashinfer-python")
 
 
 def dense(launch: Launch, name: str) -> Tensor:

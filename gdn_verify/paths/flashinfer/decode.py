@@ -31,7 +31,8 @@ from gdn_verify.cases.presentation import Presentation
 from gdn_verify.oracles.noise import Rounding
 from gdn_verify.paths.base import Launch, Outputs
 from gdn_verify.paths.flashinfer import sites
-from gdn_verify.paths.flashinfer.base import BF16, F32, HEAD, VK, Flashinfer, compact, dense, function
+from gdn_verify.paths.flashinfer.base import BF16, F32, HEAD, VK, Flashinfer, compact, dense
+from gdn_verify.paths.installed import function
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -23,8 +23,9 @@ from gdn_verify.oracles.noise import Rounding
 from gdn_verify.paths.base import Launch, Outputs
 from gdn_verify.paths.engines import accepted
 from gdn_verify.paths.flashinfer import sites
-from gdn_verify.paths.flashinfer.base import BF16, F32, HEAD, VK, Flashinfer, compact, function
+from gdn_verify.paths.flashinfer.base import BF16, F32, HEAD, VK, Flashinfer, compact
 from gdn_verify.paths.flashinfer.decode import PRETRANSPOSE, SERIAL_BF16, SERIAL_FLOAT32, filled, operands
+from gdn_verify.paths.installed import function
 
 if TYPE_CHECKING:
     from torch import Tensor

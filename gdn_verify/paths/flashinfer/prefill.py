@@ -25,7 +25,8 @@ from gdn_verify.cases.presentation import Presentation
 from gdn_verify.oracles.noise import Rounding
 from gdn_verify.paths.base import Launch, Outputs, Path
 from gdn_verify.paths.flashinfer import sites
-from gdn_verify.paths.flashinfer.base import F32, HEAD, VK, Flashinfer, compact, dense, function, unaligned
+from gdn_verify.paths.flashinfer.base import F32, HEAD, VK, Flashinfer, compact, dense, unaligned
+from gdn_verify.paths.installed import function
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -24,8 +24,9 @@ from gdn_verify.cases.presentation import Presentation
 from gdn_verify.oracles.noise import Rounding
 from gdn_verify.oracles.rounding import sequential_float32
 from gdn_verify.paths.base import Launch, Missing, Outputs
-from gdn_verify.paths.flashinfer.base import BF16, F32, HEAD, VK, Flashinfer, absent, dense, function
+from gdn_verify.paths.flashinfer.base import BF16, F32, HEAD, VK, Flashinfer, absent, dense
 from gdn_verify.paths.flashinfer.decode import ROWS
+from gdn_verify.paths.installed import function
 
 STEP = "flashinfer.gdn_kernels.experimental.gdn_fused_decode:gdn_fused_decode_step"
 

@@ -16,13 +16,12 @@ stride between slots, of convolutions [slots, D, W-1 or more] with any strides.
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 
 from gdn_verify.cases.case import Case
 from gdn_verify.cases.contract import Conventions, DType, IdRule, PadPolicy, Stage, StateOrder
 from gdn_verify.paths.base import Missing, Path
-from gdn_verify.paths.vllm_triton.base import function
+from gdn_verify.paths.installed import function, release_of, version_of
 
 FLA = "sglang.kernels.ops.attention.fla"
 LINEAR = "sglang.kernels.ops.attention.linear"
@@ -42,27 +41,19 @@ class Sglang(Path):
             if find_spec(package) is None:
                 return Missing(f"{package} is not installed", f"pip install {package}")
         found, since = installed(), ".".join(map(str, SINCE))
-        if found is None or _numbers(found) < SINCE:
+        if release_of(found) < SINCE:
             return Missing(f"sglang {found or 'of no distribution'}: read was {since}", "pip install -U sglang")
         return None
 
     def load(self, host: str) -> str:
         for entry in self.entries:
             assert callable(function(entry))
-        return str(installed())
+        return installed()
 
 
-def installed() -> str | None:
-    """The version that the distribution declares."""
-    try:
-        return version("sglang")
-    except PackageNotFoundError:
-        return None
-
-
-def _numbers(release: str) -> tuple[int, ...]:
-    leading = ("".join(c for c in part if c.isdigit()) or "0" for part in release.split(".")[:3])
-    return tuple(map(int, leading))
+def installed() -> str:
+    """The version that the distribution declares, "" without one."""
+    return version_of("sglang")
 
 
 def skips(*stages: Stage, out: PadPolicy = PadPolicy.UNSPECIFIED) -> Conventions:

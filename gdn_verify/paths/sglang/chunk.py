@@ -15,8 +15,9 @@ from gdn_verify.cases.presentation import Presentation
 from gdn_verify.oracles.noise import Rounding
 from gdn_verify.oracles.rounding import F32, chunked_tensor_core
 from gdn_verify.paths.base import Launch, Outputs
-from gdn_verify.paths.sglang.base import FLA, NARROW, VK, Sglang, function, skips
-from gdn_verify.paths.vllm_triton.base import filled
+from gdn_verify.paths.engines import filled, row_behind_empty
+from gdn_verify.paths.installed import function
+from gdn_verify.paths.sglang.base import FLA, NARROW, VK, Sglang, skips
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -65,7 +66,7 @@ class Chunk(Sglang):
         return filled(launch, chunks(launch, given, launch["ssm_pool"], launch["state_indices"]))
 
     def refuses(self, case: Case, presentation: Presentation) -> str | None:
-        return empty_before(case)
+        return row_behind_empty(case)
 
     def rounding(self, case: Case, presentation: Presentation, host: str) -> Rounding:
         return rounding(case.dtypes, host)
@@ -90,15 +91,3 @@ def chunks(launch: Launch, given: Mapping[str, Tensor], pool: Tensor, rows: Tens
 def rounding(dtypes: DTypes, host: str) -> Rounding:
     """As FLA's chunks."""
     return chunked_tensor_core(dtypes, tf32_inverse=host == "cuda")
-
-
-def empty_before(case: Case) -> str | None:
-    """A row of no tokens before one that has some: `prepare_chunk_indices` counts rows that have a chunk.
-
-    (`attention/fla/index.py:26`: docs/implementations/sglang.md.)
-    """
-    for batch in case.batches:
-        lengths = [row.tokens for row in batch.rows]
-        if 0 in lengths and any(lengths[lengths.index(0) :]):
-            return f"rows of {lengths} tokens: rows are miscounted after one of none"
-    return None

@@ -10,10 +10,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gdn_verify.cases.case import Case
-from gdn_verify.cases.contract import Activation, DType, DTypes
+from gdn_verify.cases.contract import DType, DTypes
 from gdn_verify.oracles.sites import Site
 from gdn_verify.paths.base import Launch
-from gdn_verify.paths.sglang.base import function
+from gdn_verify.paths.engines import conv_parameters, product_type
+from gdn_verify.paths.installed import function
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,7 +27,7 @@ WIDTHS = frozenset({2, 3, 4})
 
 def update(launch: Launch, mixed_qkv: Tensor) -> Tensor:
     """The conv of one token a row."""
-    weight, bias, activation = parameters(launch)
+    weight, bias, activation = conv_parameters(launch)
     out: Tensor = function(UPDATE)(
         mixed_qkv, launch["conv_pool"], weight, bias, activation,
         conv_state_indices=launch["state_indices"][: len(mixed_qkv)],
@@ -36,7 +37,7 @@ def update(launch: Launch, mixed_qkv: Tensor) -> Tensor:
 
 def prefill(launch: Launch, mixed_qkv: Tensor, states: Tensor, rows: Tensor) -> Tensor:
     """The conv of rows of any length, of states that row n finds at `rows[n]`; ids are read without a stride (:115)."""
-    weight, bias, activation = parameters(launch)
+    weight, bias, activation = conv_parameters(launch)
     out: Tensor = function(PREFILL)(
         mixed_qkv.transpose(0, 1), weight, bias, activation=activation, conv_states=states,
         has_initial_state=launch["has_initial_state"], cache_indices=rows.contiguous(),
@@ -45,15 +46,9 @@ def prefill(launch: Launch, mixed_qkv: Tensor, states: Tensor, rows: Tensor) -> 
     return out.transpose(0, 1)
 
 
-def parameters(launch: Launch) -> tuple[Tensor, Tensor | None, str | None]:
-    """Weights, bias and the activation as SGLang calls it."""
-    silu = launch.options.conv_activation is Activation.SILU
-    return launch["conv_weight"], launch.get("conv_bias"), "silu" if silu else None
-
-
 def sites(types: DTypes) -> dict[Site, tuple[DType, float]]:
     """Taps and outputs; of two types of products, or of a history that is cast first, the coarser one."""
-    products = {_common(kind, types.weights) for kind in (types.activation, types.conv_state)}
+    products = {product_type(kind, types.weights) for kind in (types.activation, types.conv_state)}
     return {Site.CONV_TAP: (max(products, key=lambda kind: kind.unit_roundoff), 1.0)}
 
 
@@ -66,8 +61,3 @@ def two_kinds(case: Case) -> str | None:
     if of.conv_state is DType.BF16 and of.activation is DType.F16:
         return "dtypes.conv_state=bfloat16: of float16 activations, its history passes through float16"
     return None
-
-
-def _common(one: DType, other: DType) -> DType:
-    """The type in which Triton multiplies two: float16 even of bfloat16 (semantic.py, `computation_type_impl`)."""
-    return next(dtype for dtype in (DType.F32, DType.F16, DType.BF16) if dtype in (one, other))

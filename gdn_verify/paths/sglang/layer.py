@@ -16,10 +16,11 @@ from gdn_verify.oracles.noise import Rounding
 from gdn_verify.oracles.rounding import CONV, GATES, NORM, overlaid, sequential_float32
 from gdn_verify.oracles.sites import Site
 from gdn_verify.paths.base import Launch, Outputs
+from gdn_verify.paths.engines import filled, heads, packed_decode, row_behind_empty
+from gdn_verify.paths.installed import function
 from gdn_verify.paths.sglang import chunk, conv
-from gdn_verify.paths.sglang.base import FLA, LINEAR, NARROW, VK, Sglang, function, skips
-from gdn_verify.paths.sglang.recurrent import PACKED, WHOLE_ROWS, asks_for_a_card, beta_as, packed_decode
-from gdn_verify.paths.vllm_triton.base import filled, heads
+from gdn_verify.paths.sglang.base import FLA, LINEAR, NARROW, VK, Sglang, skips
+from gdn_verify.paths.sglang.recurrent import PACKED, WHOLE_ROWS, asks_for_a_card, beta_as
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -57,7 +58,7 @@ class Decode(Layer):
 
     def run(self, launch: Launch) -> Outputs:
         convolved = conv.update(launch, launch["mixed_qkv"][: launch.batch.tokens])
-        o = packed_decode(launch, convolved)
+        o = packed_decode(launch, PACKED, convolved)
         return filled(launch, norm(launch, o.clone()), conv=convolved, o=o)
 
     def refuses(self, case: Case, presentation: Presentation) -> str | None:
@@ -117,7 +118,7 @@ class Extend(Layer):
         return filled(launch, norm(launch, o.clone()), conv=convolved, o=o, g=g[0], beta=beta[0])
 
     def refuses(self, case: Case, presentation: Presentation) -> str | None:
-        return chunk.empty_before(case) or conv.two_kinds(case) or gathered_padding(case, presentation)
+        return row_behind_empty(case) or conv.two_kinds(case) or gathered_padding(case, presentation)
 
     def rounding(self, case: Case, presentation: Presentation, host: str) -> Rounding:
         of = case.dtypes

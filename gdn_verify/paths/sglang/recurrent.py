@@ -7,7 +7,6 @@ sums one after the other.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from gdn_verify.cases.case import Case
 from gdn_verify.cases.contract import Capabilities, DType, Group, Kind, Padding, Span, Stage
@@ -16,12 +15,9 @@ from gdn_verify.oracles.noise import Rounding
 from gdn_verify.oracles.rounding import F32, overlaid, sequential_float32
 from gdn_verify.oracles.sites import Site
 from gdn_verify.paths.base import Launch, Outputs
-from gdn_verify.paths.engines import positive_scale
-from gdn_verify.paths.sglang.base import FLA, LINEAR, VK, Sglang, function, skips, too_many_rows
-from gdn_verify.paths.vllm_triton.base import filled
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from gdn_verify.paths.engines import filled, packed_decode, positive_scale, serial, side_by_side
+from gdn_verify.paths.installed import function
+from gdn_verify.paths.sglang.base import FLA, LINEAR, VK, Sglang, skips, too_many_rows
 
 RECURRENT = f"{FLA}.fused_recurrent:fused_recurrent_gated_delta_rule"
 UPDATE = f"{FLA}.fused_recurrent:fused_recurrent_gated_delta_rule_update"
@@ -142,7 +138,8 @@ class SigmoidGating(Sglang):
 class PackedDecode(Sglang):
     """`fused_recurrent_gated_delta_rule_packed_decode`: q, k and v side by side in one row, as the conv leaves them.
 
-    β is rounded to the type of b (`attention/fla/fused_recurrent.py:255`); a padded row's output is cleared (:227).
+    Called as the backend does (`srt/layers/attention/linear/kernels/gdn_triton.py:118`). β is rounded to the type of b
+    (`attention/fla/fused_recurrent.py:255`); a padded row's output is cleared (:227).
     """
 
     name = "sglang-packed-decode"
@@ -160,30 +157,14 @@ class PackedDecode(Sglang):
     )
 
     def run(self, launch: Launch) -> Outputs:
-        import torch
-
-        tokens = launch.batch.tokens
-        mixed_qkv = torch.cat([launch[name][:tokens].flatten(1) for name in ("q", "k", "v")], dim=1)
-        return filled(launch, packed_decode(launch, mixed_qkv))
+        mixed_qkv = side_by_side(launch)
+        return filled(launch, packed_decode(launch, PACKED, mixed_qkv))
 
     def refuses(self, case: Case, presentation: Presentation) -> str | None:
         return asks_for_a_card(case)
 
     def rounding(self, case: Case, presentation: Presentation, host: str) -> Rounding:
         return overlaid(sequential_float32(case.dtypes), beta_as(case.dtypes.activation))
-
-
-def packed_decode(launch: Launch, mixed_qkv: Tensor) -> Tensor:
-    """One call as the backend makes it (`srt/layers/attention/linear/kernels/gdn_triton.py:118`): a token a row."""
-    tokens, g = launch.batch.tokens, launch.geometry
-    a, b, rows = (launch[name][:tokens] for name in ("a", "b", "state_indices"))
-    out = mixed_qkv.new_empty(tokens, 1, g.HV, g.V)
-    function(PACKED)(
-        mixed_qkv=mixed_qkv, a=a, b=b, A_log=launch["A_log"], dt_bias=launch["dt_bias"],
-        scale=launch.options.q_scale(g), initial_state=launch["ssm_pool"], out=out, ssm_state_indices=rows,
-        use_qk_l2norm_in_kernel=True,
-    )  # fmt: skip
-    return out[:, 0]
 
 
 def beta_as(dtype: DType) -> dict[Site, tuple[DType, float]]:
@@ -204,8 +185,3 @@ def asks_for_a_card(case: Case) -> str | None:
     return (
         "one row of 12 heads of 128 numbers: PyTorch for processors does not answer which card it is" if alone else None
     )
-
-
-def serial(case: Case, host: str) -> int:
-    """Terms that a sum over a tile's first axis takes one after the other: numpy sums so, a warp as a tree."""
-    return case.geometry.K if host == "interpreter" else 1

@@ -18,13 +18,12 @@ from gdn_verify.cases.presentation import Presentation
 from gdn_verify.oracles.noise import Rounding
 from gdn_verify.oracles.rounding import overlaid, sequential_float32
 from gdn_verify.paths.base import Launch, Outputs
-from gdn_verify.paths.engines import accepted
+from gdn_verify.paths.engines import accepted, conv_parameters, filled, halved_row, heads, serial
+from gdn_verify.paths.installed import function
 from gdn_verify.paths.sglang import conv
-from gdn_verify.paths.sglang.base import function, too_many_rows
+from gdn_verify.paths.sglang.base import too_many_rows
 from gdn_verify.paths.sglang.layer import GATED, NORMS, Layer, norm
-from gdn_verify.paths.sglang.recurrent import SIGMOID, serial
-from gdn_verify.paths.vllm_triton.base import filled, heads
-from gdn_verify.paths.vllm_triton.conv import halved_row
+from gdn_verify.paths.sglang.recurrent import SIGMOID
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -41,6 +40,7 @@ class Draft:
 
     @classmethod
     def of(cls, launch: Launch) -> Draft:
+        """That of a launch of drafts, all of one length."""
         counts = accepted(launch)
         assert counts is not None
         return cls(launch, launch["state_indices"].long(), counts.long(), launch.batch.rows[0].tokens)
@@ -106,7 +106,7 @@ class TargetVerify(Layer):
 def convolve(draft: Draft) -> Tensor:
     """The conv of all rows' tokens (gdn_backend.py:1045): a slot a row, a window for every token."""
     launch, rows, nan = draft.launch, len(draft.table), float("nan")
-    weight, bias, activation = conv.parameters(launch)
+    weight, bias, activation = conv_parameters(launch)
     x = launch["mixed_qkv"][: launch.batch.tokens].unflatten(0, (rows, draft.steps)).transpose(1, 2)
     states, places = draft.histories(), _places(draft)
     windows = states.new_full((rows, draft.steps, *states.shape[1:]), nan)

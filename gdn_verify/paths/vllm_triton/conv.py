@@ -10,12 +10,11 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from gdn_verify.cases.case import Case
-from gdn_verify.cases.contract import Activation, DType, DTypes
+from gdn_verify.cases.contract import DType, DTypes
 from gdn_verify.oracles.sites import Site
 from gdn_verify.paths.base import Launch
-from gdn_verify.paths.engines import accepted
-from gdn_verify.paths.vllm_triton.base import function
+from gdn_verify.paths.engines import accepted, conv_parameters, product_type
+from gdn_verify.paths.installed import function
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -39,7 +38,7 @@ def update(launch: Launch, mixed_qkv: Tensor) -> Tensor:
             "query_start_loc": launch["query_start_loc"],
             "max_query_len": table.shape[1],
         }
-    out: Tensor = function(UPDATE)(mixed_qkv, launch["conv_pool"], *_parameters(launch), **drafts)
+    out: Tensor = function(UPDATE)(mixed_qkv, launch["conv_pool"], *conv_parameters(launch), **drafts)
     return out
 
 
@@ -47,7 +46,7 @@ def prefill(launch: Launch, mixed_qkv: Tensor) -> Tensor:
     """The conv of rows of any length, its programs listed by the host as the builder does (gdn_attn.py:566)."""
     import torch
 
-    weight, bias, activation = _parameters(launch)
+    weight, bias, activation = conv_parameters(launch)
     starts = torch.tensor(launch.batch.query_start_loc, dtype=torch.int32)
     listed = dict(zip(LISTS, function(METADATA)(starts, device=mixed_qkv.device), strict=True))
     out: Tensor = function(PREFILL)(
@@ -56,11 +55,6 @@ def prefill(launch: Launch, mixed_qkv: Tensor) -> Tensor:
         metadata=SimpleNamespace(**listed),
     )  # fmt: skip
     return out.transpose(0, 1)
-
-
-def _parameters(launch: Launch) -> tuple[Tensor, Tensor | None, str | None]:
-    silu = launch.options.conv_activation is Activation.SILU
-    return launch["conv_weight"], launch.get("conv_bias"), "silu" if silu else None
 
 
 def own_copy(x: Tensor, tokens: int) -> Tensor:
@@ -72,7 +66,7 @@ def own_copy(x: Tensor, tokens: int) -> Tensor:
 def sites(types: DTypes) -> dict[Site, tuple[DType, float]]:
     """Taps and outputs: products, and what is rounded to a conv state narrower than activations, or of another kind."""
     narrow = tuple({types.conv_state} - {types.activation, DType.F32})
-    product = _common(types.conv_state, types.weights)
+    product = product_type(types.conv_state, types.weights)
     return {Site.CONV_TAP: _rounded(product, *narrow), Site.CONV_OUT: _rounded(types.activation, *narrow)}
 
 
@@ -80,19 +74,3 @@ def _rounded(*dtypes: DType) -> tuple[DType, float]:
     """To one type after the other, as a factor on the one with the largest of tiny errors."""
     last = max(dtypes, key=lambda dtype: dtype.underflow)
     return last, sum(dtype.unit_roundoff for dtype in dtypes) / last.unit_roundoff
-
-
-def _common(one: DType, other: DType) -> DType:
-    """The type in which Triton multiplies two: float16 even of bfloat16 (semantic.py, `computation_type_impl`)."""
-    return next(dtype for dtype in (DType.F32, DType.F16, DType.BF16) if dtype in (one, other))
-
-
-def halved_row(case: Case) -> str | None:
-    """Why a case has a row that is padding to the recurrence alone, or None.
-
-    The conv looks at the first slot of a draft's row, the recurrence at the one behind the last accepted token. The
-    engine gives a row all of its slots or none, and that one was written by the launch before.
-    """
-    rows = (row for batch in case.batches for row in batch.rows)
-    halved = any(row.spec and row.padded and row.slots[0] is not None for row in rows)
-    return "rows: a draft has a first slot, and none to read: no table of vLLM's is so" if halved else None

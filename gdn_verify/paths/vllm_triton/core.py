@@ -20,9 +20,9 @@ from gdn_verify.cases.presentation import Presentation
 from gdn_verify.oracles.noise import Rounding
 from gdn_verify.oracles.rounding import SEQUENTIAL, overlaid, sequential_float32
 from gdn_verify.paths.base import Launch, Outputs
-from gdn_verify.paths.engines import accepted, engine_order
+from gdn_verify.paths.engines import accepted, engine_order, filled, halved_row
 from gdn_verify.paths.vllm_triton import chunk, conv
-from gdn_verify.paths.vllm_triton.base import VK, Vllm, filled, skips
+from gdn_verify.paths.vllm_triton.base import VK, Vllm, skips
 from gdn_verify.paths.vllm_triton.layer import Prefill, two_masks
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class Core(Vllm):
         return found
 
     def refuses(self, case: Case, presentation: Presentation) -> str | None:
-        return conv.halved_row(case) or two_masks(case)
+        return halved_row(case) or two_masks(case)
 
     def run(self, launch: Launch) -> Outputs:
         if not launch.batch.tokens:  # no engine launches that

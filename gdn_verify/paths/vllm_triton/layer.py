@@ -16,11 +16,12 @@ from gdn_verify.oracles.noise import Rounding
 from gdn_verify.oracles.rounding import CONV, GATES, NORM, overlaid, sequential_float32
 from gdn_verify.oracles.sites import Site
 from gdn_verify.paths.base import Launch, Outputs
-from gdn_verify.paths.engines import accepted
+from gdn_verify.paths.engines import accepted, filled, halved_row, heads, packed_decode
+from gdn_verify.paths.installed import function
 from gdn_verify.paths.vllm_triton import chunk, conv
-from gdn_verify.paths.vllm_triton.base import OPS, VK, Vllm, filled, function, heads, skips
+from gdn_verify.paths.vllm_triton.base import OPS, VK, Vllm, skips
 from gdn_verify.paths.vllm_triton.norm import RMSNORM, rmsnorm
-from gdn_verify.paths.vllm_triton.recurrent import PACKED, SIGMOID, WHOLE_ROWS, packed_decode, update
+from gdn_verify.paths.vllm_triton.recurrent import PACKED, SIGMOID, WHOLE_ROWS, update
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -58,7 +59,7 @@ class Layer(Vllm):
         raise NotImplementedError
 
     def refuses(self, case: Case, presentation: Presentation) -> str | None:
-        return conv.halved_row(case)
+        return halved_row(case)
 
     def rounding(self, case: Case, presentation: Presentation, host: str) -> Rounding:
         return overlaid(sequential_float32(case.dtypes), conv.sites(case.dtypes))
@@ -75,7 +76,7 @@ class Decode(Layer):
     )  # fmt: skip
 
     def recur(self, launch: Launch, convolved: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        return packed_decode(launch, convolved), {}
+        return packed_decode(launch, PACKED, convolved), {}
 
 
 class Spec(Layer):

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 
 from gdn_verify.cases.contract import Span, Stage
 from gdn_verify.paths.base import Launch, Outputs
-from gdn_verify.paths.vllm_triton.base import OPS, filled, function
+from gdn_verify.paths.engines import filled
+from gdn_verify.paths.installed import function
+from gdn_verify.paths.vllm_triton.base import OPS
 from gdn_verify.paths.vllm_triton.recurrent import Recurrent, update
 
 if TYPE_CHECKING:

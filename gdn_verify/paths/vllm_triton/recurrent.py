@@ -8,7 +8,7 @@ for a column a token, in what is then a list of slots (fused_recurrent.py:154), 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gdn_verify.cases.case import Case
 from gdn_verify.cases.contract import Capabilities, Group, Padding, Span, Stage
@@ -16,8 +16,9 @@ from gdn_verify.cases.presentation import Presentation
 from gdn_verify.oracles.noise import Rounding
 from gdn_verify.oracles.rounding import sequential_float32
 from gdn_verify.paths.base import Launch, Outputs
-from gdn_verify.paths.engines import accepted, positive_scale
-from gdn_verify.paths.vllm_triton.base import OPS, VK, Vllm, filled, function, skips
+from gdn_verify.paths.engines import accepted, filled, packed_decode, positive_scale, side_by_side
+from gdn_verify.paths.installed import function
+from gdn_verify.paths.vllm_triton.base import OPS, VK, Vllm, skips
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -110,25 +111,7 @@ class PackedDecode(Vllm):
     )
 
     def run(self, launch: Launch) -> Outputs:
-        import torch
-
-        tokens = launch.batch.tokens
-        mixed_qkv = torch.cat([launch[name][:tokens].flatten(1) for name in ("q", "k", "v")], dim=1)
-        return filled(launch, packed_decode(launch, mixed_qkv))
+        return filled(launch, packed_decode(launch, PACKED, side_by_side(launch)))
 
     def rounding(self, case: Case, presentation: Presentation, host: str) -> Rounding:
         return sequential_float32(case.dtypes)
-
-
-def packed_decode(launch: Launch, mixed_qkv: Tensor) -> Tensor:
-    """One call as the layer makes it (qwen_gdn_linear_attn.py, `_forward_core_decode_non_spec`): a token a row."""
-    tokens, g = launch.batch.tokens, launch.geometry
-    a, b, rows = (launch[name][:tokens] for name in ("a", "b", "state_indices"))
-    out = mixed_qkv.new_empty(tokens, 1, g.HV, g.V, dtype=launch["out"].dtype)
-    packed: Any = function(PACKED)
-    packed(
-        mixed_qkv=mixed_qkv, a=a, b=b, A_log=launch["A_log"], dt_bias=launch["dt_bias"],
-        scale=launch.options.q_scale(g), initial_state=launch["ssm_pool"], out=out, ssm_state_indices=rows,
-        use_qk_l2norm_in_kernel=True,
-    )  # fmt: skip
-    return out[:, 0]
