@@ -18,8 +18,8 @@ from gdn_verify.hosts.worker import Worker
 from gdn_verify.mutants.known import Known
 from gdn_verify.mutants.nursery import Begin, Look, Try
 from gdn_verify.mutants.reached import Lines, passing
-from gdn_verify.mutants.record import Row, equivalent, equivalents
-from gdn_verify.mutants.trial import Fate, Mutant, Places, Verdict
+from gdn_verify.mutants.record import Row, argued, arguments
+from gdn_verify.mutants.trial import Mutant, Places, Verdict
 from gdn_verify.paths import find_subject
 from gdn_verify.profiles import PROFILES, Profile
 from gdn_verify.service import Job
@@ -66,12 +66,12 @@ class Campaign:
 
     def run(self, mutants: Sequence[Mutant], count: int | None = None) -> Iterator[Row]:
         """A row for each mutant, in the order in which they are settled."""
-        known = equivalents()
-        reasons = {mutant.name: equivalent(mutant, known) for mutant in mutants}
+        known = arguments()
+        fates = {mutant.name: argued(mutant, known) for mutant in mutants}
         for mutant in mutants:
-            if why := reasons[mutant.name]:
-                yield Row.of(mutant, Verdict(Fate.EQUIVALENT), why)
-        waiting = deque(mutant for mutant in mutants if not reasons[mutant.name])
+            if fate := fates[mutant.name]:
+                yield Row.of(mutant, Verdict(fate[0]), fate[1])
+        waiting = deque(mutant for mutant in mutants if not fates[mutant.name])
         if not waiting:
             return
         try:

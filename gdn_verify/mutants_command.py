@@ -19,7 +19,7 @@ from gdn_verify.cases.catalogue import CLASSES
 from gdn_verify.mutants.known import known, on_cards
 from gdn_verify.mutants.operators import OPERATORS
 from gdn_verify.mutants.picture import PictureError, draw
-from gdn_verify.mutants.record import Row, Summary, load, save
+from gdn_verify.mutants.record import Row, Summary, load, save, waiting
 from gdn_verify.mutants.systematic import files
 from gdn_verify.mutants.systematic import mutants as all_mutants
 from gdn_verify.mutants.trial import Fate, Mutant, sampled
@@ -60,19 +60,20 @@ def mutants(
     known_classes = (CATALOGUE, SYSTEMATIC, *CLASSES, *OPERATORS)
     chosen = _chosen(_words("--class", classes, known_classes), _words("--files", sources, files()), names)
     chosen = _shard(sampled(chosen, sample) if sample else chosen, shard)
-    rows = {} if json is None else load(json, chosen)
-    waiting = [mutant for mutant in chosen if mutant.name not in rows]
-    saved, console = time.monotonic(), wide()
+    kept = {} if json is None else load(json, [*known(), *all_mutants()])
+    rows = {mutant.name: kept[mutant.name] for mutant in chosen if mutant.name in kept}
+    tried = waiting(chosen, rows)
+    saved, console, done = time.monotonic(), wide(), len(chosen) - len(tried)
     try:
-        for row in Campaign(plan(mutants=waiting), limit or inf, shrink=shrink).run(waiting, workers or None):
-            rows[row.name] = row
-            console.print(_line(row, len(rows), len(chosen)), soft_wrap=True, markup=False, highlight=False)
+        for row in Campaign(plan(mutants=tried), limit or inf, shrink=shrink).run(tried, workers or None):
+            rows[row.name], done = row, done + 1
+            console.print(_line(row, done, len(chosen)), soft_wrap=True, markup=False, highlight=False)
             if json and time.monotonic() - saved > SAVING:
-                save(json, rows.values())
+                save(json, (kept | rows).values())
                 saved = time.monotonic()
     finally:
         if json:
-            save(json, rows.values())
+            save(json, (kept | rows).values())
     _show(console, list(rows.values()))
     if plot:
         try:
@@ -125,7 +126,7 @@ def _show(console: Console, rows: Sequence[Row]) -> None:
     if cards := on_cards() if any(row.bug for row in rows) else ():
         console.print(f"not tried: {', '.join(cards)}, which need a card", soft_wrap=True, markup=False)
     for row in rows:
-        if row.fate in (Fate.SURVIVED, Fate.OPEN):
+        if row.fate in (Fate.SURVIVED, Fate.OPEN, Fate.ELSEWHERE):
             text = f"{row.fate} {row.name}, line {row.line}: {row.before!r} -> {row.after!r}"
             console.print(text, soft_wrap=True, markup=False)
 

@@ -15,6 +15,7 @@ COLOURS = {
     Fate.KILLED: "tab:green",
     Fate.SURVIVED: "tab:red",
     Fate.OPEN: "tab:orange",
+    Fate.ELSEWHERE: "gold",
     Fate.EQUIVALENT: "tab:gray",
     Fate.STILLBORN: "lightgray",
 }

@@ -1,4 +1,4 @@
-"""The record of a campaign: a row a mutant, as JSON that the next run takes up; and which mutants are equivalent."""
+"""The record of a campaign: a row a mutant, as JSON that the next run takes up; and which mutants are not tried."""
 
 from __future__ import annotations
 
@@ -18,13 +18,16 @@ from gdn_verify.mutants.trial import Fate, Mutant, Verdict
 
 SCHEMA = 1
 PACKED = ".gz"
+ARGUED = {Fate.EQUIVALENT: "equivalent.toml", Fate.ELSEWHERE: "elsewhere.toml"}
+"""Fates that are a matter of argument and not of trial, each with the file that has the arguments, written by hand."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row(Verdict):
     """A mutant and what became of it. `line` is where it is; `before` and `after` are what stands there.
 
-    `operator` is its class; `bug` names what shipped elsewhere, where it is the like of that.
+    `operator` is its class; `bug` names what shipped elsewhere, where it is the like of that; `why` is why no trial
+    was held.
     """
 
     name: str
@@ -37,7 +40,7 @@ class Row(Verdict):
 
     @classmethod
     def of(cls, mutant: Mutant, verdict: Verdict, why: str = "") -> Row:
-        """The row of a verdict; `why` an equivalent mutant is one."""
+        """The row of a verdict; `why` says why a mutant is not tried."""
         place = {"name": mutant.name, "operator": mutant.operator, "line": mutant.first, "why": why, "bug": mutant.bug}
         told: dict[str, Any] = {**vars(verdict), **place, "before": mutant.before, "after": mutant.after}
         return cls(**{**told, "seconds": round(verdict.seconds, 2)})
@@ -63,6 +66,7 @@ class Summary:
     equivalent: int = 0
     stillborn: int = 0
     open: int = 0
+    elsewhere: int = 0
 
     @classmethod
     def of(cls, rows: Iterable[Row]) -> Summary:
@@ -72,18 +76,23 @@ class Summary:
     @property
     def score(self) -> float:
         """The share of killed ones, 0 to 1, among those that differ from the right kernels; 1 where there is none."""
-        alive = self.survived + self.open
+        alive = self.survived + self.open + self.elsewhere
         return self.killed / (self.killed + alive) if self.killed + alive else 1.0
 
 
-def load(file: File, wanted: Iterable[Mutant]) -> dict[str, Row]:
-    """The rows of an earlier run that are of these mutants, and settled; none where there is no such file."""
+def load(file: File, existing: Iterable[Mutant]) -> dict[str, Row]:
+    """The rows of an earlier run by name, of mutants that are still the same; none where there is no such file."""
     if not file.exists():
         return {}
     told = gzip.decompress(file.read_bytes()) if file.suffix == PACKED else file.read_bytes()
     rows = {row["name"]: Row(**{**row, "fate": Fate(row["fate"])}) for row in json.loads(told)["rows"]}
-    kept = (rows[mutant.name] for mutant in wanted if mutant.name in rows and rows[mutant.name].is_of(mutant))
-    return {row.name: row for row in kept if row.fate not in (Fate.OPEN, Fate.EQUIVALENT)}
+    return {m.name: rows[m.name] for m in existing if m.name in rows and rows[m.name].is_of(m)}
+
+
+def waiting(mutants: Iterable[Mutant], rows: Mapping[str, Row]) -> list[Mutant]:
+    """Those that are not settled by a trial, and of them those first that were never tried."""
+    unsettled = [m for m in mutants if m.name not in rows or rows[m.name].fate in (Fate.OPEN, *ARGUED)]
+    return sorted(unsettled, key=lambda mutant: mutant.name in rows)
 
 
 def save(file: File, rows: Iterable[Row]) -> None:
@@ -101,19 +110,22 @@ def save(file: File, rows: Iterable[Row]) -> None:
     beside.replace(file)
 
 
-def equivalents() -> dict[str, dict[str, str]]:
-    """By name: before, after and why no result can tell. Written by hand: `equivalent.toml`."""
-    text = (files("gdn_verify.mutants") / "equivalent.toml").read_text()
-    return tomllib.loads(text)
+def arguments() -> dict[str, tuple[Fate, Mapping[str, str]]]:
+    """By name: the fate of a mutant that is not tried; what stood there before and after, and why."""
+    texts = {fate: (files("gdn_verify.mutants") / name).read_text() for fate, name in ARGUED.items()}
+    return {name: (fate, entry) for fate, text in texts.items() for name, entry in tomllib.loads(text).items()}
 
 
-def equivalent(mutant: Mutant, known: Mapping[str, Mapping[str, str]]) -> str | None:
-    """Why a mutant is equivalent, or None. Raises LookupError where its place has changed since that was written."""
-    entry = known.get(mutant.name)
-    if entry is None:
+def argued(mutant: Mutant, known: Mapping[str, tuple[Fate, Mapping[str, str]]]) -> tuple[Fate, str] | None:
+    """The fate of a mutant that is not tried, and why; None of others.
+
+    Raises LookupError where its place has changed since that was written.
+    """
+    if mutant.name not in known:
         return None
+    fate, entry = known[mutant.name]
     if (entry["before"], entry["after"]) != (mutant.before, mutant.after):
         raise LookupError(
-            f"equivalent.toml: {mutant.name} is {mutant.before!r} -> {mutant.after!r} now; look at it again"
+            f"{ARGUED[fate]}: {mutant.name} is {mutant.before!r} -> {mutant.after!r} now; look at it again"
         )
-    return entry["why"]
+    return fate, entry["why"]

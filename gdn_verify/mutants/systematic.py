@@ -15,6 +15,7 @@ LEFT_OUT = {
     "triton/config.py": "chooses among configurations, each of which is right: `gate --profile configurations`",
     "triton/shape.py": "likewise",
     "triton/segment_choice.py": "likewise",
+    "triton/contraction.py": "likewise: where a compiler may round a product and a sum once",
     "triton/target.py": "tells what chip there is",
     "triton/samples.py": "arguments for cross compilation, not launched",
     "triton/checks.py": "refuses what no case has: tests/kernels/triton/test_refusals.py",

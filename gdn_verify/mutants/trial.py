@@ -37,6 +37,8 @@ class Fate(StrEnum):
     SURVIVED = "survived"
     STILLBORN = "stillborn"
     EQUIVALENT = "equivalent"
+    ELSEWHERE = "elsewhere"
+    """Not tried, and alive: it shows on a card or in what a compiler makes, and in no result of the interpreter."""
     OPEN = "open"
     """Alive when its time was up, with cases of the gate that it was not tried on."""
 

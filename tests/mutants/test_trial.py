@@ -19,7 +19,7 @@ from gdn_verify.cases.contract import Kind
 from gdn_verify.mutants import BUGS, MUTANTS, sources
 from gdn_verify.mutants.child import forked
 from gdn_verify.mutants.known import known, on_cards
-from gdn_verify.mutants.record import Row, Summary, equivalent, equivalents, load, save
+from gdn_verify.mutants.record import ARGUED, Row, Summary, argued, arguments, load, save, waiting
 from gdn_verify.mutants.systematic import Slip, mutants, source_of
 from gdn_verify.mutants.trial import Fate, Verdict, order, sampled, tried
 from gdn_verify.paths import find_subject, subjects
@@ -210,36 +210,39 @@ def test_a_sample_stays_when_others_come_and_go() -> None:
 
 @pytest.mark.parametrize("name", ["m.json", "m.json.gz"])
 def test_a_record_is_taken_up(name: str, tmp_path: Path) -> None:
-    """Settled rows of mutants that are still the same, packed or not; open ones are tried again."""
-    killed, still_open, gone = mutants(["tables.py"])[:3]
+    """Rows of mutants that are still the same, packed or not; what was never tried comes before what is open."""
+    killed, still_open, gone, new = mutants(["tables.py"])[:4]
     rows = [
         Row.of(killed, Verdict(Fate.KILLED, "tables", seconds=1.234)),
         Row.of(still_open, Verdict(Fate.OPEN)),
         replace(Row.of(gone, Verdict(Fate.SURVIVED)), before="other"),
     ]
     save(tmp_path / name, rows)
-    assert load(tmp_path / name, mutants(["tables.py"])) == {killed.name: replace(rows[0], seconds=1.23)}
+    kept = load(tmp_path / name, mutants(["tables.py"]))
+    assert kept == {killed.name: replace(rows[0], seconds=1.23), still_open.name: rows[1]}
+    assert waiting([killed, still_open, gone, new], kept) == [gone, new, still_open]
     assert load(tmp_path / "none.json", mutants(["tables.py"])) == {}
 
 
 def test_the_score_counts_what_can_be_told_apart() -> None:
-    """Neither equivalent nor stillborn mutants; those left open count as alive."""
+    """Neither equivalent nor stillborn mutants; those left open, or that show elsewhere, count as alive."""
     rows = [
         Row.of(mutants(["tables.py"])[0], Verdict(fate))
-        for fate in (*[Fate.KILLED] * 3, Fate.SURVIVED, Fate.OPEN, Fate.EQUIVALENT, Fate.STILLBORN)
+        for fate in (*[Fate.KILLED] * 3, Fate.SURVIVED, Fate.OPEN, Fate.ELSEWHERE, Fate.EQUIVALENT, Fate.STILLBORN)
     ]
-    assert Summary.of(rows).score == pytest.approx(0.6)
+    assert Summary.of(rows).score == pytest.approx(0.5)
 
 
-def test_what_is_called_equivalent_is_there_with_a_reason() -> None:
+def test_what_is_not_tried_is_there_with_a_reason() -> None:
     """A record that has outlived its place is an error, not an excuse."""
-    known, named = equivalents(), {mutant.name: mutant for mutant in mutants()}
+    known, named = arguments(), {mutant.name: mutant for mutant in mutants()}
     assert set(known) <= set(named)
-    assert all(len(equivalent(named[name], known) or "") > 20 for name in known)
+    assert all(len((argued(named[name], known) or ("", ""))[1]) > 20 for name in known)
+    assert {fate for fate, _ in known.values()} == set(ARGUED)
     mutant = mutants(["tables.py"])[0]
-    stale = {mutant.name: {"before": "other", "after": mutant.after, "why": "…"}}
+    stale = {mutant.name: (Fate.EQUIVALENT, {"before": "other", "after": mutant.after, "why": "…"})}
     with pytest.raises(LookupError, match="look at it again"):
-        equivalent(mutant, stale)
+        argued(mutant, stale)
 
 
 def test_all_that_run_the_kernels_are_tried() -> None:
