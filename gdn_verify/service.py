@@ -29,6 +29,7 @@ from gdn_verify.checks.sanitizer import Mark
 from gdn_verify.hosts import Host
 from gdn_verify.hosts.sanitizer import Sanitizer
 from gdn_verify.known import Rule, mended, misled, set_aside
+from gdn_verify.oracles.ready import load
 from gdn_verify.paths import Builder, Subject, find_subject
 from gdn_verify.runner import CaseResult, Effort, run_case, run_laws, run_tables
 from gdn_verify.smallest import SECONDS, smallest
@@ -155,6 +156,11 @@ class _Loaded:
     """Paths loaded in this worker, with their versions."""
 
     versions: dict[str, str] = field(default_factory=dict)
+
+
+def ready() -> None:
+    """What all workers need, once for all of them (`hosts.zygote`): these imports, and the oracles' machine code."""
+    load()
 
 
 def serve(host: Host, pipe: Connection) -> None:

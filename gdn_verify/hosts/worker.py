@@ -1,7 +1,7 @@
 """A worker process: its own environment, its own imports, and a pipe. If it dies, the run does not.
 
-`Worker` is the parent's end. The child runs `python -m gdn_verify.hosts.worker HOST TARGET FD`: it prepares the host,
-imports TARGET ("module:function") and calls it with the host and the connection.
+`Worker` is the parent's end. The child is `python -m gdn_verify.hosts.worker HOST TARGET FD`, or of a processor's hosts
+forked (`zygote`): it prepares the host, imports TARGET ("module:function"), and calls it with host and connection.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from gdn_verify.hosts import HOSTS, Host
+from gdn_verify.hosts import HOSTS, Host, zygote
 from gdn_verify.hosts.pin import device_for
 
 _SOURCE = str(Path(__file__).resolve().parents[2])
@@ -38,25 +38,29 @@ class Worker:
     """A started worker. Use as a context manager: leaving it ends the process.
 
     `number` spreads workers over a machine's GPUs. `python` is whose packages it has, and `folders` are looked through
-    before those.
+    before those. A processor's has torch imported, and what this suite needs of itself, unless it is `bare`.
     """
 
     def __init__(
-        self, host: Host, target: str, number: int = 0, python: str = sys.executable, folders: Sequence[str] = ()
+        self,
+        host: Host,
+        target: str,
+        number: int = 0,
+        python: str = sys.executable,
+        folders: Sequence[str] = (),
+        bare: bool = False,
     ) -> None:
         self._pipe, theirs = Pipe()
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the worker
         self._read, self._unheard = 0, b""
-        command = [*host.under, python, "-P", "-m", __name__, host.name, target, str(theirs.fileno())]
-        self._process = subprocess.Popen(
-            command,
-            env={**_environment(host, folders), **device_for(number)},
-            pass_fds=[theirs.fileno()],
-            stdin=subprocess.DEVNULL,
-            stdout=self._log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+        self._process: subprocess.Popen[bytes] | zygote.Forked
+        environment = {**_environment(host, folders), **device_for(number)}
+        own = bare or host.under or folders or python != sys.executable
+        if host.device == "cpu" and not own:
+            wanted = zygote.Wanted(host.name, target, "")
+            self._process = zygote.fork(wanted, environment, theirs.fileno(), self._log.fileno())
+        else:
+            self._process = _started([*host.under, python], host, target, theirs.fileno(), environment, self._log)
         theirs.close()
 
     def send(self, message: Any) -> None:
@@ -93,7 +97,7 @@ class Worker:
     def finish(self, patience: float) -> None:
         """Let the process end by itself, as one does whose pipe is closed, and wait so long for it; then `close`."""
         self._pipe.close()
-        with suppress(subprocess.TimeoutExpired):
+        with suppress(subprocess.TimeoutExpired, ProcessLookupError):
             self._process.wait(timeout=patience)
 
     def end(self) -> None:
@@ -104,7 +108,7 @@ class Worker:
     def close(self) -> None:
         """`end`, and wait until it has: a driver may take seconds to let a process go."""
         self.end()
-        with suppress(subprocess.TimeoutExpired):
+        with suppress(subprocess.TimeoutExpired, ProcessLookupError):
             self._process.wait(timeout=_DYING)  # a process in the driver's hands may never end
         self._pipe.close()
         self._take_log()
@@ -121,6 +125,8 @@ class Worker:
             code = self._process.wait(timeout=_DYING)
         except subprocess.TimeoutExpired:
             return WorkerDiedError(f"the worker closed its pipe and lives on{self._last_words()}")
+        except ProcessLookupError as error:
+            return WorkerDiedError(f"{error}{self._last_words()}")
         how = signal.Signals(-code).name if code < 0 else f"exit status {code}"
         return WorkerDiedError(f"the worker died: {how}{self._last_words()}")
 
@@ -137,6 +143,20 @@ class Worker:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _started(
+    command: Sequence[str], host: Host, target: str, pipe: int, environment: Mapping[str, str], log: IO[bytes]
+) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [*command, "-P", "-m", __name__, host.name, target, str(pipe)],
+        env=environment,
+        pass_fds=[pipe],
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
 
 
 def _environment(host: Host, folders: Sequence[str] = ()) -> dict[str, str]:

@@ -159,7 +159,7 @@ def early_imports(path: Subject) -> tuple[str, ...]:
 
     Raises ContractError where that process does not find the path by name.
     """
-    with Worker(HOSTS["cpu"], f"{__name__}:answer") as worker:
+    with Worker(HOSTS["cpu"], f"{__name__}:answer", bare=True) as worker:
         worker.send((type(path).__module__, path.name))
         found: tuple[str, ...] | None = worker.receive(PATIENCE)
     require(found is not None, "path.name", path.name, f"is registered through the entry-point group {GROUP}")

@@ -68,3 +68,17 @@ def talker(host: Host, pipe: Connection) -> None:
     with suppress(EOFError):
         pipe.recv()
     print("last")  # noqa: T201
+
+
+def descent(host: Host, pipe: Connection) -> None:
+    """Its process and its forebear's parent, its threads, what is imported, and a variable; then wait for a word."""
+    imported = [name for name in ("torch", "triton", "gdn_verify.kernels.delta") if name in sys.modules]
+    threads = len(os.listdir("/proc/self/task"))
+    pipe.send((os.getpid(), _parent(os.getppid()), threads, imported, os.environ.get("GDN_TOLD")))
+    with suppress(EOFError):
+        pipe.recv()
+
+
+def _parent(pid: int) -> int:
+    with open(f"/proc/{pid}/stat") as stat:
+        return int(stat.read().rsplit(")", 1)[1].split()[1])
