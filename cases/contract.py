@@ -316,6 +316,7 @@ class Capabilities:
     `pool` is False for paths that take dense states, one a row, and return new ones: they see no slots,
     no padding and no strides between slots. `column_strides` are those within a row of a table of slots, of drafts,
     `row_steps` those between the rows' counts and flags. `qk_epsilons` are what may be added to Σq² and Σk².
+    `alike` names fields of `DTypes` that must be of one type.
     """
 
     span: Span
@@ -337,7 +338,7 @@ class Capabilities:
     gates: frozenset[DType] = _ALL_DTYPES
     params: frozenset[DType] = _ALL_DTYPES
     weights: frozenset[DType] = _ALL_DTYPES
-    uniform_dtypes: bool = False
+    alike: frozenset[str] = frozenset()
     state_orders: frozenset[StateOrder] = frozenset(StateOrder)
     conv_layouts: frozenset[ConvLayout] = frozenset(ConvLayout)
     packings: frozenset[Packing] = frozenset(Packing)

@@ -100,8 +100,10 @@ def _dtypes(c: Capabilities, dtypes: DTypes) -> Iterator[str]:
     for name in names:
         if (value := getattr(dtypes, name)) not in taken_dtypes(c, name):
             yield f"dtypes.{name}={value}: taken are {', '.join(sorted(taken_dtypes(c, name)))}"
-    if c.uniform_dtypes and len({getattr(dtypes, name) for name in names}) > 1:
-        yield f"dtypes={dtypes}: {', '.join(names)} differ"
+    alike = [name for name in names if name in c.alike]
+    if len({getattr(dtypes, name) for name in alike}) > 1:
+        told = (f"dtypes.{name}={getattr(dtypes, name)}" for name in alike)
+        yield f"{', '.join(told)}: of one type alone"
 
 
 def _options(c: Capabilities, options: Options) -> Iterator[str]:

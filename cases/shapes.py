@@ -116,10 +116,9 @@ class _Tables:
         self.widths = self.widths[: len(WIDTHS)]
         self.num_spec = _num_spec(c, kind)
         self.stored = {name: _dtypes(c, name) for name in stored(c.span)}
-        self.uniform = c.uniform_dtypes
-        if c.uniform_dtypes:
-            common = set.intersection(*(set(table) for table in self.stored.values()))
-            self.common = within(tuple(DType), common.__contains__, "dtype that is uniform")
+        self.alike = [name for name in self.stored if name in c.alike]
+        common = set(DType).intersection(*(self.stored[name] for name in self.alike))
+        self.common = within(tuple(DType), common.__contains__, f"dtype of {', '.join(self.alike)} alike")
         self.options = _options(c)
         self.layout = _layout(c, kind)
 
@@ -131,20 +130,15 @@ class _Tables:
         return Geometry(*sizes, pick(draw, self.widths), pick(draw, self.num_spec))
 
     def dtypes(self, draw: Draw) -> DTypes:
-        if self.uniform:
-            one = pick(draw, self.common)
-            return DTypes(**dict.fromkeys(self.stored, one))
-        return DTypes(**{name: pick(draw, table) for name, table in self.stored.items()})
+        alike = dict.fromkeys(self.alike, pick(draw, self.common)) if self.alike else {}
+        return DTypes(**alike, **{name: pick(draw, table) for name, table in self.stored.items() if name not in alike})
 
     def nearest(self, wish: DTypes) -> DTypes:
-        """`wish`, or the simplest type taken where one is not; a uniform path gets that of the activations."""
-        if self.uniform:
-            one = wish.activation if wish.activation in self.common else self.common[0]
-            return DTypes(**dict.fromkeys(self.stored, one))
+        """`wish`, or the simplest type taken where one is not; of those that must be alike that of the activations."""
         wished = {name: getattr(wish, name) for name in self.stored}
-        return DTypes(
-            **{name: dtype if dtype in self.stored[name] else self.stored[name][0] for name, dtype in wished.items()}
-        )
+        wished |= dict.fromkeys(self.alike, wish.activation)
+        tables = self.stored | dict.fromkeys(self.alike, self.common)
+        return DTypes(**{name: dtype if dtype in tables[name] else tables[name][0] for name, dtype in wished.items()})
 
 
 def _odd(c: Capabilities, size: Size) -> tuple[tuple[int, int, int, int] | None, ...]:

@@ -8,7 +8,7 @@ weak enough to remember a few hundred tokens.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -118,14 +118,15 @@ def _dtypes(path: Path, state: DType) -> DTypes:
     """As served: bfloat16 where the path takes it, the gates' parameters in float32, states as asked."""
     c = path.capabilities
     wish = {"activation": DType.BF16, "conv_state": DType.BF16, "weights": DType.BF16}
-    if c.uniform_dtypes:
-        return DTypes(**dict.fromkeys(stored(c.span), state))
     chosen = {}
     for name in stored(c.span):
         taken = taken_dtypes(c, name)
         first = wish.get(name, DType.F32)
         chosen[name] = first if first in taken else min(taken)
-    return replace(DTypes(**chosen), state=state)
+    chosen["state"] = state
+    if alike := [name for name in chosen if name in c.alike]:
+        chosen |= dict.fromkeys(alike, state if "state" in alike else chosen[alike[0]])
+    return DTypes(**chosen)
 
 
 def _true(ledger: Ledger, steps: Sequence[int]) -> dict[int, dict[str, Array]]:

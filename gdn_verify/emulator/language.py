@@ -7,6 +7,7 @@ a function that refuses to run. Rewired once before any kernel module is importe
 
 import ast
 import functools
+import itertools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -97,8 +98,19 @@ def _teach_loops() -> None:
 # -- reductions ----------------------------------------------------------------------------------------
 
 
+WARP = 32
+"""Lanes that scan together: an NVIDIA warp. AMD's wavefronts are of 64 on some chips."""
+
+
 def _teach_reductions() -> None:
-    """Reductions and scans of bfloat16 and float16 round after every step, as the combine function does."""
+    """Reductions and scans of bfloat16 and float16 round after every step, as the combine function does.
+
+    Prefix sums of float32 are taken as a card takes them: in order they rise with positive terms, and code has relied
+    on it; a card's need not (SGLang 0.5.23, `safe_exp`).
+    """
+    stock.ScanOps.cumsum = lambda self, tensor: [
+        self.to_tensor(_prefix_sums(tensor.handle.data, self.axis), tensor.dtype)
+    ]
     stock.ReduceOps.sum = _sum
     stock.ReduceOps.generic_reduce = _reduce
     stock.ReduceOps.min_max = _min_max
@@ -116,6 +128,23 @@ def _teach_reductions() -> None:
         return results
 
     stock.ScanOps.apply_impl = scan_narrow
+
+
+def _prefix_sums(data: Any, axis: int) -> Any:
+    """Each lane adds what stands 1, 2, 4, 8 and 16 lanes before it in its warp, and then what earlier warps come to.
+
+    One element a lane (Triton 3.6, `ScanOpToLLVM.cpp`); other layouts of a compiler give a lane several.
+    """
+    if data.dtype.kind != "f":
+        return np.cumsum(data, axis=axis)
+    sums, steps = np.moveaxis(data, axis, 0).copy(), [1, 2, 4, 8, 16]
+    warps = [sums[start : start + WARP] for start in range(0, len(sums), WARP)]
+    for lanes in warps:
+        for step in steps:
+            lanes[step:] = lanes[:-step] + lanes[step:]
+    for before, lanes in itertools.pairwise(warps):
+        lanes += before[-1]
+    return np.moveaxis(sums, 0, axis)
 
 
 def _is_narrow(dtype: Any) -> bool:

@@ -116,11 +116,11 @@ def _is_of(name: str, dtype: DType) -> Has:
 
 
 def _of_type(name: str, dtype: DType) -> Put:
-    """Of a path of one type for all, all of them."""
+    """With it, what the path wants of the same type."""
 
     def put(fed: Fed, path: Path) -> Fed:
         c = path.capabilities
-        changed = stored(c.span) if c.uniform_dtypes else (name,)
+        changed = [other for other in stored(c.span) if other in c.alike] if name in c.alike else [name]
         return altered(fed[0], "dtypes", **dict.fromkeys(changed, dtype)), fed[1]
 
     return put

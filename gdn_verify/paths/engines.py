@@ -17,13 +17,14 @@ if TYPE_CHECKING:
 
 
 def accepted(launch: Launch) -> Tensor | None:
-    """Counts of accepted tokens [N], int, 1 or more: those of rows that draft nothing too; None without drafts.
+    """Counts of accepted tokens [N], int, 1 or more, and 1 of rows that draft nothing; None without drafts.
 
-    vLLM's builder fills them up so (0.33.0 `gdn_attn.py:655`). A count of 0 would read the slot before the row's first
-    (AITER e4048607 `decode/fused_rearrange_sigmoid_gdr.py:105`), as rows are found to be padding only afterwards.
+    vLLM's builder fills them up so (0.33.0 `gdn_attn.py:655`). Another count would have a row read another column of
+    its table (AITER e4048607 `decode/fused_rearrange_sigmoid_gdr.py:105`), and of 0 the row's before, as rows are found
+    to be padding only afterwards.
     """
     counts = launch.get("num_accepted_tokens")
-    return None if counts is None else counts.clamp(min=1)
+    return None if counts is None else counts.masked_fill(~launch["spec_rows"], 1).clamp(min=1)
 
 
 def engine_order(batch: Batch) -> list[int]:

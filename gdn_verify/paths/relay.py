@@ -90,13 +90,13 @@ def shared(first: Capabilities, other: Capabilities) -> Capabilities:
         "ratios", "widths", "activations", "states", "conv_states", "gates", "params", "weights", "state_orders",
         "conv_layouts", "packings", "beta_scales", "qk_epsilons",
     )  # fmt: skip
-    either = ("square", "uniform_dtypes")
     both = ("pool", "int64_indices", "strided", "misaligned", "column_strides", "row_steps", "scales")
     return replace(
         first,
         **{name: getattr(first, name) & getattr(other, name) for name in sets},
-        **{name: getattr(first, name) or getattr(other, name) for name in either},
         **{name: getattr(first, name) and getattr(other, name) for name in both},
+        square=first.square or other.square,
+        alike=first.alike | other.alike,
         key_dim=_dims(first.key_dim, other.key_dim),
         value_dim=_dims(first.value_dim, other.value_dim),
         max_spec=min(first.max_spec, other.max_spec),

@@ -83,7 +83,20 @@ REFUSALS: dict[str, list[tuple[Any, Case, Case, str]]] = {
     "conv_states": [(F32, case(dtypes=BF16), case(), "dtypes.conv_state=bfloat16")],
     "params": [(F32, case(dtypes=BF16), case(dtypes=DTypes(weights=DType.BF16)), "dtypes.params=bfloat16")],
     "weights": [(F32, case(dtypes=BF16), case(dtypes=DTypes(params=DType.BF16)), "dtypes.weights=bfloat16")],
-    "uniform_dtypes": [(True, case(dtypes=DTypes(state=DType.F16)), case(dtypes=BF16), "dtypes=")],
+    "alike": [
+        (
+            frozenset({"activation", "state"}),
+            case(dtypes=DTypes(state=DType.F16)),
+            case(dtypes=BF16),
+            "of one type alone",
+        ),
+        (
+            frozenset({"activation", "conv_state"}),
+            case(dtypes=DTypes(conv_state=DType.F16)),
+            case(),
+            "of one type alone",
+        ),
+    ],
     "paddings": [
         (frozenset(), case(PLAIN, PAD), case(PLAIN), "no a padded row that carries a token"),
         (frozenset(), case(PLAIN, EMPTY_PAD), case(PLAIN, EMPTY), "with a sentinel id"),

@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from enum import StrEnum
 from typing import Any
 
@@ -72,7 +72,7 @@ PATHS = st.builds(
     gates=subsets(DType),
     params=subsets(DType),
     weights=subsets(DType),
-    uniform_dtypes=st.booleans(),
+    alike=st.frozensets(st.sampled_from([field.name for field in fields(DTypes)])),
     state_orders=subsets(StateOrder),
     paddings=st.frozensets(st.sampled_from(list(Padding))),
     int64_indices=st.booleans(),

@@ -51,6 +51,31 @@ def test_cumsum_runs_in_float32(interpreted: RunsThere, which: str) -> None:
     assert torch.equal(interpreted(emulated.expression, which, x, x, x, torch.float32), expected)
 
 
+def shuffled_prefix_sums(x: torch.Tensor) -> list[float]:
+    """Lane by lane: what stands 1, 2, 4, 8 and 16 lanes before is added, within 32 lanes; then all warps before."""
+
+    def within(lane: int, reach: int) -> torch.Tensor:
+        if reach == 1:
+            return x[lane]
+        half = reach // 2
+        return within(lane, half) if lane % 32 < half else within(lane - half, half) + within(lane, half)
+
+    sums, before = [], torch.tensor(0.0)
+    for lane in range(len(x)):
+        sums.append(within(lane, 32) + before if lane >= 32 else within(lane, 32))
+        before = sums[-1] if lane % 32 == 31 else before
+    return [float(value) for value in sums]
+
+
+def test_prefix_sums_are_a_warps(interpreted: RunsThere) -> None:
+    """In order, terms of 0 leave the sum as it is. Here, as on a card, it moves, up and down."""
+    random = torch.Generator().manual_seed(6)
+    x = -torch.randn(128, generator=random).abs() * (torch.rand(128, generator=random) < 0.5)
+    actual = interpreted(emulated.expression, "cumsum", x, x, x, torch.float32)
+    assert actual.tolist() == shuffled_prefix_sums(x)
+    assert (actual.diff() > 0).any()
+
+
 @pytest.mark.parametrize("which", ["scan", "reduce"])
 def test_custom_combinations_round_every_step(interpreted: RunsThere, which: str) -> None:
     """A user's combine function works on bfloat16 values."""

@@ -6,6 +6,8 @@ asserted, so that a release which has mended it fails here; so are the other def
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from upstream import conforms, right_by_now
 
@@ -13,6 +15,7 @@ from gdn_verify.cases.case import Batch, Case, Row
 from gdn_verify.cases.contract import ConvLayout, DType, DTypes, Geometry
 from gdn_verify.cases.presentation import Presentation
 from gdn_verify.paths import Path, find
+from gdn_verify.paths.refusal import refusal_of
 from gdn_verify.paths.sglang import base, paths
 
 TOO_MANY_PROGRAMS = {"sglang-recurrent-update", "sglang-chunk", "sglang-extend"}
@@ -46,7 +49,7 @@ SMALL = Geometry(1, 1, 16, 16)
 
 
 def _launch(*rows: Row, geometry: Geometry = SMALL) -> Case:
-    return Case(geometry, DTypes(activation=DType.BF16), 2, (Batch(rows),))
+    return Case(geometry, DTypes(activation=DType.BF16, conv_state=DType.BF16), 2, (Batch(rows),))
 
 
 def test_a_padded_row_is_not_gathered() -> None:
@@ -64,6 +67,21 @@ def test_no_row_stands_behind_an_empty_one(name: str) -> None:
     empty, row = Row(0, (None,)), Row(3, (0,))
     assert "miscounted" in str(find(name).refuses(_launch(empty, row), Presentation()))
     assert find(name).refuses(_launch(row, empty), Presentation()) is None
+
+
+def test_a_prompts_history_is_of_the_inputs_type() -> None:
+    """One name holds both in its kernel, which does not compile of two types; it was seen on an H200."""
+    case, path = _launch(Row(3, (0,))), find("sglang-extend")
+    for other in (DType.F32, DType.F16):
+        apart = replace(case, dtypes=replace(case.dtypes, conv_state=other))
+        assert "of one type alone" in str(refusal_of(path, apart, Presentation()))
+
+
+@pytest.mark.parametrize("name", ["sglang-packed-decode", "sglang-decode", "vllm-packed-decode", "vllm-decode"])
+def test_a_packed_decode_has_a_token_a_row(name: str) -> None:
+    """Padded rows too: their tokens would be taken for those of the rows behind."""
+    padded = _launch(Row(2, (None,)), Row(1, (0,)))
+    assert "at most 1" in str(refusal_of(find(name), padded, Presentation(first_slot=1, sentinel=0)))
 
 
 def test_one_row_of_a_certain_shape_asks_for_a_card() -> None:

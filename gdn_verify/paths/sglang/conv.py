@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 MODULE = "sglang.kernels.ops.mamba.causal_conv1d_triton"
 UPDATE, PREFILL = f"{MODULE}:causal_conv1d_update", f"{MODULE}:causal_conv1d_fn"
+ALIKE = frozenset({"activation", "conv_state"})
+"""Of one type for a prompt's kernel, which else does not compile: one name holds either of the two (:255, :283)."""
 WIDTHS = frozenset({2, 3, 4})
 """Those whose taps are summed; a fifth column is loaded (:165, :733) and left out of the sum."""
 
@@ -53,9 +55,9 @@ def sites(types: DTypes) -> dict[Site, tuple[DType, float]]:
 
 
 def two_kinds(case: Case) -> str | None:
-    """Why a history that only moves would lose bits, or None: `tl.where` of both kinds of 16 bits is float16.
+    """Why a decode's history that only moves would lose bits, or None: `tl.where` of both kinds of 16 bits is float16.
 
-    (:258, :780; docs/implementations/sglang.md.)
+    (:774; docs/implementations/sglang.md.)
     """
     of = case.dtypes
     if of.conv_state is DType.BF16 and of.activation is DType.F16:

@@ -54,7 +54,7 @@ class Decode(Layer):
     name = "sglang-decode"
     kernels = ("_causal_conv1d_update_kernel", "fused_recurrent_gated_delta_rule_packed_decode_kernel", *NORMS)
     entries = (conv.UPDATE, PACKED, GATED)
-    capabilities = replace(Layer.capabilities, groups=frozenset({Group.DECODE}), paddings=WHOLE_ROWS)
+    capabilities = replace(Layer.capabilities, groups=frozenset({Group.DECODE}), max_tokens=1, paddings=WHOLE_ROWS)
 
     def run(self, launch: Launch) -> Outputs:
         convolved = conv.update(launch, launch["mixed_qkv"][: launch.batch.tokens])
@@ -88,7 +88,7 @@ class Extend(Layer):
     entries = (conv.PREFILL, SPLIT, GATING, chunk.CHUNK, GATED)
     capabilities = replace(
         Layer.capabilities, groups=frozenset({Group.DECODE, Group.PREFILL}), activations=NARROW, fresh_rows=True,
-        paddings=frozenset({Padding.SENTINEL_EMPTY_ROW, Padding.TOKENS}),
+        alike=conv.ALIKE, paddings=frozenset({Padding.SENTINEL_EMPTY_ROW, Padding.TOKENS}),
     )  # fmt: skip
 
     def run(self, launch: Launch) -> Outputs:
@@ -118,7 +118,7 @@ class Extend(Layer):
         return filled(launch, norm(launch, o.clone()), conv=convolved, o=o, g=g[0], beta=beta[0])
 
     def refuses(self, case: Case, presentation: Presentation) -> str | None:
-        return row_behind_empty(case) or conv.two_kinds(case) or gathered_padding(case, presentation)
+        return row_behind_empty(case) or gathered_padding(case, presentation)
 
     def rounding(self, case: Case, presentation: Presentation, host: str) -> Rounding:
         of = case.dtypes

@@ -151,6 +151,7 @@ class PackedDecode(Sglang):
         span=Span(Stage.GATES, Stage.DELTA),
         groups=frozenset({Group.DECODE}),
         min_tokens=1,
+        max_tokens=1,
         paddings=WHOLE_ROWS,
         state_orders=VK,
         fresh_rows=False,

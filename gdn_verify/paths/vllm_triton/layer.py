@@ -72,7 +72,7 @@ class Decode(Layer):
     kernels = (*UPDATES, "fused_recurrent_gated_delta_rule_packed_decode_kernel", *NORMS)
     entries = (conv.UPDATE, PACKED, RMSNORM)
     capabilities = replace(
-        Layer.capabilities, groups=frozenset({Group.DECODE}), min_tokens=1, paddings=WHOLE_ROWS
+        Layer.capabilities, groups=frozenset({Group.DECODE}), min_tokens=1, max_tokens=1, paddings=WHOLE_ROWS
     )  # fmt: skip
 
     def recur(self, launch: Launch, convolved: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
