@@ -60,6 +60,7 @@ def test_a_bugs_smallest_case_shows_it(host: str) -> None:
     assert silent == []
 
 
+@pytest.mark.slow  # the gate runs the corpus first, on every path that takes it
 @pytest.mark.parametrize("name", HEALTHY)
 def test_a_healthy_kernel_is_not_accused(name: str) -> None:
     """It agrees, and not by a hair."""

@@ -11,7 +11,9 @@ from pathlib import Path as File
 
 import fake_paths
 import pytest
+from typer.testing import CliRunner
 
+from gdn_verify.cli import app
 from gdn_verify.matrix.cells import Aspect, Key, Matrix, Row, State, from_json
 
 GREEN, RED, USAGE = 0, 1, 2
@@ -133,11 +135,22 @@ def test_a_right_path_exits_with_zero(command: Runs) -> None:
         (("some.json",), "--merge makes one matrix of the files"),
         (("--merge", "some.json", "--paths", "toy-right"), "--merge runs nothing"),
         (("--merge", "no-such.json"), "no-such.json"),
+    ],
+)
+def test_a_command_that_makes_no_sense_exits_with_two(words: tuple[str, ...], said: str) -> None:
+    """In one sentence."""
+    done = CliRunner().invoke(app, ["matrix", *words])
+    assert (done.exit_code, said in done.stderr) == (USAGE, True), done.output
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
         (("--paths", "toy-missing"), "nothing ran"),
         (("--paths", "toy-right", "--hosts", "rocm"), "no path runs on these hosts"),
     ],
 )
-def test_a_command_that_makes_no_sense_exits_with_two(command: Runs, words: tuple[str, ...], said: str) -> None:
-    """In one sentence."""
+def test_a_run_of_nothing_exits_with_two(command: Runs, words: tuple[str, ...], said: str) -> None:
+    """Nothing that disagrees is no proof, if nothing was asked."""
     done = command(*words)
     assert (done.returncode, said in done.stderr) == (USAGE, True), done.stderr

@@ -86,7 +86,7 @@ def test_it_is_caught(name: str, defect: str) -> None:
     assert {finding.check for finding in findings} <= {Check.TABLES}
 
 
-@pytest.mark.parametrize("name", [*BUILDERS, BLOCKED])
+@pytest.mark.parametrize("name", [*(pytest.param(name, marks=pytest.mark.slow) for name in BUILDERS), BLOCKED])
 def test_without_a_defect_nothing_is_caught(name: str) -> None:
     """On the very same cases."""
     assert not found(name, "")

@@ -74,7 +74,7 @@ def test_a_dry_run_goes_all_the_way(command: Command, tmp_path: File, spec: int,
         assert 0.0 < record.ratio < 2.0
 
 
-@pytest.mark.parametrize("fresh", [False, True])
+@pytest.mark.parametrize("fresh", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_a_dry_run_of_a_prefill_goes_all_the_way(command: Command, tmp_path: File, fresh: bool) -> None:
     """Ours, and FLA's where it is installed, on rows of other lengths."""
     pytest.importorskip("triton", reason="the interpreter is Triton's")

@@ -51,6 +51,7 @@ def test_a_mutant_that_differs_is_killed() -> None:
     assert '"rows"' in row.case
 
 
+@pytest.mark.slow
 def test_the_smallest_case_that_kills_is_sought_where_asked() -> None:
     """It shows the mutant too, with no more tokens than the first that did."""
     wrong = made("tables.py", "(width or 1) - len(row.slots)", "(width or 1) + len(row.slots)")

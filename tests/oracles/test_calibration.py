@@ -36,7 +36,13 @@ def stays_healthy(name: str, kind: Kind, count: int, seed: int) -> None:
     assert np.median(list(found.values())) > 0.3, "the budgets are far too wide"
 
 
-@pytest.mark.parametrize(("name", "kind"), RUNS)
+DEAR = {("chunked_float32", Kind.DECODE), ("folded_chunks", Kind.DECODE)}
+"""Half a minute each; their prompts ask nearly the same."""
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [pytest.param(*run, marks=[pytest.mark.slow] if run in DEAR else []) for run in RUNS]
+)
 def test_a_right_kernel_is_healthy(name, kind):
     """A sample of every declaration and launch kind; the budget is neither too small nor much too large."""
     stays_healthy(name, kind, 12 if kind in LONG else 40, seed=1)
@@ -106,13 +112,20 @@ def _defective(drawn: Drawn, defect: str) -> float:
     return ratio(drawn, KERNELS["sequential_float32"], made)
 
 
+OFTEN = ("β times 0.999", "one gate dropped")
+"""The smallest of them, and one that touches a single number."""
+
+
 def _changes(right: Problem, wrong: Problem) -> bool:
     """Whether a defect alters inputs by as much as bfloat16's rounding usually does."""
     before, after = ({**p.tensors, "state": p.state} for p in (right, wrong))
     return any(np.linalg.norm(after[n] - before[n]) > 2.0**-12 * np.linalg.norm(before[n]) for n in before)
 
 
-@pytest.mark.parametrize("defect", DEFECTS)
+@pytest.mark.parametrize(
+    "defect",
+    [pytest.param(name, marks=[] if name in OFTEN else [pytest.mark.slow]) for name in DEFECTS],
+)
 def test_a_single_defect_exceeds_ten_budgets(defect, prompts):
     """In every case that exercises it: a β that is stored in bfloat16 anyway cannot show its rounding."""
     found = [_defective(drawn, defect) for drawn in prompts if _changes(drawn.problem, DEFECTS[defect](drawn.problem))]

@@ -231,7 +231,7 @@ def test_a_configuration_answers_for_the_kernels_that_it_launches(name: str) -> 
     assert {"gdn_hopper_scan_kernel", "gdn_span_kernel"} <= set(on_hopper)
 
 
-@pytest.mark.parametrize("activation", [DType.F32, DType.BF16])
+@pytest.mark.parametrize("activation", [pytest.param(DType.F32, marks=pytest.mark.slow), DType.BF16])
 def test_fewer_live_rows_in_a_captured_prefill_are_no_accusation(activation: DType) -> None:
     """The adapter copies a narrow output by the tables as they are, not by the rows that the capture had."""
     case = Case(

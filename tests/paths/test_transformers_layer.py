@@ -33,7 +33,7 @@ def findings(name: str, kind: Kind, count: int = 4) -> list[Finding]:
 
 
 @pytest.mark.parametrize("name", [*LAYERS, *(f"{name}-bfloat16" for name in LAYERS)])
-@pytest.mark.parametrize("kind", [Kind.DECODE, Kind.MIXED])
+@pytest.mark.parametrize("kind", [Kind.DECODE, pytest.param(Kind.MIXED, marks=pytest.mark.slow)])
 def test_the_layers_agree_with_the_oracle(name: str, kind: Kind) -> None:
     """Decode steps take its other functions than prompts; where FLA is installed, its kernels would run instead."""
     assert not findings(name, kind)

@@ -43,7 +43,7 @@ def test_no_product_is_contracted_with_a_sum_over_lanes(compiles, kernel, family
 
 
 @pytest.mark.parametrize("problem", TABLES, ids=["bfloat16", "float32", "few rows of V"])
-@pytest.mark.parametrize("kernel", ["decode", "spec"])
+@pytest.mark.parametrize("kernel", ["decode", pytest.param("spec", marks=pytest.mark.slow)])
 def test_in_no_configuration_that_is_chosen(compiles, kernel, problem):
     """Also where there are fewer rows of V than the configuration was made for: threads then share the pieces of K."""
     found = compiles(ptx.contracted_in_tables, kernel, problem)
@@ -51,7 +51,9 @@ def test_in_no_configuration_that_is_chosen(compiles, kernel, problem):
 
 
 @pytest.mark.parametrize("problem", UNALIGNED, ids=["addresses", "strides", "strides of 16 bytes"])
-@pytest.mark.parametrize(("kernel", "family"), [("decode", LATE), ("spec", "1 split")])
+@pytest.mark.parametrize(
+    ("kernel", "family"), [("decode", LATE), pytest.param("spec", "1 split", marks=pytest.mark.slow)]
+)
 def test_unaligned_states(compiles, kernel, family, problem):
     """A thread holds single columns of those."""
     assert compiles(ptx.contracted_sums, kernel, family, problem) == 0

@@ -134,6 +134,7 @@ def test_a_planted_defect_is_seen(interpreted, defect):
     assert any(way in each for way in defect.ways.split("|") for each in found), "\n".join(found)
 
 
+@pytest.mark.slow  # the gate checks every access of these paths too
 @pytest.mark.parametrize(
     ("path", "kind"),
     [("fused-decode-o", Kind.DECODE), ("fused-decode-null", Kind.DECODE), ("two-launch-decode", Kind.DECODE),

@@ -146,7 +146,7 @@ def kept(dtype: torch.dtype) -> None:
 LAWS: tuple[Callable[[torch.dtype], None], ...] = (cut_anyhow, repeated, causal, homogeneous, kept)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("dtype", [pytest.param(torch.float32, marks=pytest.mark.slow), torch.bfloat16], ids=str)
 @pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)
 def test_a_law_holds(interpreted, law, dtype):
     """For float32 operands and for narrow ones."""
