@@ -51,3 +51,8 @@ class Finding:
 
     def __str__(self) -> str:
         return f"{self.check}/{self.kind}: {self.message}"
+
+
+def ratio_words(ratio: float) -> str:
+    """A noise ratio for a table: two decimals, or its size alone where it is far beyond every limit."""
+    return f"{ratio:.2f}" if ratio < 1000 else f"{ratio:.0e}"

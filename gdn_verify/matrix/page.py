@@ -9,6 +9,7 @@ from html import escape
 from gdn_verify.cases.topics import TOPICS
 from gdn_verify.matrix.cells import Aspect, Cell, Key, Matrix, Row, State
 from gdn_verify.matrix.table import groups_of, producers_of, summary, words
+from gdn_verify.verdict import ratio_words
 
 Grid = tuple[Sequence[str], Sequence[Sequence[str]]]
 
@@ -73,7 +74,7 @@ def _paths(rows: Sequence[Row]) -> Grid:
         (
             row.path, row.span, row.host, row.device, row.version,
             *(words(row.cells.get(Key(Aspect.KIND, kind))) for kind in kinds),
-            f"{row.ratio:.2f}", f"{row.reach:.0%}",
+            ratio_words(row.ratio), f"{row.reach:.0%}",
             str(summary(row, Aspect.DETERMINISM)), str(summary(row, Aspect.INVARIANCE)),
         )
         for row in rows
@@ -91,7 +92,7 @@ def _handover(rows: Sequence[Row]) -> Grid:
 
 def _handed(cell: Cell | None) -> str:
     if cell is None or cell.state is State.AGREES:
-        return "" if cell is None else f"{cell.ratio:.2f}"
+        return "" if cell is None else ratio_words(cell.ratio)
     return f"{words(cell)} {cell.why.splitlines()[0]}" if cell.why else words(cell)
 
 

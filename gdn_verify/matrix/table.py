@@ -10,6 +10,7 @@ from rich.text import Text
 
 from gdn_verify.cases.topics import TOPICS
 from gdn_verify.matrix.cells import Aspect, Cell, Key, Matrix, Row, State, worst
+from gdn_verify.verdict import ratio_words
 
 STYLES = {State.DISAGREES: "red", State.KNOWN: "yellow", State.UNREACHED: "yellow", State.REFUSED: "dim"}
 MARKS = {State.DISAGREES: "✗", State.KNOWN: "known", State.UNREACHED: "?", State.REFUSED: "–", State.MISSING: "missing"}
@@ -77,7 +78,7 @@ def _paths(rows: Sequence[Row]) -> Table:
         of_kind = [styled(words(cell), cell) for cell in (row.cells.get(Key(Aspect.KIND, kind)) for kind in kinds)]
         facts = [summary(row, aspect) for aspect in (Aspect.DETERMINISM, Aspect.INVARIANCE)]
         table.add_row(
-            row.path, row.span, row.host, row.version, *of_kind, f"{row.ratio:.2f}", f"{row.reach:.0%}", *facts
+            row.path, row.span, row.host, row.version, *of_kind, ratio_words(row.ratio), f"{row.reach:.0%}", *facts
         )
     return table
 
@@ -164,4 +165,4 @@ def _handover(rows: Sequence[Row], producers: Sequence[str]) -> Table:
 
 
 def _ratio(cell: Cell | None) -> Text:
-    return styled(f"{cell.ratio:.2f}" if cell and cell.state is State.AGREES else words(cell), cell)
+    return styled(ratio_words(cell.ratio) if cell and cell.state is State.AGREES else words(cell), cell)

@@ -11,7 +11,7 @@ from rich.text import Text
 from gdn_verify.checks.laws import NAMES as LAWS
 from gdn_verify.report import laws
 from gdn_verify.report.tally import STANDING, Failure, Report, Row
-from gdn_verify.verdict import SANITIZERS, Check
+from gdn_verify.verdict import SANITIZERS, Check, ratio_words
 
 _SHOWN = 5
 _COUNTS = ("agrees", "disagrees", "refused", "crashed", "vacuous")
@@ -63,7 +63,7 @@ def _table(rows: Iterable[Row]) -> Table:
 def _cells(row: Row, counted: Iterable[str], drifts: bool) -> tuple[str, ...]:
     counts = (str(getattr(row, name) or "·") for name in counted)
     values, timed = row.check == "values", row.check in (*STANDING, Check.LAWS)
-    ratio = f"{row.worst_noise_ratio:.2f}" if timed and row.agrees and row.check != "tables" else ""
+    ratio = ratio_words(row.worst_noise_ratio) if timed and row.agrees and row.check != "tables" else ""
     drift = f"{row.worst_drift:.1e}" if values and row.worst_drift else ""
     seconds = f"{row.seconds:.1f}" if timed else ""
     words = (row.path, row.host, row.version, row.kind, row.check, str(row.cases))

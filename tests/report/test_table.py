@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 
 import pytest
 from rich.console import Console
@@ -12,7 +13,7 @@ from gdn_verify.report.table import describe, grouped, show
 from gdn_verify.report.tally import Failure, Report
 from gdn_verify.runner import CaseResult
 from gdn_verify.service import Job, Ready
-from gdn_verify.verdict import Check, Finding
+from gdn_verify.verdict import Check, Finding, ratio_words
 
 DECODE = Job("mine", "cpu", Kind.DECODE, count=2)
 ELSEWHERE = Job("mine", "cuda", Kind.DECODE, count=2)
@@ -130,3 +131,9 @@ def test_markup_in_a_message_is_text() -> None:
     text = _shown(report)
     assert "o[/red] is wrong" in text
     assert "[1, 2]" in text
+
+
+@pytest.mark.parametrize(("ratio", "words"), [(1.254, "1.25"), (999.4, "999.40"), (9.4e35, "9e+35"), (math.inf, "inf")])
+def test_a_ratio_is_no_wider_than_its_column(ratio: float, words: str) -> None:
+    """Of one far beyond every limit only the size says something."""
+    assert ratio_words(ratio) == words
