@@ -32,7 +32,7 @@ MANY = replace(SMALL, max_rows=12, max_tokens=96, max_slots=64)
 class Fact:
     """What was seen of a path on a host in launches of a kind: rows compared, and how many came out otherwise.
 
-    `alone` compares a row alone with the row among others, `elsewhere` a row with itself in the reversed launch.
+    `alone` compares a row alone with the row among others, `elsewhere` a row with itself where live rows are reversed.
     `claimed` is what the path declares. `shows` is a case of which a row differs.
     """
 
@@ -82,7 +82,7 @@ def questions(paths: Iterable[Path], hosts: Iterable[str], count: int) -> list[I
 
 
 def measure(path: Path, host: Host, kind: Kind, count: int, size: Size = MANY) -> Fact:
-    """Launch `count` cases of `kind`, each as it is, reversed, and two of its rows alone."""
+    """Launch `count` cases of `kind`, each as it is, its live rows reversed, and two of its rows alone."""
     fact = Fact(path.name, host.name, kind.value, path.conventions.batch_invariant)
     for case, shown in draw_cases(cases(path.capabilities, path.conventions, kind, size=size), count, SEED):
         alone = replace(case, batches=case.batches[:1])
@@ -97,7 +97,7 @@ def compare(path: Path, host: Host, case: Case, shown: Presentation, fact: Fact)
     if len(case.batches[0].rows) < 2 or not live:
         return
     whole = _results(path, host, case, shown, range(len(case.batches[0].rows)))
-    turned = _results(path, host, case, shown, range(len(case.batches[0].rows))[::-1])
+    turned = _results(path, host, case, shown, _turned(case.batches[0]))
     chosen = {live[0], live[-1]}
     lone = {number: _results(path, host, case, shown, [number])[number] for number in sorted(chosen)}
     alone = sum(not _same(whole[number], lone[number]) for number in lone)
@@ -105,6 +105,13 @@ def compare(path: Path, host: Host, case: Case, shown: Presentation, fact: Fact)
     fact.rows, fact.alone, fact.elsewhere = fact.rows + len(live), fact.alone + alone, fact.elsewhere + elsewhere
     if (alone or elsewhere) and not fact.shows:
         fact.shows.append((case, shown))
+
+
+def _turned(batch: Batch) -> list[int]:
+    """The live rows in the reverse order. Others stay: many paths want padding at the end."""
+    live = [number for number, _ in batch.live_rows()]
+    places = dict(zip(live, reversed(live), strict=True))
+    return [places.get(number, number) for number in range(len(batch.rows))]
 
 
 Result = tuple[Tensor, ...]

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import fake_paths
 import pytest
 
-from gdn_verify.cases.contract import Kind
-from gdn_verify.hosts import HOSTS
-from gdn_verify.invariance import Fact, measure
+from gdn_verify import invariance
+from gdn_verify.cases.case import Batch, Case, Row
+from gdn_verify.cases.contract import DTypes, Geometry, Kind
+from gdn_verify.cases.presentation import Presentation
+from gdn_verify.hosts import HOSTS, Host
+from gdn_verify.invariance import Fact, compare, measure
+from gdn_verify.paths import Path, find
 from gdn_verify.paths.base import Launch, Outputs
 
 CPU = HOSTS["cpu"]
@@ -70,6 +75,22 @@ def test_rows_that_depend_on_the_others_are_seen(
     found = fact(change)
     assert (found.alone > 0, found.elsewhere > 0) == (alone, elsewhere)
     assert found.shows
+
+
+def test_padding_stays_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Behind the rows that compute: whoever finds a row's tokens by its number has them there alone."""
+    asked: list[list[int]] = []
+    real = invariance._results
+
+    def watched(path: Path, host: Host, case: Case, shown: Presentation, order: Sequence[int]) -> Any:
+        asked.append(list(order))
+        return real(path, host, case, shown, order)
+
+    monkeypatch.setattr(invariance, "_results", watched)
+    rows = (Row(1, (0,)), Row(1, (1,)), Row(1, (2,)), Row(1, (None,)), Row(0, (None,)))
+    case = Case(Geometry(1, 1, 8, 8), DTypes(), 3, (Batch(rows),))
+    compare(find("fallback"), CPU, case, Presentation(), Fact("", "", ""))
+    assert asked == [[0, 1, 2, 3, 4], [2, 1, 0, 3, 4], [0], [2]]
 
 
 def test_it_is_a_law_for_who_claims_it_or_by_request() -> None:
