@@ -30,6 +30,7 @@ from gdn_verify.checks.laws import NAMES as LAWS
 from gdn_verify.compare_command import comparing
 from gdn_verify.configurations import configurations
 from gdn_verify.corpus import corpus, planned, proofs, ruled
+from gdn_verify.e2e_command import e2e
 from gdn_verify.emulator.crosscompile.targets import CHIPS
 from gdn_verify.facts import Answer, Question, measure
 from gdn_verify.hosts import GPUS, HOSTS
@@ -77,6 +78,7 @@ app.command("autopsy")(autopsies)
 app.command()(catchers)
 app.command()(ledger)
 app.command()(matrix)
+app.command()(e2e)
 
 Json = Annotated[File | None, typer.Option("--json", help="Write the report to this file as JSON.", metavar="FILE")]
 Hosts = Annotated[str, typer.Option(help="Hosts: cpu, interpreter, cuda, rocm; all by default.")]

@@ -2,27 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from html import escape
+from collections.abc import Iterator, Sequence
 
 from gdn_verify.cases.topics import TOPICS
 from gdn_verify.matrix.cells import Aspect, Cell, Key, Matrix, Row, State
 from gdn_verify.matrix.table import groups_of, producers_of, summary, words
+from gdn_verify.report.page import SUFFIXES, Grid, Section, rendered
 from gdn_verify.verdict import ratio_words
 
-Grid = tuple[Sequence[str], Sequence[Sequence[str]]]
-
-
-@dataclass(frozen=True)
-class Section:
-    """A heading, and under it a paragraph, a table and a text to be kept as it is, of which any may be empty."""
-
-    heading: str
-    text: str = ""
-    grid: Grid | None = None
-    log: str = ""
-    level: int = 2
+__all__ = ["SUFFIXES", "page", "sections"]
 
 
 def sections(matrix: Matrix) -> Iterator[Section]:
@@ -124,58 +112,6 @@ def _reasons(cells: Sequence[Cell | None]) -> str:
     return "; ".join(dict.fromkeys(cell.why.splitlines()[0] for cell in cells if cell and cell.why))
 
 
-def markdown(matrix: Matrix) -> str:
-    """The page as Markdown."""
-    parts = []
-    for each in sections(matrix):
-        parts.append(f"{'#' * each.level} {each.heading}")
-        parts += [_escaped(each.text)] if each.text else []
-        parts += [_md_table(each.grid)] if each.grid and each.grid[1] else []
-        parts += [f"```\n{each.log.strip()}\n```"] if each.log else []
-    return "\n\n".join(parts) + "\n"
-
-
-def _escaped(text: str) -> str:
-    return text.replace("<", "&lt;")
-
-
-def _md_table(grid: Grid) -> str:
-    head, rows = grid
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(_escaped(cell).replace('|', '∣') for cell in line)} |" for line in lines)
-
-
-def html(matrix: Matrix) -> str:
-    """The page as HTML, of itself: no script, no other file."""
-    body = []
-    for each in sections(matrix):
-        body.append(f"<h{each.level}>{escape(each.heading)}</h{each.level}>")
-        body += [f"<p>{escape(each.text)}</p>"] if each.text else []
-        body += [_html_table(each.grid)] if each.grid and each.grid[1] else []
-        body += [f"<pre>{escape(each.log.strip())}</pre>"] if each.log else []
-    return (
-        f"<!doctype html>\n<meta charset=utf-8>\n<title>gdn-verify matrix</title>\n<style>{STYLE}</style>\n"
-        + "\n".join([*body, ""])
-    )
-
-
-STYLE = (
-    "body{font:14px system-ui;margin:2em}table{border-collapse:collapse}td,th{border:1px solid #ccc;padding:2px 6px;"
-    "text-align:left;vertical-align:top}td.wrong{background:#fcc}"
-)
-
-
-def _html_table(grid: Grid) -> str:
-    head, rows = grid
-    cells = "".join(f"<th>{escape(name)}" for name in head)
-    lines = ("".join(f"<td{' class=wrong' if '✗' in cell else ''}>{escape(cell)}" for cell in row) for row in rows)
-    return f"<table>\n<tr>{cells}\n" + "\n".join(f"<tr>{line}" for line in lines) + "\n</table>"
-
-
-RENDERED: dict[str, Callable[[Matrix], str]] = {".md": markdown, ".html": html}
-SUFFIXES = tuple(RENDERED)
-
-
 def page(matrix: Matrix, suffix: str) -> str:
     """The page in the language of its suffix."""
-    return RENDERED[suffix](matrix)
+    return rendered(sections(matrix), suffix, "gdn-verify matrix")

@@ -1,0 +1,1 @@
+"""Packages that text models import and never call, for environments that cannot have them."""

@@ -1,0 +1,64 @@
+"""How far honest noise moves a step's log-probabilities: measured in the same engine, never chosen.
+
+The float64 core runs again and again in the engine with every rounding site of the candidate's path perturbed (Monte
+Carlo arithmetic, as `oracles.noise` does for one launch), following the baseline's tokens; and once with its requests
+asked one by one, which moves what the rest of the engine rounds. The spread of these runs is the budget of a step, and
+a candidate's distance over it its ratio. A step's own spread may be small by chance, above all where logits are
+bfloat16 and mostly do not move at all: no step is held to less than the median of all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import sqrt
+from statistics import median
+
+from gdn_verify.cases.contract import DType
+from gdn_verify.e2e.difference import Place, distances
+from gdn_verify.e2e.transcript import Transcript
+from gdn_verify.oracles.noise import threshold
+
+RUNS = 8
+"""Noisy runs at first."""
+RUNS_BEFORE_ACCUSATION = 32
+"""Noisy runs before a difference is said to be unexplained: a rare event, such as another expert, shows in few."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The spread of each step over `runs` noisy runs, and the least that a step is held to, in log-probability."""
+
+    spreads: dict[Place, float]
+    floor: float
+    runs: int
+
+    def of(self, place: Place) -> float:
+        """The budget of a step."""
+        return sqrt(self.spreads.get(place, 0.0) ** 2 + self.floor**2)
+
+    @property
+    def limit(self) -> float:
+        """The largest ratio that a healthy candidate may show, of all these steps."""
+        return threshold(len(self.spreads))
+
+
+def measured(base: Transcript, noisy: Sequence[Transcript], dtype: str) -> Budget:
+    """The budget that these runs of the baseline's core under noise come to.
+
+    Raises ValueError without any: nothing would be explained, and everything could be.
+    """
+    if not noisy:
+        raise ValueError("no noisy run was made; a budget is measured from some")
+    squares: dict[Place, list[float]] = {}
+    for run in noisy:
+        for place, moved in distances(base, run).items():
+            squares.setdefault(place, []).append(moved * moved)
+    spreads = {place: sqrt(sum(found) / len(found)) for place, found in squares.items()}
+    return Budget(spreads, max(median(spreads.values()), _ulp(base, dtype)), len(noisy))
+
+
+def _ulp(base: Transcript, dtype: str) -> float:
+    """Half a unit in the last place of a typical log-probability, in the type that logits have."""
+    best = median(abs(step.ranked[0][1]) for request in base.requests for step in request.steps)
+    return DType(dtype).unit_roundoff * max(best, 1.0)

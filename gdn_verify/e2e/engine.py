@@ -1,0 +1,204 @@
+"""vLLM at work in a process of its own: one engine, and one variant after the other on it.
+
+The process hosts the engine's core itself, so that the operator's implementation can be exchanged between two
+`generate`. Nothing is fetched: models are made here, tokens come as numbers.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Iterator
+from importlib.metadata import entry_points
+from importlib.util import find_spec
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gdn_verify.e2e.messages import Ask, Open, Opened, Prompts, Seen, Texts, Trouble
+from gdn_verify.e2e.plugin import ASKED, put_in
+from gdn_verify.e2e.scenario import Settings
+from gdn_verify.e2e.transcript import SHOWN, Request, Step, Transcript
+from gdn_verify.e2e.variant import STOCK, path_of
+from gdn_verify.hosts import Host
+
+if TYPE_CHECKING:
+    from gdn_verify.e2e.seam import Core, Watcher
+
+PLUGINS = "vllm.general_plugins"
+OURS = "gdn_verify"
+ENVIRONMENT = {
+    "HF_HUB_OFFLINE": "1",
+    "TRANSFORMERS_OFFLINE": "1",
+    "VLLM_NO_USAGE_STATS": "1",
+    "DO_NOT_TRACK": "1",
+    "VLLM_PLUGINS": OURS,
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # the core must be exchanged in this process
+    "VLLM_CPU_KVCACHE_SPACE": "1",
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+    "VLLM_LOGGING_LEVEL": "ERROR",
+    # Eager engines compile a helper of log-probabilities all the same, for seconds, with a C++ compiler.
+    "TORCHDYNAMO_DISABLE": "1",
+}
+FORCING = "gdn_verify.e2e.forcing:Forced"
+
+
+def serve(host: Host, pipe: Connection) -> None:
+    """Answer `Open` and `Ask` until the parent closes the pipe."""
+    opened: _Engine | None = None
+    while True:
+        try:
+            message = pipe.recv()
+        except EOFError:
+            return
+        try:
+            if isinstance(message, Open):
+                prepare(message)
+                opened = _Engine(message, host)
+                pipe.send(opened.opened)
+            else:
+                assert opened is not None, "Open comes first"
+                pipe.send(opened.encoded(message) if isinstance(message, Texts) else opened.answer(message))
+        except Exception:
+            pipe.send(Trouble(traceback.format_exc(limit=-6).strip()))
+
+
+def prepare(asked: Open) -> None:
+    """The environment of vLLM's processes, before it is imported.
+
+    What vLLM finds out about a model's class, in a process of its own, it keeps beside the models.
+    """
+    os.environ.update(ENVIRONMENT, **{ASKED: asked.settings.seam})
+    os.environ.setdefault("VLLM_CACHE_ROOT", str(Path(asked.root or tempfile.gettempdir()) / "gdn-verify-vllm"))
+    if find_spec("torchvision") is None:
+        absent = str(Path(__file__).parent / "absent")
+        sys.path.append(absent)
+        os.environ["PYTHONPATH"] = os.pathsep.join([os.environ.get("PYTHONPATH", ""), absent])
+
+
+def _let_vllm_look() -> None:
+    """vLLM 0.32 looks through all modules for kernels, and asks things with a `__dict__` for theirs.
+
+    llvmlite's library, which the oracle's compiler has loaded, answers every name with a function, that one too.
+    """
+    from llvmlite.binding import ffi
+
+    library, right = type(ffi.lib), type(ffi.lib).__getattr__
+
+    def named(self: Any, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return right(self, name)
+
+    library.__getattr__ = named
+
+
+class _Engine:
+    """One `LLM`, and the seam in its layers."""
+
+    def __init__(self, asked: Open, host: Host) -> None:
+        self.host, self.settings = host, asked.settings
+        folder = asked.model
+        if asked.checkpoint is not None:
+            folder = str(asked.checkpoint.ensure(Path(asked.root)))
+        _let_vllm_look()
+        self.llm = _llm(folder, asked.settings, asked.tokenizer)
+        _require_plugin()
+        config = self.llm.llm_engine.model_config.hf_text_config
+        self.layers = sum(kind == "linear_attention" for kind in config.layer_types)
+        self.opened = Opened(_version(), self.layers, config.vocab_size, folder)
+
+    def encoded(self, asked: Texts) -> Prompts:
+        """Each line's tokens."""
+        tokenizer = self.llm.get_tokenizer()
+        return tuple(tuple(tokenizer.encode(line)) for line in asked.lines)
+
+    def answer(self, asked: Ask) -> Any:
+        """A `Transcript`, or with `watch` a `Seen`."""
+        from gdn_verify.e2e.cores import core_of
+
+        if not asked.watch:
+            return self._transcript(asked, core_of(asked.variant, self.host), None)
+        from gdn_verify.e2e.pinpoint import STOCK_PATH, pinpoint
+        from gdn_verify.e2e.seam import SEAM
+        from gdn_verify.e2e.watch import Watch
+
+        watch = Watch(path_of(STOCK_PATH if asked.variant.core == STOCK else asked.variant.core), self.host)
+        said = self._transcript(asked, core_of(asked.variant, self.host, watch.given), watch)
+        SEAM.end()
+        wrong = None if watch.wrong is None else pinpoint(watch.wrong, asked.variant, self.host)
+        return Seen(said, watch.launches, watch.unknown, wrong)
+
+    def _transcript(self, asked: Ask, core: Core, watcher: Watcher | None) -> Transcript:
+        from gdn_verify.e2e.seam import SEAM
+
+        SEAM.begin(core, watcher, 1 + self.settings.drafts)
+        self.llm.reset_prefix_cache()  # what is in it is another variant's
+        started = time.perf_counter()
+        requests = [request for number in range(len(asked.rounds)) for request in self._round(asked, number)]
+        problems = tuple(SEAM.shortcomings(self.layers, asked.variant.leaves))
+        events = {name: count for name, count in SEAM.account.events.items() if count}
+        return Transcript(tuple(requests), events, problems, time.perf_counter() - started)
+
+    def _round(self, asked: Ask, number: int) -> Iterator[Request]:
+        from vllm import SamplingParams
+
+        prompts = asked.rounds[number]
+        forced: Any = asked.forced[number] if asked.forced else [None] * len(prompts)
+        parameters = [
+            SamplingParams(
+                temperature=0.0, max_tokens=asked.lengths[number], ignore_eos=True, logprobs=SHOWN, detokenize=False,
+                extra_args=None if tokens is None else {"gdn_verify_tokens": list(tokens)},
+            )
+            for tokens in forced
+        ]  # fmt: skip
+        given = [{"prompt_token_ids": list(prompt)} for prompt in prompts]
+        for prompt, made in zip(prompts, self.llm.generate(given, parameters, use_tqdm=False), strict=True):
+            said = made.outputs[0]
+            steps = tuple(
+                Step(int(token), {int(t): float(found.logprob) for t, found in seen.items()})
+                for token, seen in zip(said.token_ids, said.logprobs, strict=True)
+            )
+            yield Request(prompt, steps, int(made.num_cached_tokens or 0))
+
+
+def _llm(folder: str, settings: Settings, tokenizer: bool) -> Any:
+    from vllm import LLM
+
+    more: dict[str, Any] = {"num_gpu_blocks_override": settings.blocks} if settings.blocks else {}
+    if settings.drafts:
+        lookup = {"prompt_lookup_max": 3, "prompt_lookup_min": 1}
+        more["speculative_config"] = {"method": "ngram", "num_speculative_tokens": settings.drafts, **lookup}
+    else:
+        more["logits_processors"] = [FORCING]
+    return LLM(
+        model=folder, skip_tokenizer_init=not tokenizer, dtype=settings.dtype, enforce_eager=True, seed=0,
+        max_model_len=settings.length, max_num_batched_tokens=settings.budget, max_num_seqs=settings.seats,
+        enable_prefix_caching=settings.prefix_cache, async_scheduling=False, disable_log_stats=True,
+        max_logprobs=SHOWN, **more,
+    )  # fmt: skip
+
+
+def _require_plugin() -> None:
+    """Raises RuntimeError where vLLM has not loaded this package's plugin, with the reason."""
+    from gdn_verify.e2e import seam
+
+    if seam.installed():
+        return
+    known = {entry.name: entry for entry in entry_points(group=PLUGINS)}
+    if OURS not in known:
+        raise RuntimeError(
+            f"vLLM's environment has no plugin {OURS!r} of the group {PLUGINS}: install gdn-verify itself there "
+            "(pip install --no-deps gdn-verify), not only its folder on the path"
+        )
+    put_in(os.environ[ASKED])  # raises what vLLM has swallowed
+    raise RuntimeError(f"vLLM did not load its plugin {OURS!r}, though it can be loaded; see VLLM_PLUGINS")
+
+
+def _version() -> str:
+    from vllm import __version__
+
+    return f"vllm {__version__}"

@@ -1,0 +1,80 @@
+"""What goes between a run and the processes that it asks: an engine, and the model's reference."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gdn_verify.e2e.checkpoint import Checkpoint
+from gdn_verify.e2e.scenario import Settings
+from gdn_verify.e2e.transcript import Transcript
+from gdn_verify.e2e.variant import Variant
+
+if TYPE_CHECKING:
+    from gdn_verify.e2e.pinpoint import Pinpointed
+
+Prompts = tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True)
+class Open:
+    """Make an engine, or load the reference: a `checkpoint`, made under `root` where it is not there yet, or `model`.
+
+    The answer is an `Opened`, or a `Trouble`.
+    """
+
+    settings: Settings
+    root: str = ""
+    checkpoint: Checkpoint | None = None
+    model: str = ""
+    tokenizer: bool = False
+
+
+@dataclass(frozen=True)
+class Opened:
+    """What was opened: the implementation with its version, GDN layers of the model, tokens of its vocabulary."""
+
+    version: str
+    layers: int
+    vocabulary: int
+    folder: str
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """What went wrong, with the end of the traceback."""
+
+    message: str
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Prompts to be made tokens by the model's own tokenizer; the answer is `Prompts`."""
+
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A watched run: `launches` were looked at, of which `unknown` rows read a state from before; `wrong` is the first
+    that was not right."""
+
+    transcript: Transcript
+    launches: int
+    unknown: int
+    wrong: Pinpointed | None
+
+
+@dataclass(frozen=True)
+class Ask:
+    """Generate, round after round. `lengths` are the tokens that each round's requests generate.
+
+    `forced` holds, for every request of every round, the tokens to follow. `watch` looks at every launch, up
+    to the first that is wrong. The answer is a `Transcript`, or `Trouble`; with `watch` a `Seen`.
+    """
+
+    variant: Variant
+    rounds: tuple[Prompts, ...]
+    lengths: tuple[int, ...]
+    forced: tuple[Prompts, ...] | None = None
+    watch: bool = False

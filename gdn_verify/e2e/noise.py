@@ -1,0 +1,43 @@
+"""Noisy runs of a session's baseline, made as they are wanted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from gdn_verify.e2e.budget import RUNS, Budget, measured
+from gdn_verify.e2e.scenario import Scenario, alone, cut
+from gdn_verify.e2e.session import Session
+from gdn_verify.e2e.transcript import Transcript
+from gdn_verify.e2e.variant import ORACLE, Variant
+
+EXACT = Variant(ORACLE)
+
+
+@dataclass
+class Noise:
+    """Budgets of one baseline in one scenario.
+
+    The oracle is run under the roundings of the path `sites` ("": of a float32 kernel); every second run asks its
+    requests one by one, so that what the rest of the engine rounds moves too. Of another `core` that is all that moves:
+    its requests are asked one by one, and in rounds of other sizes.
+    """
+
+    session: Session
+    scenario: Scenario
+    base: Transcript
+    sites: str = ""
+    core: Variant = EXACT
+    _runs: list[Transcript] = field(default_factory=list)
+
+    def budget(self, runs: int = RUNS) -> Budget:
+        """What that many runs come to; those that were made before count."""
+        while len(self._runs) < runs:
+            self._runs.append(self._run(len(self._runs) + 1))
+        return measured(self.base, self._runs, self.scenario.settings.dtype)
+
+    def _run(self, number: int) -> Transcript:
+        forced = self.base if self.scenario.forcible else None
+        if self.core.core != ORACLE:
+            return self.session.transcript(cut(self.scenario, number), self.core, forced)
+        asked = alone(self.scenario) if number % 2 else self.scenario
+        return self.session.transcript(asked, Variant(ORACLE, noise=number, sites=self.sites), forced)

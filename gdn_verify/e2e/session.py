@@ -1,0 +1,111 @@
+"""A run's end of its processes: an engine or a reference, asked for transcripts of a scenario."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from gdn_verify.e2e.checkpoint import Checkpoint
+from gdn_verify.e2e.messages import Ask, Open, Opened, Prompts, Seen, Texts, Trouble
+from gdn_verify.e2e.scenario import Scenario, Settings
+from gdn_verify.e2e.transcript import Transcript
+from gdn_verify.e2e.variant import Variant
+from gdn_verify.hosts import HOSTS
+from gdn_verify.hosts.worker import Worker, WorkerDiedError
+
+ENGINE = "gdn_verify.e2e.engine:serve"
+REFERENCE = "gdn_verify.e2e.reference:serve"
+REFERENCES = Variant("reference")
+"""Asked of a reference, which has one core."""
+PATIENCE = 900.0
+"""Seconds for one answer: kernels in the interpreter are slow."""
+
+
+class SessionError(RuntimeError):
+    """A process could not do what it was asked; the message says which, and why."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """What is served: a tiny `checkpoint`, made under `root`, or the folder of a `local` one with its own tokenizer."""
+
+    root: str = ""
+    checkpoint: Checkpoint | None = None
+    local: str = ""
+
+    @property
+    def name(self) -> str:
+        """For reports."""
+        return str(self.checkpoint.kind) if self.checkpoint else self.local
+
+
+class Session:
+    """One process with one engine or reference in it. Use as a context manager.
+
+    `python` is whose packages it has. Raises SessionError.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        settings: Settings,
+        *,
+        target: str = ENGINE,
+        host: str = "cpu",
+        python: str = sys.executable,
+        folders: Sequence[str] = (),
+    ) -> None:
+        self._what = f"{target.partition(':')[0].rpartition('.')[2]} of {python}"
+        self._worker = Worker(HOSTS[host], target, python=python, folders=folders)
+        self.opened: Opened = self._answer(
+            Open(settings, model.root, model.checkpoint, model.local, tokenizer=bool(model.local))
+        )
+
+    def transcript(
+        self, scenario: Scenario, wanted: Variant = REFERENCES, forced: Transcript | None = None
+    ) -> Transcript:
+        """What a variant says in a scenario; with `forced` it follows that transcript's tokens."""
+        answer: Transcript = self._answer(asking(scenario, wanted, self.opened.vocabulary, forced))
+        return answer
+
+    def watched(self, scenario: Scenario, wanted: Variant) -> Seen:
+        """The same, every launch looked at up to the first that is wrong, of which a case is made."""
+        answer: Seen = self._answer(replace(asking(scenario, wanted, self.opened.vocabulary), watch=True))
+        return answer
+
+    def encoded(self, lines: Sequence[str]) -> Prompts:
+        """Each line's tokens, by the model's own tokenizer."""
+        answer: Prompts = self._answer(Texts(tuple(lines)))
+        return answer
+
+    def _answer(self, message: Open | Ask | Texts) -> Any:
+        try:
+            self._worker.send(message)
+            answer = self._worker.receive(PATIENCE)
+        except WorkerDiedError as death:
+            raise SessionError(f"{self._what}: {death}") from None
+        if isinstance(answer, Trouble):
+            raise SessionError(f"{self._what}: {answer.message}")
+        return answer
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._worker.close()
+
+
+def asking(scenario: Scenario, wanted: Variant, vocabulary: int, forced: Transcript | None = None) -> Ask:
+    """The message that asks for a scenario."""
+    rounds = scenario.prompts(vocabulary)
+    lengths = [asked.generate for asked in scenario.rounds]
+    if size := scenario.most:
+        lengths = [length for length, prompts in zip(lengths, rounds, strict=True) for _ in prompts[::size]]
+        rounds = tuple(prompts[at : at + size] for prompts in rounds for at in range(0, len(prompts), size))
+    follow = None
+    if forced is not None:
+        said = iter(forced.requests)
+        follow = tuple(tuple(next(said).tokens for _ in prompts) for prompts in rounds)
+    return Ask(wanted, rounds, tuple(lengths), follow)

@@ -1,0 +1,153 @@
+"""`gdn-verify e2e`: greedy output of a real engine with one core exchanged for another."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path as File
+from typing import Annotated
+
+import typer
+
+from gdn_verify.e2e.local import LINES, Local, Side, prompts_of, run_local
+from gdn_verify.e2e.plan import FALLBACK, Part, whole
+from gdn_verify.e2e.run import Place, Result, run
+from gdn_verify.e2e.scenario import Settings, seeded
+from gdn_verify.e2e.task import Score, TaskError, score
+from gdn_verify.e2e.variant import STOCK, Variant, variant
+from gdn_verify.paths import UnknownPathError
+from gdn_verify.report import e2e as report
+from gdn_verify.report.page import SUFFIXES
+from gdn_verify.report.terminal import wide
+from gdn_verify.runs import RED, progress
+from gdn_verify.words import refuse, words_of
+
+LOCAL_BUDGET = 2048
+"""Tokens of a step, where a user's own model is asked."""
+PYTHON = "A Python with vLLM in it (requirements/e2e.txt); by default this one."
+
+
+def e2e(
+    parts: Annotated[str, typer.Option(help="Parts of the run by words of their names, by commas; all.")] = "",
+    faults: Annotated[bool, typer.Option("--faults/--no-faults", help="Seed the faults as well.")] = True,
+    engine: Annotated[str, typer.Option(help=PYTHON, metavar="PYTHON")] = sys.executable,
+    reference: Annotated[
+        str, typer.Option(help="A Python with transformers; by default the engine's.", metavar="PYTHON")
+    ] = "",
+    seed: Annotated[int, typer.Option(help="Other prompts than the usual; 0 for the usual.", min=0)] = 0,
+    repeat: Annotated[int, typer.Option(help="Runs, each with prompts of its own.", min=1)] = 1,
+    models: Annotated[
+        File | None, typer.Option(help="Keep the tiny models here; else in a folder that goes.", metavar="FOLDER")
+    ] = None,
+    workers: Annotated[int, typer.Option(help="Engines side by side.", min=1)] = 2,
+    json_file: Annotated[
+        File | None, typer.Option("--json", help="Write the report to this file as JSON.", metavar="FILE")
+    ] = None,
+    page_file: Annotated[
+        File | None, typer.Option("--page", help="Write it as a page too: .md or .html.", metavar="FILE")
+    ] = None,
+    model: Annotated[
+        File | None, typer.Option(help="Ask a local checkpoint instead of the tiny ones.", metavar="FOLDER")
+    ] = None,
+    prompts: Annotated[
+        File | None, typer.Option(help="With --model: prompts, one a line, or JSON.", metavar="FILE")
+    ] = None,
+    baseline: Annotated[str, typer.Option(help="With --model: a core, as stock, oracle, dispatch-o.")] = STOCK,
+    candidate: Annotated[str, typer.Option(help="With --model: the core that is held to it.")] = FALLBACK,
+    candidate_engine: Annotated[
+        str, typer.Option(help="With --model: the candidate's Python; by default the engine's.", metavar="PYTHON")
+    ] = "",
+    dtype: Annotated[str, typer.Option(help="With --model: the type of activations.")] = "bfloat16",
+    seam: Annotated[str, typer.Option(help="With --model: the platform, cpu, cuda or rocm.")] = "cpu",
+    generate: Annotated[int, typer.Option(help="With --model: tokens for each prompt.", min=1)] = 64,
+    questions: Annotated[int, typer.Option(help="With --model: ask so many of gsm8k too, by lm_eval.", min=0)] = 0,
+) -> None:
+    """Hold cores to the float64 oracle inside vLLM, and that to transformers; exit 1 for what noise cannot explain."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if page_file and page_file.suffix not in SUFFIXES:
+        raise refuse(f"--page {page_file}: a page is {' or '.join(SUFFIXES)}")
+    if model:
+        sides = (Side(_core(baseline), engine), Side(_core(candidate), candidate_engine or engine))
+        settings = Settings(dtype=dtype, budget=LOCAL_BUDGET, seam=seam, blocks=0)
+        lines, tokens = _prompts(prompts)
+        asked_of = Local(str(model), *sides, settings, lines, tokens, generate)
+        _give([run_local(asked_of)], json_file, page_file, _scores(asked_of, questions))
+        return
+    asked = chosen(parts, faults, seed, repeat)
+    with tempfile.TemporaryDirectory(prefix="gdn-verify-e2e-") as room:
+        root = models or File(room)
+        root.mkdir(parents=True, exist_ok=True)
+        results = _run(asked, Place(str(root), engine, reference or engine), workers)
+    _give(results, json_file, page_file)
+
+
+def _core(word: str) -> Variant:
+    try:
+        return variant(word)
+    except UnknownPathError as error:
+        raise refuse(str(error)) from None
+
+
+def _prompts(file: File | None) -> tuple[tuple[str, ...], tuple[tuple[int, ...], ...]]:
+    try:
+        return prompts_of(file) if file else (LINES, ())
+    except (OSError, ValueError) as error:
+        raise refuse(str(error)) from None
+
+
+def _scores(asked: Local, questions: int) -> tuple[Score, Score] | None:
+    """What both sides score on a task, where that is asked."""
+    if not questions:
+        return None
+    try:
+        one, other = (score(asked.model, side, asked.settings, questions) for side in (asked.baseline, asked.candidate))
+    except TaskError as error:
+        raise refuse(str(error)) from None
+    return one, other
+
+
+def chosen(words: str, faults: bool, seed: int = 0, repeat: int = 1) -> tuple[Part, ...]:
+    """The parts of which every word is in the name, `repeat` times with other prompts. Raises typer.Exit for none."""
+    known = whole()
+    named = {part.name: part for part in known}
+    wanted = [name for name in named if not words or any(word.strip() in name for word in words.split(","))]
+    if not wanted:
+        words_of(words, named, "part of an end-to-end run")
+    parts = [named[name] for name in wanted]
+    if not faults:
+        parts = [replace(part, faults=()) for part in parts]
+    seeds = [seed + number if seed + number else part.scenario.seed for number in range(repeat) for part in parts]
+    return tuple(
+        replace(part, scenario=seeded(part.scenario, own)) for part, own in zip(parts * repeat, seeds, strict=True)
+    )
+
+
+def _run(parts: Sequence[Part], place: Place, workers: int) -> list[Result]:
+    with progress() as bar:
+        total = bar.add_task("engines", total=len(parts))
+
+        def told(line: str) -> None:
+            bar.update(total, advance=1, description=line)
+
+        return run(parts, place, workers, told)
+
+
+def _give(
+    results: Sequence[Result],
+    json_file: File | None,
+    page_file: File | None,
+    scores: tuple[Score, Score] | None = None,
+) -> None:
+    """Write it, show it, and end the command with its status if that is not 0."""
+    if json_file:
+        json_file.write_text(json.dumps(report.as_json(results), indent=1) + "\n", encoding="utf-8")
+    if page_file:
+        page_file.write_text(report.page(results, page_file.suffix), encoding="utf-8")
+    report.show(results, wide())
+    apart = scores is not None and report.show_scores(*scores, wide())
+    if apart or not all(result.ok for result in results):
+        raise typer.Exit(RED)

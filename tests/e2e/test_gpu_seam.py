@@ -1,0 +1,135 @@
+"""The seam of CUDA and ROCm on stand-ins for vLLM's modules: methods are replaced, given z passed on, calls counted.
+
+In vLLM itself it runs on a CPU, whose layers are told to go a GPU's way (`gdn-verify e2e`, parts "cuda" and "rocm").
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from gdn_verify.cases.contract import Kind
+from gdn_verify.e2e import gpu_seam, seam
+from gdn_verify.e2e.account import Seat, Turn
+from gdn_verify.e2e.cores import core_of
+from gdn_verify.e2e.seam import SEAM
+from gdn_verify.e2e.variant import Variant
+from gdn_verify.hosts import HOSTS
+
+H, HV, K, V, W, SLOTS = 2, 4, 16, 16, 4, 5
+D = 2 * H * K + HV * V
+
+
+class Layer:
+    """What the seam reads of vLLM's layer, with cores of its own that only leave a mark."""
+
+    prefix, tp_size, num_k_heads, num_v_heads, head_k_dim, head_v_dim = "layers.0", 1, H, HV, K, V
+
+    def __init__(self) -> None:
+        source = torch.Generator().manual_seed(1)
+
+        def normal(*shape: int) -> torch.Tensor:
+            return torch.randn(*shape, generator=source)
+
+        self.conv1d = SimpleNamespace(weight=normal(D, 1, W), bias=None)
+        self.A_log, self.dt_bias = normal(HV), normal(HV)
+        self.kv_cache = (normal(SLOTS, W - 1, D), normal(SLOTS, HV, V, K))
+
+    def _forward_core(self, mixed_qkv: torch.Tensor, b: Any, a: Any, core_attn_out: torch.Tensor) -> None:
+        core_attn_out.fill_(7.0)
+
+    def _forward_core_rocm(self, qkvz: torch.Tensor, ba: Any, z_out: Any, core_attn_out: torch.Tensor) -> None:
+        core_attn_out.fill_(8.0)
+
+    def _can_use_fused_gdn_mtp_decode(self, made: Any) -> bool:
+        return True
+
+    def prepare_gdn_attention_core_inputs(self, qkvz: torch.Tensor, ba: torch.Tensor, tokens: int) -> Any:
+        b, a = ba.split([HV, HV], dim=1)
+        return qkvz[:, :D], qkvz[:, D:].reshape(tokens, HV, V), b, a
+
+
+METADATA = SimpleNamespace(
+    spec_sequence_masks_cpu=None, num_decodes=1, num_prefills=1, num_actual_tokens=4,
+    non_spec_query_start_loc=torch.tensor([0, 1, 4]), non_spec_state_indices_tensor=torch.tensor([3, 1]),
+    has_initial_state=torch.tensor([True, False]), spec_token_indx=None,
+)  # fmt: skip
+TURN = Turn((Seat("a", 6, 1, tuple(range(7)), 5), Seat("b", 0, 3, (1, 2, 3), 3)))
+
+
+@pytest.fixture
+def layer(monkeypatch: pytest.MonkeyPatch) -> Iterator[Layer]:
+    """A layer of a class whose cores have been replaced."""
+    made = type("Layer", (Layer,), {})
+    context = SimpleNamespace(attn_metadata={Layer.prefix: METADATA})
+    names = {
+        gpu_seam.MODULE: {gpu_seam.LAYER: made},
+        "vllm.forward_context": {"get_forward_context": lambda: context},
+        "vllm.model_executor.layers.mamba.mamba_utils": {"is_conv_state_dim_first": lambda: False},
+    }
+    for name, things in names.items():
+        module = ModuleType(name)
+        for thing, value in things.items():
+            setattr(module, thing, value)
+        monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.setattr(seam, "_KEPT", [])
+    gpu_seam.install()
+    assert seam.installed()
+    yield made()
+    SEAM.end()
+
+
+def launched(layer: Layer) -> torch.Tensor:
+    """The output of one launch of the layer, as CUDA's operator makes it."""
+    source = torch.Generator().manual_seed(2)
+    out = torch.zeros(4, HV, V)
+    x, b, a = (torch.randn(4, n, generator=source) for n in (D, HV, HV))
+    layer._forward_core(mixed_qkv=x, b=b, a=a, core_attn_out=out)
+    return out
+
+
+def test_without_a_core_in_place_the_engine_s_own_runs(layer: Layer) -> None:
+    SEAM.end()
+    assert (launched(layer) == 7.0).all()
+    assert not layer._can_use_fused_gdn_mtp_decode(None)
+
+
+def test_a_core_in_place_runs_instead_and_is_counted(layer: Layer) -> None:
+    outs = []
+    for core in ("oracle", "dispatch-o"):
+        fresh = type(layer)()
+        SEAM.begin(core_of(Variant(core), HOSTS["cpu"]), None, 1)
+        SEAM.turned(TURN)
+        outs.append(launched(fresh))
+        assert SEAM.ran[Layer.prefix] == {Kind.MIXED: 1}
+        assert not list(SEAM.shortcomings(1))
+        assert not torch.equal(fresh.kv_cache[1][3], type(layer)().kv_cache[1][3])
+        assert torch.equal(fresh.kv_cache[1][4], type(layer)().kv_cache[1][4])
+    assert torch.allclose(*outs, atol=1e-5)
+    assert outs[0].abs().max() < 7.0
+
+
+def test_the_engine_s_own_core_is_counted_too(layer: Layer) -> None:
+    SEAM.begin(core_of(Variant("stock"), HOSTS["cpu"]), None, 1)
+    SEAM.turned(TURN)
+    assert (launched(layer) == 7.0).all()
+    assert SEAM.stock == 1
+    assert not list(SEAM.shortcomings(1, Variant("stock").leaves))
+
+
+def test_rocm_s_packed_way_passes_z_on_and_comes_to_the_same(layer: Layer) -> None:
+    SEAM.begin(core_of(Variant("oracle"), HOSTS["cpu"]), None, 1)
+    SEAM.turned(TURN)
+    wanted = launched(type(layer)())
+    source = torch.Generator().manual_seed(2)
+    x, b, a = (torch.randn(4, n, generator=source) for n in (D, HV, HV))
+    z, z_out, out = torch.randn(4, HV * V), torch.zeros(4, HV, V), torch.ones(4, HV, V)
+    SEAM.turned(TURN)
+    layer._forward_core_rocm(torch.cat([x, z], 1), torch.cat([b, a], 1), z_out, out)
+    assert torch.equal(out, wanted)
+    assert torch.equal(z_out, z.reshape(4, HV, V))

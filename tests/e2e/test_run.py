@@ -1,0 +1,143 @@
+"""A whole run over stand-ins: what makes a part green, what makes it red, and what is told of either."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from io import StringIO
+from pathlib import Path as File
+
+import pytest
+from rich.console import Console
+from toy_session import ToySession
+from typer.testing import CliRunner
+
+from gdn_verify import e2e_command
+from gdn_verify.cli import app
+from gdn_verify.e2e import run as running
+from gdn_verify.e2e.checkpoint import Checkpoint, Kind
+from gdn_verify.e2e.faults import CATALOGUE
+from gdn_verify.e2e.plan import FALLBACK, Part, Rule, whole
+from gdn_verify.e2e.run import Place, Result, run
+from gdn_verify.e2e.scenario import SCENARIOS, Round, Scenario, Settings, alone, cut, seeded
+from gdn_verify.e2e.session import asking
+from gdn_verify.e2e.variant import Variant, known_faults
+from gdn_verify.report import e2e as report
+
+TOY = Scenario(
+    "toy", (Round((1, 5, 20), 6), Round((9, 3, 1), 6)), Settings(), expects=("split prompts", "recycled slots")
+)
+PART = Part(Kind.QWEN3_5, TOY, (FALLBACK,), reference=True)
+PLACE = Place("")
+
+
+@pytest.fixture(autouse=True)
+def stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(running, "Session", ToySession)
+
+
+def ran(*parts: Part) -> list[Result]:
+    return run(parts, PLACE, workers=1)
+
+
+def told(results: list[Result]) -> str:
+    text = StringIO()
+    report.show(results, Console(file=text, width=200))
+    return text.getvalue()
+
+
+def test_a_healthy_part_is_green_and_says_by_how_much() -> None:
+    (result,) = ran(PART)
+    assert result.ok, result
+    assert [v.judgement.candidate for v in result.verdicts] == ["oracle", FALLBACK]
+    assert all(v.judgement.same == v.judgement.generated == 36 for v in result.verdicts)
+    assert all(v.judgement.worst and v.judgement.worst.ratio < v.judgement.limit for v in result.verdicts)
+    assert "as it should be" in told([result])
+
+
+def test_a_wrong_candidate_is_red_with_a_case_and_a_command() -> None:
+    (result,) = ran(replace(PART, reference=False, candidates=("dispatch-o!beta_times_0_999",)))
+    assert not result.ok
+    text = told([result])
+    assert "unexplained from request" in text
+    assert "gdn-verify check CASE.json --path dispatch-o" in text
+    assert '"schema": 1' in text
+
+
+def test_faults_are_flagged_and_one_that_is_not_is_told() -> None:
+    (result,) = ran(
+        replace(PART, reference=False, faults=("dropped_decay", "every_row_resumed", "z_of_a_power_of_two"))
+    )
+    flagged = {s.fault: s.flagged for s in result.seeded}
+    assert flagged == {"dropped_decay": True, "every_row_resumed": True, "z_of_a_power_of_two": False}
+    assert [s.became_a_case for s in result.seeded] == [True, True, False]
+    assert not result.ok
+    assert "z_of_a_power_of_two was not seen" in told([result])
+    assert "2 of 3 seeded faults flagged, 2 of them became a case" in told([result])
+
+
+def test_a_scenario_that_did_not_happen_is_red() -> None:
+    (result,) = ran(replace(PART, scenario=replace(TOY, expects=("preemptions",))))
+    assert not result.ok
+    assert "no preemptions" in told([result])
+
+
+def test_bytes_that_noise_explains_are_enough_where_no_token_is_owed() -> None:
+    (result,) = ran(replace(PART, reference=False, rule=Rule.EXPLAINED))
+    assert result.ok
+
+
+def test_pages_and_data_hold_what_the_terminal_does() -> None:
+    results = ran(replace(PART, reference=False, candidates=("dispatch-o!tiled_heads",), faults=("dropped_decay",)))
+    data = json.loads(json.dumps(report.as_json(results)))
+    assert data["parts"][0]["pairs"][0]["explained"] is False
+    assert data["parts"][0]["faults"][0]["pinpointed"]["tier"] == "kernel"
+    for suffix in (".md", ".html"):
+        page = report.page(results, suffix)
+        assert "dropped_decay" in page
+        assert "[" in page  # the token that differs, among its neighbours
+
+
+def test_the_command_ends_with_1_and_writes_both_files(monkeypatch: pytest.MonkeyPatch, tmp_path: File) -> None:
+    parts = (replace(PART, faults=()), replace(PART, scenario=replace(TOY, name="lacking", expects=("drafts",))))
+    monkeypatch.setattr(e2e_command, "whole", lambda: parts)
+    files = ["--json", str(tmp_path / "r.json"), "--page", str(tmp_path / "r.html")]
+    done = CliRunner().invoke(app, ["e2e", "--parts", "toy", "--models", str(tmp_path), *files])
+    assert done.exit_code == 0, done.output
+    assert json.loads((tmp_path / "r.json").read_text())["parts"][0]["ok"]
+    assert "<table>" in (tmp_path / "r.html").read_text()
+    assert CliRunner().invoke(app, ["e2e", "--models", str(tmp_path)]).exit_code == 1
+    assert CliRunner().invoke(app, ["e2e", "--parts", "nothing"]).exit_code == 2
+    assert CliRunner().invoke(app, ["e2e", "--page", "r.txt"]).exit_code == 2
+
+
+def test_the_whole_run_seeds_at_least_25_faults_each_in_a_scenario_that_is_run() -> None:
+    seeded_faults = [fault for part in whole() for fault in part.faults]
+    assert sorted(seeded_faults) == sorted(fault.name for fault in CATALOGUE)
+    assert len(set(seeded_faults)) == len(seeded_faults) >= 25
+    assert set(seeded_faults) <= set(known_faults())
+    assert {fault.scenario for fault in CATALOGUE} <= set(SCENARIOS)
+
+
+def test_prompts_are_those_of_their_lengths_and_of_their_seed() -> None:
+    for scenario in SCENARIOS.values():
+        prompts = scenario.prompts(512)
+        assert [tuple(map(len, each)) for each in prompts] == [asked.lengths for asked in scenario.rounds]
+        assert prompts == scenario.prompts(512) != seeded(scenario, 5).prompts(512)
+    first, second = SCENARIOS["prefix"].prompts(512)
+    assert first[0][:700] == second[2][:700]
+    repeated = SCENARIOS["ngram"].prompts(512)[0][0]
+    assert repeated[1:7] == repeated[7:13]
+
+
+def test_rounds_are_cut_and_lengths_go_with_them() -> None:
+    asked = asking(alone(TOY), Variant("oracle"), 64)
+    assert [len(each) for each in asked.rounds] == [1] * 6
+    assert asked.lengths == (6,) * 6
+    assert [len(each) for each in asking(cut(TOY, 2), Variant("oracle"), 64).rounds] == [2, 1, 2, 1]
+
+
+def test_a_checkpoint_s_name_is_all_that_it_is() -> None:
+    one = Checkpoint(Kind.QWEN3_NEXT)
+    assert one.name == Checkpoint(Kind.QWEN3_NEXT).name != replace(one, seed=2).name
+    assert one.gdn_layers == 3
