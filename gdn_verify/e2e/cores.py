@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from gdn_verify.cases.case import Case
 from gdn_verify.cases.contract import Stage
 from gdn_verify.e2e.oracle import Oracle
-from gdn_verify.e2e.seam import Call, Core, stock
+from gdn_verify.e2e.seam import SEAM, Call, Core, stock
 from gdn_verify.e2e.variant import STOCK, Variant, path_of, planted
 from gdn_verify.hosts import Host
 from gdn_verify.paths.base import Launch, Outputs, Path
@@ -44,7 +44,7 @@ def core_of(wanted: Variant, host: Host, given: dict[str, Tensor] | None = None)
     path.load(host.name)
     if wanted.noise:
         return _noisy(wanted, host)
-    core = _called(path if given is None else spied(path, given), wanted.fault)
+    core = _called(path if given is None else spied(path, given), wanted.fault, host)
     return core if wanted.only is None else _only(core, wanted)
 
 
@@ -57,7 +57,7 @@ def _only(core: Core, wanted: Variant) -> Core:
     return sharing
 
 
-def _called(path: Path, fault: str) -> Core:
+def _called(path: Path, fault: str, host: Host) -> Core:
     """The path; a fault is planted anew in each layer, as some remember slots and launches."""
     runs: dict[str, Callable[[Launch], Outputs]] = {}
 
@@ -65,7 +65,11 @@ def _called(path: Path, fault: str) -> Core:
         if (run := runs.get(call.name)) is None:
             run = runs[call.name] = planted(path, fault)
         launch = packed(call.launch) if path.capabilities.span.first is Stage.UNPACK else call.launch
-        deliver(run(launch), call.launch)
+        with host.launches() as launched:
+            outputs = run(launch)
+        if host.name != "cpu":  # where a path has no kernels, or is a stand-in for some
+            SEAM.lacking.update(name for name in path.kernels if not any(name in other for other in launched))
+        deliver(outputs, call.launch)
 
     return core
 

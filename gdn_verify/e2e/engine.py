@@ -135,7 +135,7 @@ class _Engine:
     def _transcript(self, asked: Ask, core: Core, watcher: Watcher | None) -> Transcript:
         from gdn_verify.e2e.seam import SEAM
 
-        SEAM.begin(core, watcher, 1 + self.settings.drafts)
+        SEAM.begin(core, watcher, 1 + self.settings.drafts, asked.guide)
         self.llm.reset_prefix_cache()  # what is in it is another variant's
         started = time.perf_counter()
         requests = [request for number in range(len(asked.rounds)) for request in self._round(asked, number)]

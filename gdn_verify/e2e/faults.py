@@ -197,21 +197,21 @@ def _on_tables(path: Path, begin: Begin) -> Run:
 CATALOGUE: tuple[Fault, ...] = tuple(
     Fault(name, scenario)
     for scenario, names in {
-        "chunked": (
+        "seeded": (
             # the ten of which the separation was first measured
             "second_step_in_the_first_ones_slot", "dropped_decay", "beta_of_one", "resumed_prompts_lose_their_state",
             "every_row_resumed", "q_unscaled", "window_of_resumed_prompts_forgotten", "state_before_the_last_token",
             "tiled_heads", "single_tokens_reversed",
             # kernels
             "wrong_head_map", "beta_times_0_999", "beta_in_bfloat16", "new_state_forgotten", "neighbour_slot",
-            "correction_with_the_decay", "norm_of_the_larger", "state_of_the_row_before", "history_replaced_by_zeros",
+            "norm_of_the_mean", "state_counted_twice", "state_of_the_row_before", "history_replaced_by_zeros",
             # tables
             "offsets_without_the_first", "zeros_after_a_resize", "one_token_chunk_as_decode", "beginner_keeps_the_slot",
         ),
         "ngram": (
-            "count_of_another_row", "counts_of_another_row", "counts_of_drafts_alone", "states_in_column_0",
-            "draft_taken_for_a_step", "draft_states_transposed", "head_of_a_wide_state", "window_per_token",
-            "cleared_again_in_verify", "count_after_a_step_without_drafts",
+            "counts_of_another_row", "counts_of_drafts_alone", "states_in_column_0", "draft_taken_for_a_step",
+            "draft_states_transposed", "head_of_a_wide_state", "whole_slot_as_window", "window_read_from_the_end",
+            "cleared_again_in_verify", "count_after_a_step_without_drafts", "drafts_not_marked",
         ),
         "prefix": ("copied_state_forgotten", "window_not_copied"),
         "preemption": ("recycled_slot_not_cleared",),

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+NOBODY = -1
+"""An id of no slot, where a row has fewer than others."""
+
+
 def rows_of(made: Any, width: int) -> tuple[Row, ...]:
     """The rows of vLLM's `GDNAttentionMetadata`; drafts have `width` slots. Raises ContractError where they overlap."""
     masks = made.spec_sequence_masks_cpu
@@ -60,7 +64,7 @@ def tables_of(rows: tuple[Row, ...], width: int) -> dict[str, Tensor]:
     import torch
 
     drafts = any(row.spec for row in rows)
-    ids = [[*row.slots, *[0] * ((width if drafts else 1) - len(row.slots))] for row in rows]
+    ids = [[*row.slots, *[NOBODY] * ((width if drafts else 1) - len(row.slots))] for row in rows]
     table = torch.tensor(ids, dtype=torch.int32).reshape(len(rows), -1)
     made = {
         "query_start_loc": torch.tensor(Batch(rows).query_start_loc, dtype=torch.int32),

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gdn_verify.e2e.checkpoint import Checkpoint
+from gdn_verify.e2e.guide import Guide
 from gdn_verify.e2e.scenario import Settings
 from gdn_verify.e2e.transcript import Transcript
 from gdn_verify.e2e.variant import Variant
@@ -69,12 +70,13 @@ class Seen:
 class Ask:
     """Generate, round after round. `lengths` are the tokens that each round's requests generate.
 
-    `forced` holds, for every request of every round, the tokens to follow. `watch` looks at every launch, up
-    to the first that is wrong. The answer is a `Transcript`, or `Trouble`; with `watch` a `Seen`.
+    `forced` holds, for every request of every round, the tokens to follow; `guide` what an engine drafts. `watch` looks
+    at every launch, up to the first that is wrong. The answer is a `Transcript`, or `Trouble`; with `watch` a `Seen`.
     """
 
     variant: Variant
     rounds: tuple[Prompts, ...]
     lengths: tuple[int, ...]
     forced: tuple[Prompts, ...] | None = None
+    guide: Guide | None = None
     watch: bool = False

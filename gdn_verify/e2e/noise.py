@@ -27,6 +27,7 @@ class Noise:
     base: Transcript
     sites: str = ""
     core: Variant = EXACT
+    guide: Transcript | None = None
     _runs: list[Transcript] = field(default_factory=list)
 
     def budget(self, runs: int = RUNS) -> Budget:
@@ -38,6 +39,6 @@ class Noise:
     def _run(self, number: int) -> Transcript:
         forced = self.base if self.scenario.forcible else None
         if self.core.core != ORACLE:
-            return self.session.transcript(cut(self.scenario, number), self.core, forced)
+            return self.session.transcript(cut(self.scenario, number), self.core, forced, self.guide)
         asked = alone(self.scenario) if number % 2 else self.scenario
-        return self.session.transcript(asked, Variant(ORACLE, noise=number, sites=self.sites), forced)
+        return self.session.transcript(asked, Variant(ORACLE, noise=number, sites=self.sites), forced, self.guide)

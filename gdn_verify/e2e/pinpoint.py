@@ -7,7 +7,7 @@ only once the suite's own runner, or for tables its own check of builders, has f
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from gdn_verify.cases.case import Batch, Case
@@ -21,6 +21,7 @@ from gdn_verify.e2e.faults import BUILDER, begin_of, of_tables, run_of
 from gdn_verify.e2e.variant import STOCK, Variant, path_of
 from gdn_verify.e2e.watch import Tier, Wrong
 from gdn_verify.hosts import Host
+from gdn_verify.oracles.compose import Array
 from gdn_verify.paths import find_subject
 from gdn_verify.paths.base import Path
 from gdn_verify.paths.builder import Builder
@@ -44,14 +45,15 @@ MOST_TOKENS = 600
 class Pinpointed:
     """Where a run first went wrong, and the case that was made of it.
 
-    `case` is the text of a file, "" where none fails; `path` is whose, `found` what the suite says of it.
+    `arrays` is the launch itself, by name. `case` is the text of a file, "" where none fails; `path` is whose, `found`
+    what the suite says of it.
     """
 
     tier: Tier
     turn: int
     layer: str
     message: str
-    launch: Captured
+    arrays: Mapping[str, Array]
     case: str = ""
     path: str = ""
     found: str = ""
@@ -64,7 +66,7 @@ class Pinpointed:
 
 def pinpoint(wrong: Wrong, variant: Variant, host: Host) -> Pinpointed:
     """A case of the wrong launch that fails on the variant's core, if one is found."""
-    place = Pinpointed(wrong.tier, wrong.turn, wrong.layer, wrong.message, wrong.launch)
+    place = Pinpointed(wrong.tier, wrong.turn, wrong.layer, wrong.message, wrong.launch.arrays())
     subject: Path | Builder
     if of_tables(variant.fault):
         builder = find_subject(BUILDER)

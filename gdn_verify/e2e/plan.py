@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from gdn_verify.e2e.checkpoint import Kind
 from gdn_verify.e2e.faults import CATALOGUE
-from gdn_verify.e2e.scenario import BRIEF, CHUNKED, NGRAM, PREEMPTION, PREFIX, Scenario, in_type
+from gdn_verify.e2e.scenario import BRIEF, CHUNKED, NGRAM, PREEMPTION, PREFIX, SEEDED, Scenario, in_type
 from gdn_verify.e2e.variant import STOCK
 
 FALLBACK = "dispatch-o"
@@ -26,7 +26,8 @@ class Part:
     """One engine: a model, a scenario, a host, and who is held to the float64 core in it.
 
     `candidates` are words of variants. With `reference` that core is itself held to transformers, token for token.
-    `faults` are planted in `FALLBACK`. `sites` is the path by whose roundings noise is made.
+    `faults` are planted in `FALLBACK`, in a scenario of their own if `seeded_in` is one, on the same engine. `sites` is
+    the path by whose roundings noise is made.
     """
 
     kind: Kind
@@ -36,6 +37,7 @@ class Part:
     reference: bool = False
     host: str = "cpu"
     faults: tuple[str, ...] = ()
+    seeded_in: Scenario | None = None
     sites: str = ""
 
     @property
@@ -59,9 +61,12 @@ STOCK_SITES = "vllm-cpu-core"
 def whole() -> tuple[Part, ...]:
     """All of it, the longest first."""
     dense, experts = Kind.QWEN3_5, Kind.QWEN3_NEXT
-    exact = tuple(
-        Part(dense, scenario, (FALLBACK,), reference=True, faults=faults_in(scenario))
-        for scenario in (CHUNKED, NGRAM, PREFIX, PREEMPTION)
+    exact = (
+        Part(dense, CHUNKED, (FALLBACK,), reference=True, faults=faults_in(SEEDED), seeded_in=SEEDED),
+        *(
+            Part(dense, scenario, (FALLBACK,), reference=True, faults=faults_in(scenario))
+            for scenario in (NGRAM, PREFIX, PREEMPTION)
+        ),
     )
     narrow = tuple(
         Part(kind, in_type(CHUNKED, "bfloat16"), (STOCK,), Rule.EXPLAINED, sites=STOCK_SITES) for kind in Kind

@@ -15,6 +15,7 @@ from gdn_verify.e2e.messages import Seen
 from gdn_verify.e2e.noise import Noise
 from gdn_verify.e2e.pinpoint import Pinpointed
 from gdn_verify.e2e.plan import FALLBACK, Part, Rule
+from gdn_verify.e2e.scenario import Scenario
 from gdn_verify.e2e.session import REFERENCE, Model, Session, SessionError
 from gdn_verify.e2e.transcript import Transcript
 from gdn_verify.e2e.variant import ORACLE, Variant, variant
@@ -130,32 +131,43 @@ def _run(part: Part, place: Place, references: References, told: Told) -> Result
 def _in_engine(part: Part, place: Place, references: References) -> Result:
     scenario = part.scenario
     with Session(_model(part, place), scenario.settings, host=part.host, python=place.engine) as session:
-        base = _oracle(session, part)
-        noise = Noise(session, scenario, base, part.sites)
-        desk = _Desk(session, part, base, noise)
+        desk = _desk(session, part, scenario)
         verdicts = []
         if part.reference:
             said = references[_key(part)].result()[scenario.name]
             verdicts.append(desk.against_reference(said))
         verdicts += [desk.held(variant(word)) for word in part.candidates]
+        lacking, events = desk.lacking, desk.base.events
+        if part.faults and part.seeded_in is not None:
+            desk = _desk(session, part, part.seeded_in)
+            lacking += desk.lacking
         seeded = tuple(desk.seeded(fault) for fault in part.faults)
-        lacking = tuple(event for event in scenario.expects if not base.events.get(event))
-        return Result(part.name, tuple(verdicts), seeded, lacking, tuple(base.events.items()), session.opened.version)
+        return Result(part.name, tuple(verdicts), seeded, lacking, tuple(events.items()), session.opened.version)
 
 
-def _oracle(session: Session, part: Part) -> Transcript:
-    """The float64 core's transcript: on a process of another host it runs as well, as it needs none of it."""
-    return session.transcript(part.scenario, Variant(ORACLE))
+def _desk(session: Session, part: Part, scenario: Scenario) -> _Desk:
+    """The float64 core in a scenario: it runs in a process of any host, as it needs none of it."""
+    base = guide = session.transcript(scenario, Variant(ORACLE))
+    if scenario.settings.drafts:
+        base = session.transcript(scenario, Variant(ORACLE), guide=guide)
+    return _Desk(session, part, scenario, base, Noise(session, scenario, base, part.sites, guide=guide), guide)
 
 
 @dataclass(frozen=True)
 class _Desk:
-    """One session, and the baseline that candidates are held to in it."""
+    """One session, and the baseline that candidates are held to in a scenario; drafts are made of `guide`."""
 
     session: Session
     part: Part
+    scenario: Scenario
     base: Transcript
     noise: Noise
+    guide: Transcript
+
+    @property
+    def lacking(self) -> tuple[str, ...]:
+        """What the scenario is for and has not happened."""
+        return tuple(event for event in self.scenario.expects if not self.base.events.get(event))
 
     def against_reference(self, said: Transcript) -> Verdict:
         """The float64 core held to transformers."""
@@ -164,7 +176,7 @@ class _Desk:
 
     def held(self, wanted: Variant) -> Verdict:
         """A candidate held to the float64 core; looked into where it does not give what it owes."""
-        free = self.session.transcript(self.part.scenario, wanted)
+        free = self.session.transcript(self.scenario, wanted, guide=self.guide)
         forced = self._forced(wanted, free)
         judged = self._judged((ORACLE, str(wanted)), self.base, free, forced)
         verdict = Verdict(judged, self.part.rule, self.base, free)
@@ -173,18 +185,18 @@ class _Desk:
     def seeded(self, fault: str) -> Seeded:
         """A fault planted in this project's fallback; the budget is the healthy pair's."""
         wanted = Variant(FALLBACK, fault)
-        free = self.session.transcript(self.part.scenario, wanted)
+        free = self.session.transcript(self.scenario, wanted, guide=self.guide)
         names, budget = (ORACLE, str(wanted)), self.noise.budget()
-        judged = judge(self.part.scenario.name, names, self.base, free, None, budget)
+        judged = judge(self.scenario.name, names, self.base, free, None, budget)
         if judged.first is None and judged.parted and (forced := self._forced(wanted, free)) is not None:
-            judged = judge(self.part.scenario.name, names, self.base, free, forced, budget)
+            judged = judge(self.scenario.name, names, self.base, free, forced, budget)
         return Seeded(fault, judged, self._looked_into(wanted) if judged.first else None)
 
     def _judged(
         self, names: tuple[str, str], base: Transcript, free: Transcript, forced: Transcript | None
     ) -> Judgement:
         """By a budget of few noisy runs, and of more before it is said that something is unexplained."""
-        name = self.part.scenario.name
+        name = self.scenario.name
         judged = judge(name, names, base, free, forced, self.noise.budget())
         if judged.first is None:
             return judged
@@ -193,10 +205,10 @@ class _Desk:
     def _forced(self, wanted: Variant, free: Transcript) -> Transcript | None:
         """The candidate along the baseline's tokens, where it went its own way and can be led."""
         same = all(a.tokens == b.tokens for a, b in zip(self.base.requests, free.requests, strict=True))
-        if same or not self.part.scenario.forcible:
+        if same or not self.scenario.forcible:
             return None
-        return self.session.transcript(self.part.scenario, wanted, self.base)
+        return self.session.transcript(self.scenario, wanted, self.base)
 
     def _looked_into(self, wanted: Variant) -> Pinpointed | None:
-        seen: Seen = self.session.watched(self.part.scenario, wanted)
+        seen: Seen = self.session.watched(self.scenario, wanted, self.guide)
         return seen.wrong

@@ -101,6 +101,10 @@ CHUNKED = Scenario(
     expects=("split prompts", "one-token chunks", "one-token first chunks", "mixed batches", "recycled slots"),
 )
 """Prompts cut at 64 tokens beside decode steps, in batches that mix, over slots that others have used."""
+SEEDED = Scenario(
+    "seeded", (Round((1, 5, 17, 70), generate=6), Round((66, 2, 9, 1, 3), generate=6)), expects=CHUNKED.expects
+)
+"""The like in little, for the many runs that seeded faults take."""
 PREFIX = Scenario(
     "prefix",
     (Round((701, 705), shared=700, generate=8), Round((701, 765, 730), shared=700, generate=8)),
@@ -125,7 +129,7 @@ NGRAM = Scenario(
 BRIEF = Scenario("brief", (Round((1, 37, 70), generate=6),), expects=("split prompts", "mixed batches"))
 """Little enough for kernels in an interpreter."""
 
-SCENARIOS: Mapping[str, Scenario] = {each.name: each for each in (CHUNKED, PREFIX, PREEMPTION, NGRAM, BRIEF)}
+SCENARIOS: Mapping[str, Scenario] = {each.name: each for each in (CHUNKED, SEEDED, PREFIX, PREEMPTION, NGRAM, BRIEF)}
 
 
 def seeded(scenario: Scenario, seed: int) -> Scenario:

@@ -14,6 +14,7 @@ from typing import Any
 from gdn_verify.cases.case import Batch
 from gdn_verify.cases.contract import Kind
 from gdn_verify.e2e.account import Account, Turn, turn_of
+from gdn_verify.e2e.guide import Guide
 from gdn_verify.paths.base import Launch
 
 
@@ -37,19 +38,21 @@ class Seam:
 
     core: Core | None = None
     watcher: Watcher | None = None
+    guide: Guide | None = None
     account: Account = field(default_factory=Account)
     turn: Turn | None = None
     ran: dict[str, Counter[Kind]] = field(default_factory=lambda: defaultdict(Counter))
     tokens: Counter[str] = field(default_factory=Counter)
     stock: int = 0
+    lacking: set[str] = field(default_factory=set)
     turns_seen: int = 0
     _owners: dict[int, str] = field(default_factory=dict)
 
-    def begin(self, core: Core, watcher: Watcher | None, spec_width: int) -> None:
-        """Put a core in place, and count from here."""
-        self.core, self.watcher = core, watcher
+    def begin(self, core: Core, watcher: Watcher | None, spec_width: int, guide: Guide | None = None) -> None:
+        """Put a core in place, and count from here; where the engine drafts, by the guide."""
+        self.core, self.watcher, self.guide = core, watcher, guide
         self.account, self.ran, self.tokens = Account(spec_width=spec_width), defaultdict(Counter), Counter()
-        self.stock = 0
+        self.stock, self.lacking = 0, set()
 
     def end(self) -> None:
         """From here on the engine's own core runs, uncounted: whoever calls the operator is no engine."""
@@ -101,6 +104,8 @@ class Seam:
                 yield f"{name} ran {_words(kinds)}, and the scheduler asked for {_words(owed)}"
             if self.tokens[name] != self.account.tokens:
                 yield f"{name} was given {self.tokens[name]} tokens, of {self.account.tokens}"
+        if self.lacking:
+            yield f"kernels of the path that were not launched: {', '.join(sorted(self.lacking))}"
         own = layers * sum(count for kind, count in owed.items() if left(kind))
         if self.stock != own:
             yield f"the engine's own core ran {self.stock} times, and {own} were asked for"

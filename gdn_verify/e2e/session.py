@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from gdn_verify.e2e.checkpoint import Checkpoint
+from gdn_verify.e2e.guide import Guide
 from gdn_verify.e2e.messages import Ask, Open, Opened, Prompts, Seen, Texts, Trouble
 from gdn_verify.e2e.scenario import Scenario, Settings
 from gdn_verify.e2e.transcript import Transcript
@@ -64,15 +65,23 @@ class Session:
         )
 
     def transcript(
-        self, scenario: Scenario, wanted: Variant = REFERENCES, forced: Transcript | None = None
+        self,
+        scenario: Scenario,
+        wanted: Variant = REFERENCES,
+        forced: Transcript | None = None,
+        guide: Transcript | None = None,
     ) -> Transcript:
-        """What a variant says in a scenario; with `forced` it follows that transcript's tokens."""
-        answer: Transcript = self._answer(asking(scenario, wanted, self.opened.vocabulary, forced))
+        """What a variant says in a scenario.
+
+        With `forced` it follows that transcript's tokens; with `guide` the engine drafts out of that one.
+        """
+        answer: Transcript = self._answer(asking(scenario, wanted, self.opened.vocabulary, forced, guide))
         return answer
 
-    def watched(self, scenario: Scenario, wanted: Variant) -> Seen:
+    def watched(self, scenario: Scenario, wanted: Variant, guide: Transcript | None = None) -> Seen:
         """The same, every launch looked at up to the first that is wrong, of which a case is made."""
-        answer: Seen = self._answer(replace(asking(scenario, wanted, self.opened.vocabulary), watch=True))
+        asked = asking(scenario, wanted, self.opened.vocabulary, guide=guide)
+        answer: Seen = self._answer(replace(asked, watch=True))
         return answer
 
     def encoded(self, lines: Sequence[str]) -> Prompts:
@@ -97,7 +106,13 @@ class Session:
         self._worker.close()
 
 
-def asking(scenario: Scenario, wanted: Variant, vocabulary: int, forced: Transcript | None = None) -> Ask:
+def asking(
+    scenario: Scenario,
+    wanted: Variant,
+    vocabulary: int,
+    forced: Transcript | None = None,
+    guide: Transcript | None = None,
+) -> Ask:
     """The message that asks for a scenario."""
     rounds = scenario.prompts(vocabulary)
     lengths = [asked.generate for asked in scenario.rounds]
@@ -108,4 +123,5 @@ def asking(scenario: Scenario, wanted: Variant, vocabulary: int, forced: Transcr
     if forced is not None:
         said = iter(forced.requests)
         follow = tuple(tuple(next(said).tokens for _ in prompts) for prompts in rounds)
-    return Ask(wanted, rounds, tuple(lengths), follow)
+    known = None if guide is None else Guide(tuple((each.prompt, each.tokens) for each in guide.requests))
+    return Ask(wanted, rounds, tuple(lengths), follow, known)

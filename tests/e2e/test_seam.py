@@ -61,7 +61,7 @@ def test_drafts_and_others_are_put_back_in_their_order() -> None:
     assert rows_of(drafted(), 3) == wanted
     tables = tables_of(wanted, 3)
     assert tables["query_start_loc"].tolist() == [0, 3, 7, 9]
-    assert tables["state_indices"].tolist() == [[1, 2, 3], [8, 0, 0], [5, 6, 7]]
+    assert tables["state_indices"].tolist() == [[1, 2, 3], [8, -1, -1], [5, 6, 7]]
     assert tables["spec_rows"].tolist() == [True, False, True]
 
 

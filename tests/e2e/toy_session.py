@@ -28,12 +28,16 @@ class ToySession:
         self.opened = Opened("a stand-in", 1, VOCABULARY, "")
 
     def transcript(
-        self, scenario: Scenario, wanted: Variant = REFERENCES, forced: Transcript | None = None
+        self,
+        scenario: Scenario,
+        wanted: Variant = REFERENCES,
+        forced: Transcript | None = None,
+        guide: Transcript | None = None,
     ) -> Transcript:
         wanted = Variant(ORACLE) if wanted == REFERENCES else wanted
         return self._said(scenario, wanted, core_of(wanted, CPU), forced)
 
-    def watched(self, scenario: Scenario, wanted: Variant) -> Seen:
+    def watched(self, scenario: Scenario, wanted: Variant, guide: Transcript | None = None) -> Seen:
         watch = Watch(path_of(wanted.core), CPU)
         said = self._said(scenario, wanted, core_of(wanted, CPU, watch.given), None, watch)
         wrong = None if watch.wrong is None else pinpoint(watch.wrong, wanted, CPU)
