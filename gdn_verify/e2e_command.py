@@ -39,7 +39,7 @@ def e2e(
         str, typer.Option(help="A Python with transformers; by default the engine's.", metavar="PYTHON")
     ] = "",
     seed: Annotated[int, typer.Option(help="Other prompts than the usual; 0 for the usual.", min=0)] = 0,
-    repeat: Annotated[int, typer.Option(help="Runs, each with prompts of its own.", min=1)] = 1,
+    repeat: Annotated[int, typer.Option(help="Ask the pairs so often, of other prompts each time.", min=1)] = 1,
     models: Annotated[
         File | None, typer.Option(help="Keep the tiny models here; else in a folder that goes.", metavar="FOLDER")
     ] = None,
@@ -120,10 +120,14 @@ def chosen(words: str, faults: bool, seed: int = 0, repeat: int = 1) -> tuple[Pa
     parts = [named[name] for name in wanted]
     if not faults:
         parts = [replace(part, faults=()) for part in parts]
-    seeds = [seed + number if seed + number else part.scenario.seed for number in range(repeat) for part in parts]
-    return tuple(
-        replace(part, scenario=seeded(part.scenario, own)) for part, own in zip(parts * repeat, seeds, strict=True)
-    )
+    if seed:
+        parts = [replace(part, scenario=seeded(part.scenario, seed)) for part in parts]
+    return tuple(replace(part, seeds=_more(part.scenario.seed, repeat)) for part in parts)
+
+
+def _more(first: int, repeat: int) -> tuple[int, ...]:
+    """Seeds of prompts beside the first."""
+    return tuple(first + 100 * number for number in range(1, repeat))
 
 
 def _run(parts: Sequence[Part], place: Place, workers: int) -> list[Result]:

@@ -80,7 +80,9 @@ def spied(path: Path, given: dict[str, Tensor]) -> Path:
 
     def run(launch: Launch) -> Outputs:
         given.update({name: launch[name] for name in TABLES if launch.get(name) is not None})
-        return path.run(launch)
+        outputs = path.run(launch)
+        other.kernels = path.kernels  # those of this launch
+        return outputs
 
     other.run = run  # type: ignore[method-assign]
     return other

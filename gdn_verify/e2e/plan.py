@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from gdn_verify.e2e.checkpoint import Kind
 from gdn_verify.e2e.faults import CATALOGUE
-from gdn_verify.e2e.scenario import BRIEF, CHUNKED, NGRAM, PREEMPTION, PREFIX, SEEDED, Scenario, in_type
+from gdn_verify.e2e.scenario import (
+    BRIEF,
+    CHUNKED,
+    MIXED,
+    NGRAM,
+    PREEMPTION,
+    PREFIX,
+    SEEDED,
+    Scenario,
+    by_way_of,
+    in_type,
+    seeded,
+)
 from gdn_verify.e2e.variant import STOCK
 
 FALLBACK = "dispatch-o"
@@ -27,7 +39,7 @@ class Part:
 
     `candidates` are words of variants. With `reference` that core is itself held to transformers, token for token.
     `faults` are planted in `FALLBACK`, in a scenario of their own if `seeded_in` is one, on the same engine. `sites` is
-    the path by whose roundings noise is made.
+    the path by whose roundings noise is made. With `seeds` the pairs are asked again of other prompts.
     """
 
     kind: Kind
@@ -39,6 +51,12 @@ class Part:
     faults: tuple[str, ...] = ()
     seeded_in: Scenario | None = None
     sites: str = ""
+    seeds: tuple[int, ...] = ()
+
+    @property
+    def scenarios(self) -> tuple[Scenario, ...]:
+        """The scenario, and once again for each of the seeds, with other prompts."""
+        return (self.scenario, *(seeded(self.scenario, seed) for seed in self.seeds))
 
     @property
     def name(self) -> str:
@@ -47,7 +65,10 @@ class Part:
 
     @property
     def _where(self) -> str:
-        return "" if self.host == "cpu" else f" ({self.host})"
+        seam = self.scenario.settings.seam
+        words = [] if self.host == "cpu" else [self.host]
+        words += [] if seam == "cpu" else [f"{seam}'s seam"]
+        return f" ({', '.join(words)})" if words else ""
 
 
 def faults_in(scenario: Scenario) -> tuple[str, ...]:
@@ -56,20 +77,25 @@ def faults_in(scenario: Scenario) -> tuple[str, ...]:
 
 
 STOCK_SITES = "vllm-cpu-core"
+FIRST_TEN = 10
+"""Of the catalogue: those of which the separation was first measured. They are seeded in bfloat16 too."""
 
 
 def whole() -> tuple[Part, ...]:
     """All of it, the longest first."""
     dense, experts = Kind.QWEN3_5, Kind.QWEN3_NEXT
-    exact = (
-        Part(dense, CHUNKED, (FALLBACK,), reference=True, faults=faults_in(SEEDED), seeded_in=SEEDED),
-        *(
-            Part(dense, scenario, (FALLBACK,), reference=True, faults=faults_in(scenario))
-            for scenario in (NGRAM, PREFIX, PREEMPTION)
-        ),
+    exact = Part(dense, CHUNKED, (FALLBACK,), reference=True, faults=faults_in(SEEDED), seeded_in=SEEDED)
+    others = (
+        Part(dense, scenario, (FALLBACK,), reference=True, faults=faults_in(scenario))
+        for scenario in (NGRAM, PREFIX, PREEMPTION)
     )
-    narrow = tuple(
-        Part(kind, in_type(CHUNKED, "bfloat16"), (STOCK,), Rule.EXPLAINED, sites=STOCK_SITES) for kind in Kind
-    )
+    narrow = Part(dense, in_type(MIXED, "bfloat16"), (STOCK,), Rule.EXPLAINED, sites=STOCK_SITES)
+    few = replace(narrow, faults=faults_in(SEEDED)[:FIRST_TEN], seeded_in=in_type(SEEDED, "bfloat16"))
     interpreted = Part(dense, BRIEF, (FALLBACK,), reference=True, host="interpreter")
-    return (exact[0], interpreted, exact[1], Part(experts, CHUNKED, (FALLBACK,), reference=True), *narrow, *exact[2:])
+    routed = Part(experts, CHUNKED, (FALLBACK,), reference=True)
+    # The seams of GPUs, on a CPU whose layers go their ways; the engine's own cores there do not run on it.
+    ways = (
+        Part(kind, by_way_of(BRIEF, way), (FALLBACK,), reference=True)
+        for kind, way in ((dense, "cuda"), (experts, "rocm"))
+    )
+    return (exact, interpreted, few, *others, routed, replace(narrow, kind=experts), *ways)

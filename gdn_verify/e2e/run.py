@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -114,7 +115,13 @@ def _referred(parts: Sequence[Part], place: Place) -> dict[str, Transcript]:
     """What transformers says in the scenarios of one model."""
     first = parts[0]
     with Session(_model(first, place), first.scenario.settings, target=REFERENCE, python=place.reference) as session:
-        return {part.scenario.name: session.transcript(part.scenario) for part in parts}
+        asked = {_named(scenario): scenario for part in parts for scenario in part.scenarios}
+        return {name: session.transcript(scenario) for name, scenario in asked.items()}
+
+
+def _named(scenario: Scenario) -> str:
+    """A scenario with its prompts."""
+    return f"{scenario.name}, prompts {scenario.seed}"
 
 
 def _run(part: Part, place: Place, references: References, told: Told) -> Result:
@@ -129,15 +136,17 @@ def _run(part: Part, place: Place, references: References, told: Told) -> Result
 
 
 def _in_engine(part: Part, place: Place, references: References) -> Result:
-    scenario = part.scenario
-    with Session(_model(part, place), scenario.settings, host=part.host, python=place.engine) as session:
-        desk = _desk(session, part, scenario)
-        verdicts = []
-        if part.reference:
-            said = references[_key(part)].result()[scenario.name]
-            verdicts.append(desk.against_reference(said))
-        verdicts += [desk.held(variant(word)) for word in part.candidates]
-        lacking, events = desk.lacking, desk.base.events
+    with Session(_model(part, place), part.scenario.settings, host=part.host, python=place.engine) as session:
+        verdicts = list[Verdict]()
+        lacking: tuple[str, ...] = ()
+        events = Counter[str]()
+        for scenario in part.scenarios:
+            desk = _desk(session, part, scenario)
+            if part.reference:
+                verdicts.append(desk.against_reference(references[_key(part)].result()[_named(scenario)]))
+            verdicts += [desk.held(variant(word)) for word in part.candidates]
+            lacking += desk.lacking
+            events.update(desk.base.events)
         if part.faults and part.seeded_in is not None:
             desk = _desk(session, part, part.seeded_in)
             lacking += desk.lacking
@@ -187,16 +196,16 @@ class _Desk:
         wanted = Variant(FALLBACK, fault)
         free = self.session.transcript(self.scenario, wanted, guide=self.guide)
         names, budget = (ORACLE, str(wanted)), self.noise.budget()
-        judged = judge(self.scenario.name, names, self.base, free, None, budget)
+        judged = judge(_named(self.scenario), names, self.base, free, None, budget)
         if judged.first is None and judged.parted and (forced := self._forced(wanted, free)) is not None:
-            judged = judge(self.scenario.name, names, self.base, free, forced, budget)
+            judged = judge(_named(self.scenario), names, self.base, free, forced, budget)
         return Seeded(fault, judged, self._looked_into(wanted) if judged.first else None)
 
     def _judged(
         self, names: tuple[str, str], base: Transcript, free: Transcript, forced: Transcript | None
     ) -> Judgement:
         """By a budget of few noisy runs, and of more before it is said that something is unexplained."""
-        name = self.scenario.name
+        name = _named(self.scenario)
         judged = judge(name, names, base, free, forced, self.noise.budget())
         if judged.first is None:
             return judged

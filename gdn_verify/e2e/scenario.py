@@ -29,7 +29,7 @@ class Settings:
     seats: int = 8
     length: int = 1024
     prefix_cache: bool = False
-    blocks: int = 80
+    blocks: int = 40
     drafts: int = 0
     seam: str = "cpu"
 
@@ -101,8 +101,10 @@ CHUNKED = Scenario(
     expects=("split prompts", "one-token chunks", "one-token first chunks", "mixed batches", "recycled slots"),
 )
 """Prompts cut at 64 tokens beside decode steps, in batches that mix, over slots that others have used."""
+MIXED = replace(CHUNKED, name="mixed", rounds=CHUNKED.rounds[:2])
+"""The same without the longest prompt."""
 SEEDED = Scenario(
-    "seeded", (Round((1, 5, 17, 70), generate=6), Round((66, 2, 9, 1, 3), generate=6)), expects=CHUNKED.expects
+    "seeded", (Round((1, 5, 17, 70), generate=6), Round((65, 2, 9, 1, 3), generate=6)), expects=CHUNKED.expects
 )
 """The like in little, for the many runs that seeded faults take."""
 PREFIX = Scenario(
@@ -129,7 +131,9 @@ NGRAM = Scenario(
 BRIEF = Scenario("brief", (Round((1, 37, 70), generate=6),), expects=("split prompts", "mixed batches"))
 """Little enough for kernels in an interpreter."""
 
-SCENARIOS: Mapping[str, Scenario] = {each.name: each for each in (CHUNKED, SEEDED, PREFIX, PREEMPTION, NGRAM, BRIEF)}
+SCENARIOS: Mapping[str, Scenario] = {
+    each.name: each for each in (CHUNKED, MIXED, SEEDED, PREFIX, PREEMPTION, NGRAM, BRIEF)
+}
 
 
 def seeded(scenario: Scenario, seed: int) -> Scenario:
@@ -140,6 +144,11 @@ def seeded(scenario: Scenario, seed: int) -> Scenario:
 def in_type(scenario: Scenario, dtype: str) -> Scenario:
     """The scenario on a model of that type."""
     return replace(scenario, settings=replace(scenario.settings, dtype=dtype))
+
+
+def by_way_of(scenario: Scenario, seam: str) -> Scenario:
+    """The scenario on layers that go the way of another platform."""
+    return replace(scenario, settings=replace(scenario.settings, seam=seam))
 
 
 def alone(scenario: Scenario) -> Scenario:

@@ -45,7 +45,6 @@ class Seam:
     tokens: Counter[str] = field(default_factory=Counter)
     stock: int = 0
     lacking: set[str] = field(default_factory=set)
-    turns_seen: int = 0
     _owners: dict[int, str] = field(default_factory=dict)
 
     def begin(self, core: Core, watcher: Watcher | None, spec_width: int, guide: Guide | None = None) -> None:
@@ -61,7 +60,6 @@ class Seam:
     def turned(self, turn: Turn) -> None:
         """The model runner is about to run its layers."""
         self.turn = turn
-        self.turns_seen += 1
         self.account.enter(turn)
 
     def called(self, call: Call) -> None:

@@ -76,7 +76,7 @@ class Watch:
 
     def __call__(self, call: Call, turn: Turn, core: Core) -> None:
         if self.wrong is not None:
-            core(call)
+            call.launch["out"].zero_()  # what is said from here on is not asked
             return
         if turn is not self._turn:
             self._turn, self._turns = turn, self._turns + 1

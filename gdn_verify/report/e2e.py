@@ -19,7 +19,18 @@ from gdn_verify.e2e.transcript import Request
 from gdn_verify.report.page import Grid, Section, rendered
 
 SCHEMA = 1
-PAIRS = ("engine", "pair", "owes", "tokens alike", "first other token", "worst ratio", "limit", "noisy runs", "verdict")
+PAIRS = (
+    "engine",
+    "prompts",
+    "pair",
+    "owes",
+    "tokens alike",
+    "first other token",
+    "worst ratio",
+    "limit",
+    "noisy runs",
+    "verdict",
+)
 FAULTS = ("engine", "fault", "requests parted", "largest distance", "ratio", "went wrong in", "case for", "found")
 AROUND = 4
 """Tokens shown before a parting, and behind it."""
@@ -118,6 +129,7 @@ def _pair(result: Result, verdict: Verdict) -> tuple[str, ...]:
     judged = verdict.judgement
     return (
         result.name,
+        judged.scenario.rpartition(" ")[2],
         _pair_name(judged),
         str(verdict.rule),
         f"{judged.same}/{judged.generated}",
