@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 from gdn_verify.cases.case import Case
 from gdn_verify.cases.contract import Stage
+from gdn_verify.e2e.conv_seam import ConvSeam
 from gdn_verify.e2e.oracle import Oracle
 from gdn_verify.e2e.seam import SEAM, Call, Core, stock
-from gdn_verify.e2e.variant import STOCK, Variant, path_of, planted
+from gdn_verify.e2e.variant import OWN, STOCK, Variant, path_of, planted
 from gdn_verify.hosts import Host
 from gdn_verify.paths.base import Launch, Outputs, Path
 
@@ -33,8 +34,8 @@ def core_of(wanted: Variant, host: Host, given: dict[str, Tensor] | None = None)
 
     `given` is filled with the tables that each launch's path is handed, behind whatever a fault has made of them.
     """
-    if wanted.core == STOCK:
-        return stock
+    if wanted.core in OWN:
+        return stock if wanted.core == STOCK else ConvSeam()
     path = path_of(wanted.core)
     name = host.name if host.name in path.hosts else path.hosts[0]
     if name != host.name:

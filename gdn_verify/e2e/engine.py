@@ -22,7 +22,7 @@ from gdn_verify.e2e.messages import Ask, Open, Opened, Prompts, Seen, Texts, Tro
 from gdn_verify.e2e.plugin import ASKED, put_in
 from gdn_verify.e2e.scenario import Settings
 from gdn_verify.e2e.transcript import SHOWN, Request, Step, Transcript
-from gdn_verify.e2e.variant import STOCK, path_of
+from gdn_verify.e2e.variant import OWN, path_of
 from gdn_verify.hosts import Host
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ class _Engine:
         from gdn_verify.e2e.seam import SEAM
         from gdn_verify.e2e.watch import Watch
 
-        watch = Watch(path_of(STOCK_PATH if asked.variant.core == STOCK else asked.variant.core), self.host)
+        watch = Watch(path_of(STOCK_PATH if asked.variant.core in OWN else asked.variant.core), self.host)
         said = self._transcript(asked, core_of(asked.variant, self.host, watch.given), watch)
         SEAM.end()
         wrong = None if watch.wrong is None else pinpoint(watch.wrong, asked.variant, self.host)

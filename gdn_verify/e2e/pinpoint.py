@@ -18,7 +18,7 @@ from gdn_verify.cases.values import Betas, Fill, Gates, States, Taps, Values, Ve
 from gdn_verify.e2e.captured import Captured, renumbered
 from gdn_verify.e2e.cores import ROW_PAD
 from gdn_verify.e2e.faults import BUILDER, begin_of, of_tables, run_of
-from gdn_verify.e2e.variant import STOCK, Variant, path_of
+from gdn_verify.e2e.variant import OWN, Variant, path_of
 from gdn_verify.e2e.watch import Tier, Wrong
 from gdn_verify.hosts import Host
 from gdn_verify.oracles.compose import Array
@@ -73,7 +73,7 @@ def pinpoint(wrong: Wrong, variant: Variant, host: Host) -> Pinpointed:
         assert isinstance(builder, Builder)
         subject = builder
     else:
-        subject = path_of(STOCK_PATH if variant.core == STOCK else variant.core)
+        subject = path_of(STOCK_PATH if variant.core in OWN else variant.core)
     for file in candidates(wrong, subject, variant):
         result = _result(file, subject, variant, host)
         if result.findings:
@@ -88,7 +88,7 @@ def pinpoint(wrong: Wrong, variant: Variant, host: Host) -> Pinpointed:
 def candidates(wrong: Wrong, subject: Path | Builder, variant: Variant) -> Iterator[CaseFile]:
     """Cases to try, the smallest first: fewer launches, smaller heads."""
     shown = _presentation(subject, wrong.launch)
-    for geometry in _geometries(wrong.launch.case.geometry, variant.core == STOCK):
+    for geometry in _geometries(wrong.launch.case.geometry, variant.core in OWN):
         for depth in DEPTHS:
             batches = wrong.history[-depth:]
             if depth > len(wrong.history) and depth != DEPTHS[0]:

@@ -20,7 +20,7 @@ from gdn_verify.e2e.scenario import (
     in_type,
     seeded,
 )
-from gdn_verify.e2e.variant import STOCK
+from gdn_verify.e2e.variant import CONV, STOCK
 
 FALLBACK = "dispatch-o"
 """This project's dispatcher: on the cpu its fallback, in the interpreter its Triton kernels."""
@@ -89,7 +89,7 @@ def whole() -> tuple[Part, ...]:
         Part(dense, scenario, (FALLBACK,), reference=True, faults=faults_in(scenario))
         for scenario in (NGRAM, PREFIX, PREEMPTION)
     )
-    narrow = Part(dense, in_type(MIXED, "bfloat16"), (STOCK,), Rule.EXPLAINED, sites=STOCK_SITES)
+    narrow = Part(dense, in_type(MIXED, "bfloat16"), (STOCK, CONV), Rule.EXPLAINED, sites=STOCK_SITES)
     few = replace(narrow, faults=faults_in(SEEDED)[:FIRST_TEN], seeded_in=in_type(SEEDED, "bfloat16"))
     interpreted = Part(dense, BRIEF, (FALLBACK,), reference=True, host="interpreter")
     routed = Part(experts, CHUNKED, (FALLBACK,), reference=True)

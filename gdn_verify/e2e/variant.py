@@ -2,7 +2,7 @@
 
 Words of a command line: `stock`, `oracle`, the name of any path that takes a whole core (`dispatch-o`), with `!DEFECT`
 behind it for a defective copy (`dispatch-o!dropped_decay`), or `@KIND` for one kind of launch alone, all others being
-left to the engine's own core (`oracle@decode`).
+left to the engine's own core (`oracle@decode`). `conv` is the engine's own core with this project's conv in it.
 """
 
 from __future__ import annotations
@@ -17,6 +17,9 @@ from gdn_verify.paths.base import Launch, Outputs
 
 STOCK = "stock"
 ORACLE = "oracle"
+CONV = "conv"
+OWN = (STOCK, CONV)
+"""Cores that are the engine's, or are inside it."""
 SPANS = (Span(Stage.CONV, Stage.DELTA), Span(Stage.UNPACK, Stage.DELTA))
 """What a core may span: an engine's own norm comes after it, and its own unpacking before."""
 
@@ -38,7 +41,7 @@ class Variant:
 
     def leaves(self, kind: Kind) -> bool:
         """Whether launches of this kind are the engine's own core's."""
-        return self.core == STOCK or self.only not in (None, kind)
+        return self.core in OWN or self.only not in (None, kind)
 
 
 def variant(word: str) -> Variant:
@@ -48,11 +51,11 @@ def variant(word: str) -> Variant:
     if kind and kind not in [*Kind]:
         raise UnknownPathError(f"no kind of launch is called {kind!r}; known are {', '.join(Kind)}")
     made = Variant(core, fault, only=Kind(kind) if kind else None)
-    if core != STOCK:
+    if core not in OWN:
         path_of(core)
     if fault and fault not in known_faults():
         raise UnknownPathError(f"no fault is called {fault!r}; known are {', '.join(known_faults())}")
-    if fault and core == STOCK:
+    if fault and core in OWN:
         raise UnknownPathError(f"{word!r}: faults are planted in paths, not in the engine's own core; name a path")
     return made
 

@@ -16,10 +16,12 @@ import torch
 from gdn_verify.cases.contract import Kind
 from gdn_verify.e2e import gpu_seam, seam
 from gdn_verify.e2e.account import Seat, Turn
+from gdn_verify.e2e.conv_seam import PLACES, ConvSeam
 from gdn_verify.e2e.cores import core_of
-from gdn_verify.e2e.seam import SEAM
+from gdn_verify.e2e.seam import SEAM, Call
 from gdn_verify.e2e.variant import Variant
 from gdn_verify.hosts import HOSTS
+from gdn_verify.kernels.conv import causal_conv
 
 H, HV, K, V, W, SLOTS = 2, 4, 16, 16, 4, 5
 D = 2 * H * K + HV * V
@@ -133,3 +135,35 @@ def test_rocm_s_packed_way_passes_z_on_and_comes_to_the_same(layer: Layer) -> No
     layer._forward_core_rocm(torch.cat([x, z], 1), torch.cat([b, a], 1), z_out, out)
     assert torch.equal(out, wanted)
     assert torch.equal(z_out, z.reshape(4, HV, V))
+
+
+def test_one_stage_alone_is_exchanged_inside_the_engine_s_core(layer: Layer, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module, names in PLACES.items():
+        made = sys.modules.get(module) or ModuleType(module)
+        for name in names:
+            monkeypatch.setattr(made, name, None, raising=False)
+        monkeypatch.setitem(sys.modules, module, made)
+    core, (prompt_x, step_x) = ConvSeam(), torch.randn(2, 3, D)
+    pools = [layer.kv_cache[0].clone().transpose(1, 2) for _ in range(2)]
+    weight, module = layer.conv1d.weight.view(D, W), sys.modules[gpu_seam.MODULE]
+
+    def own() -> None:
+        prompt = module.causal_conv1d_fn(  # type: ignore[attr-defined]
+            prompt_x.T, weight, None, activation="silu", conv_states=pools[0], cache_indices=torch.tensor([2]),
+            query_start_loc=torch.tensor([0, 3]), has_initial_state=torch.tensor([True]), metadata=None,
+        )  # fmt: skip
+        step = module.causal_conv1d_update(  # type: ignore[attr-defined]
+            step_x, pools[0], weight, None, "silu", conv_state_indices=torch.tensor([1, 3, 4]), validate_data=True
+        )
+        found.append(torch.cat([prompt.T, step]))
+
+    found: list[torch.Tensor] = []
+    core(Call(Layer.prefix, None, own))  # type: ignore[arg-type]
+    rows = torch.tensor([2, 1, 3, 4]), torch.tensor([0, 3, 4, 5, 6])
+    wanted = causal_conv(torch.cat([prompt_x, step_x]), weight, None, pools[1], *rows)
+    assert torch.equal(found[0], wanted)
+    assert torch.equal(*pools)
+    assert core.ran == 2
+    assert module.causal_conv1d_fn is None  # type: ignore[attr-defined]
+    with pytest.raises(RuntimeError, match="without calling"):
+        core(Call(Layer.prefix, None, lambda: None))  # type: ignore[arg-type]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,7 +12,7 @@ from toy_engine import LAYER, ToyEngine
 
 from gdn_verify.cases.case import Row
 from gdn_verify.cases.contract import ContractError, Kind
-from gdn_verify.e2e import plugin
+from gdn_verify.e2e import engine, plugin, seam
 from gdn_verify.e2e.account import Account, Seat, Turn, turn_of
 from gdn_verify.e2e.cores import CoreUnavailableError, core_of
 from gdn_verify.e2e.handed import rows_of, tables_of
@@ -163,10 +164,27 @@ def test_a_path_of_another_host_does_not_run_here() -> None:
         core_of(Variant("vllm-cpu-core"), INTERPRETER)
 
 
+def test_a_plugin_that_vllm_has_not_loaded_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(seam, "_KEPT", [])
+    monkeypatch.setenv(plugin.ASKED, "cpu")
+    monkeypatch.setattr(engine, "entry_points", lambda group: [])
+    with pytest.raises(RuntimeError, match="install gdn-verify itself there"):
+        engine._require_plugin()
+    ours = SimpleNamespace(name=engine.OURS)
+    monkeypatch.setattr(engine, "entry_points", lambda group: [ours])
+    monkeypatch.setitem(sys.modules, "vllm", None)
+    with pytest.raises(ImportError):  # what vLLM has only logged
+        engine._require_plugin()
+    monkeypatch.setattr(engine, "put_in", lambda way: None)
+    with pytest.raises(RuntimeError, match="did not load its plugin"):
+        engine._require_plugin()
+
+
 def test_the_plugin_does_nothing_unasked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(plugin.ASKED, raising=False)
     plugin.register()
     monkeypatch.setenv(plugin.ASKED, "1")
-    monkeypatch.setitem(__import__("sys").modules, "vllm", None)
+    monkeypatch.setattr(seam, "_KEPT", [])
+    monkeypatch.setitem(sys.modules, "vllm", None)
     with pytest.raises(ImportError):
         plugin.register()
