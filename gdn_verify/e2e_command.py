@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import sys
 import tempfile
@@ -11,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path as File
 from typing import Annotated
 
+import numpy as np
 import typer
 
 from gdn_verify.e2e.local import LINES, Local, Side, prompts_of, run_local
@@ -50,6 +52,9 @@ def e2e(
     page_file: Annotated[
         File | None, typer.Option("--page", help="Write it as a page too: .md or .html.", metavar="FILE")
     ] = None,
+    save: Annotated[
+        File | None, typer.Option(help="Write cases, and the launches that they were made of, here.", metavar="FOLDER")
+    ] = None,
     model: Annotated[
         File | None, typer.Option(help="Ask a local checkpoint instead of the tiny ones.", metavar="FOLDER")
     ] = None,
@@ -82,6 +87,8 @@ def e2e(
         root = models or File(room)
         root.mkdir(parents=True, exist_ok=True)
         results = _run(asked, Place(str(root), engine, reference or engine), workers)
+    if save:
+        saved(results, save)
     _give(results, json_file, page_file)
 
 
@@ -138,6 +145,20 @@ def _run(parts: Sequence[Part], place: Place, workers: int) -> list[Result]:
             bar.update(total, advance=1, description=line)
 
         return run(parts, place, workers, told)
+
+
+def saved(results: Sequence[Result], folder: File) -> None:
+    """Each case as NAME.json, for `gdn-verify check`, `shrink` and `repro`; the engine's launch beside it, NAME.npz."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for result in results:
+        wrong = [(v.judgement.candidate, v.pinpointed) for v in result.verdicts]
+        wrong += [(s.fault, s.pinpointed) for s in result.seeded]
+        for name, found in wrong:
+            if found is not None:
+                stem = re.sub(r"[^\w.-]+", "-", f"{result.name}-{name}")
+                np.savez_compressed(folder / f"{stem}.npz", **found.arrays)  # type: ignore[arg-type]
+                if found.case:
+                    (folder / f"{stem}.json").write_text(found.case, encoding="utf-8")
 
 
 def _give(

@@ -7,12 +7,14 @@ from dataclasses import replace
 from io import StringIO
 from pathlib import Path as File
 
+import numpy as np
 import pytest
 from rich.console import Console
 from toy_session import ToySession
 from typer.testing import CliRunner
 
 from gdn_verify import e2e_command
+from gdn_verify.cases.codec import load
 from gdn_verify.cli import app
 from gdn_verify.e2e import run as running
 from gdn_verify.e2e.checkpoint import Checkpoint, Kind
@@ -96,6 +98,16 @@ def test_pages_and_data_hold_what_the_terminal_does() -> None:
         page = report.page(results, suffix)
         assert "dropped_decay" in page
         assert "[" in page  # the token that differs, among its neighbours
+
+
+def test_cases_and_launches_are_saved(tmp_path: File) -> None:
+    e2e_command.saved(ran(replace(PART, reference=False, faults=("dropped_decay",))), tmp_path)
+    (case,), (launch,) = tmp_path.glob("*.json"), tmp_path.glob("*.npz")
+    assert load(case).case.batches
+    assert "dropped_decay" in case.name
+    with np.load(launch) as arrays:
+        assert arrays["x"].shape[0] == arrays["out"].shape[0]
+        assert arrays["before/ssm"].shape == arrays["after/ssm"].shape
 
 
 def test_the_command_ends_with_1_and_writes_both_files(monkeypatch: pytest.MonkeyPatch, tmp_path: File) -> None:
