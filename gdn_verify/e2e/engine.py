@@ -141,7 +141,7 @@ class _Engine:
         requests = [request for number in range(len(asked.rounds)) for request in self._round(asked, number)]
         problems = tuple(SEAM.shortcomings(self.layers, asked.variant.leaves))
         events = {name: count for name, count in SEAM.account.events.items() if count}
-        return Transcript(tuple(requests), events, problems, time.perf_counter() - started)
+        return Transcript(tuple(requests), events, problems, SEAM.raised, time.perf_counter() - started)
 
     def _round(self, asked: Ask, number: int) -> Iterator[Request]:
         from vllm import SamplingParams

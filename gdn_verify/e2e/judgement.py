@@ -28,7 +28,8 @@ class Judgement:
     """What a pair came to in one scenario.
 
     `parted` are the first tokens that differ, `worst` the step with the largest ratio, `first` the earliest one beyond
-    `limit`, None where all are explained. `problems` say that the run proves nothing.
+    `limit`, None where all are explained. `problems` say that the run proves nothing; `raised` what the
+    candidate raised.
     """
 
     scenario: str
@@ -43,6 +44,7 @@ class Judgement:
     beyond: int = 0
     runs: int = 0
     problems: tuple[str, ...] = ()
+    raised: str = ""
 
     @property
     def equal(self) -> bool:
@@ -52,7 +54,7 @@ class Judgement:
     @property
     def explained(self) -> bool:
         """Whether noise explains whatever differs, and the run counts at all."""
-        return self.first is None and not self.problems
+        return self.first is None and not self.problems and not self.raised
 
 
 def judge(
@@ -75,5 +77,5 @@ def judge(
         scenario, *names, same, generated, partings(base, free),
         worst=max(found, key=lambda leaving: leaving.ratio), limit=budget.limit,
         first=min(out, key=lambda leaving: (leaving.place.step, leaving.place.request), default=None),
-        beyond=len(out), runs=budget.runs, problems=(*base.problems, *free.problems),
+        beyond=len(out), runs=budget.runs, problems=(*base.problems, *free.problems), raised=free.raised,
     )  # fmt: skip

@@ -60,8 +60,8 @@ class Seeded:
 
     @property
     def flagged(self) -> bool:
-        """Whether the run saw it: a fault that stopped the run itself is no difference of tokens."""
-        return self.judgement.first is not None and not self.judgement.problems
+        """Whether the run saw it: other words than noise explains, or a core that raised."""
+        return bool(self.judgement.first or self.judgement.raised) and not self.judgement.problems
 
     @property
     def became_a_case(self) -> bool:
@@ -199,7 +199,7 @@ class _Desk:
         judged = judge(_named(self.scenario), names, self.base, free, None, budget)
         if judged.first is None and judged.parted and (forced := self._forced(wanted, free)) is not None:
             judged = judge(_named(self.scenario), names, self.base, free, forced, budget)
-        return Seeded(fault, judged, self._looked_into(wanted) if judged.first else None)
+        return Seeded(fault, judged, None if judged.explained else self._looked_into(wanted))
 
     def _judged(
         self, names: tuple[str, str], base: Transcript, free: Transcript, forced: Transcript | None

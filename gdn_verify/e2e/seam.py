@@ -45,13 +45,14 @@ class Seam:
     tokens: Counter[str] = field(default_factory=Counter)
     stock: int = 0
     lacking: set[str] = field(default_factory=set)
+    raised: str = ""
     _owners: dict[int, str] = field(default_factory=dict)
 
     def begin(self, core: Core, watcher: Watcher | None, spec_width: int, guide: Guide | None = None) -> None:
         """Put a core in place, and count from here; where the engine drafts, by the guide."""
         self.core, self.watcher, self.guide = core, watcher, guide
         self.account, self.ran, self.tokens = Account(spec_width=spec_width), defaultdict(Counter), Counter()
-        self.stock, self.lacking = 0, set()
+        self.stock, self.lacking, self.raised = 0, set(), ""
 
     def end(self) -> None:
         """From here on the engine's own core runs, uncounted: whoever calls the operator is no engine."""
@@ -70,11 +71,15 @@ class Seam:
         self.tokens[call.name] += batch.tokens
         if call.name == next(iter(self.ran)):
             self._recycle(batch)
-        if self.watcher is None:
-            self.core(call)
-        else:
-            assert self.turn is not None
-            self.watcher(call, self.turn, self.core)
+        try:
+            if self.watcher is None:
+                self.core(call)
+            else:
+                assert self.turn is not None
+                self.watcher(call, self.turn, self.core)
+        except Exception as error:  # an engine does not outlive one, and others are to be asked
+            self.raised = self.raised or f"{call.name} raised {type(error).__name__}: {error}"
+            call.launch["out"].zero_()
 
     def _recycle(self, batch: Batch) -> None:
         """Count the slots that a request begins in and another one has used."""

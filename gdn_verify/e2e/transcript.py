@@ -52,13 +52,15 @@ class Transcript:
     """All requests of a scenario in order, and what the engine did on the way: events by name, with their counts.
 
     `events` are counted at the model runner: prompts split, one-token chunks, mixed batches, preemptions, … `problems`
-    are what was wrong with the run itself: a core that was asked for and did not run. `seconds` is the time it
+    are what was wrong with the run itself: a core that was asked for and did not run. `raised`
+    is what the core raised first; it then gave zeros. `seconds` is the time it
     took to generate.
     """
 
     requests: tuple[Request, ...]
     events: Mapping[str, int] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
+    raised: str = ""
     seconds: float = 0.0
 
     @property

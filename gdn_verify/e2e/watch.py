@@ -85,7 +85,10 @@ class Watch:
         seen = captured(call.launch, self._slots[call.name])
         self.given.clear()
         found = self._misfed(call, turn)
-        core(call)
+        try:
+            core(call)
+        except Exception as error:
+            found = found or (Tier.KERNEL, f"raised {type(error).__name__}: {error}")
         seen.finish(call.launch)
         found = found or self._misled(call.launch) or self._miscomputed(seen)
         if found:

@@ -100,8 +100,8 @@ def troubles(results: Iterable[Result]) -> Iterator[str]:
 
 def _why(verdict: Verdict) -> str:
     judged = verdict.judgement
-    if judged.problems:
-        return "; ".join(judged.problems)
+    if judged.problems or judged.raised:
+        return "; ".join(filter(None, (judged.raised, *judged.problems)))
     if judged.first is None:
         return f"{len(judged.parted)} requests part, and every token is owed"
     place = judged.first.place

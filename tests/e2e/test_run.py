@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path as File
@@ -16,6 +17,7 @@ from typer.testing import CliRunner
 from gdn_verify import e2e_command
 from gdn_verify.cases.codec import load
 from gdn_verify.cli import app
+from gdn_verify.e2e import faults
 from gdn_verify.e2e import run as running
 from gdn_verify.e2e.checkpoint import Checkpoint, Kind
 from gdn_verify.e2e.faults import CATALOGUE
@@ -24,6 +26,7 @@ from gdn_verify.e2e.run import Place, Result, run
 from gdn_verify.e2e.scenario import SCENARIOS, Round, Scenario, Settings, alone, cut, seeded
 from gdn_verify.e2e.session import asking
 from gdn_verify.e2e.variant import Variant, known_faults
+from gdn_verify.paths.base import Launch, Outputs, Path
 from gdn_verify.report import e2e as report
 
 TOY = Scenario(
@@ -76,6 +79,25 @@ def test_faults_are_flagged_and_one_that_is_not_is_told() -> None:
     assert not result.ok
     assert "z_of_a_power_of_two was not seen" in told([result])
     assert "2 of 3 seeded faults flagged, 2 of them became a case" in told([result])
+
+
+def test_a_core_that_raises_is_told_with_a_case(monkeypatch: pytest.MonkeyPatch) -> None:
+    def raising(path: Path) -> Callable[[Launch], Outputs]:
+        def run(launch: Launch) -> Outputs:
+            if any(row.tokens > 4 for row in launch.batch.rows):
+                raise ValueError("rows of more than four tokens")
+            return path.run(launch)
+
+        return run
+
+    monkeypatch.setitem(faults.PATH_FAULTS, "raising", raising)
+    (result,) = ran(replace(PART, reference=False, candidates=("dispatch-o!raising",), faults=("raising",)))
+    assert not result.ok
+    assert result.seeded[0].flagged
+    assert result.seeded[0].became_a_case
+    text = told([result])
+    assert "raised ValueError: rows of more than four tokens" in text
+    assert "gdn-verify check CASE.json --path dispatch-o" in text
 
 
 def test_a_scenario_that_did_not_happen_is_red() -> None:

@@ -53,7 +53,7 @@ class ToySession:
             follow = asked.forced[number] if asked.forced else None
             made += self.engine.round(prompts, asked.lengths[number], follow)
         problems = tuple(seam.shortcomings(1, wanted.leaves))
-        return Transcript(tuple(made), {n: c for n, c in seam.account.events.items() if c}, problems)
+        return Transcript(tuple(made), {n: c for n, c in seam.account.events.items() if c}, problems, seam.raised)
 
     def __enter__(self) -> ToySession:
         return self
