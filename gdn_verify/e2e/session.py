@@ -43,7 +43,7 @@ class Model:
 
 
 class Session:
-    """One process with one engine or reference in it. Use as a context manager.
+    """One process with one engine or reference in it, where nothing was imported before. Use as a context manager.
 
     `python` is whose packages it has. Raises SessionError.
     """
@@ -59,7 +59,7 @@ class Session:
         folders: Sequence[str] = (),
     ) -> None:
         self._what = f"{target.partition(':')[0].rpartition('.')[2]} of {python}"
-        self._worker = Worker(HOSTS[host], target, python=python, folders=folders)
+        self._worker = Worker(HOSTS[host], target, python=python, folders=folders, bare=True)
         self.opened: Opened = self._answer(
             Open(settings, model.root, model.checkpoint, model.local, tokenizer=bool(model.local))
         )
