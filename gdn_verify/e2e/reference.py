@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 import traceback
 from multiprocessing.connection import Connection
@@ -14,10 +15,15 @@ from gdn_verify.e2e.messages import Ask, Open, Opened, Prompts, Trouble
 from gdn_verify.e2e.transcript import SHOWN, Request, Step, Transcript
 from gdn_verify.hosts import Host
 
+STAND_INS = ("fla", "causal_conv1d")
+"""Packages whose kernels would replace the library's own functions, here as if they were not installed."""
+
 
 def serve(host: Host, pipe: Connection) -> None:
     """Answer `Open` and `Ask` until the parent closes the pipe."""
     os.environ.update({"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"})
+    for package in STAND_INS:
+        sys.modules[package] = None  # type: ignore[assignment]
     opened: _Reference | None = None
     while True:
         try:

@@ -1,0 +1,49 @@
+"""Tiny models: the same bytes each time, outputs that vary, and a state that reaches far back."""
+
+from __future__ import annotations
+
+from pathlib import Path as File
+
+import pytest
+
+from gdn_verify.e2e.checkpoint import Checkpoint, Kind
+from gdn_verify.e2e.difference import distance
+from gdn_verify.e2e.scenario import BRIEF, Round, Scenario, Settings
+from gdn_verify.e2e.session import REFERENCE, Model, Session
+from gdn_verify.e2e.transcript import Transcript
+
+pytest.importorskip("transformers", reason="pip install 'gdn-verify[transformers]'")
+
+
+def said(folder: File, kind: Kind, *scenarios: Scenario, forced: Transcript | None = None) -> list[Transcript]:
+    """What transformers says, in a process of its own."""
+    with Session(Model(str(folder), Checkpoint(kind)), Settings(), target=REFERENCE) as reference:
+        assert reference.opened.layers == 3
+        return [reference.transcript(scenario, forced=forced) for scenario in scenarios]
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_a_model_says_something_and_remembers_its_first_token(kind: Kind, tmp_path: File) -> None:
+    text = tuple(range(40, 80))
+    other = (text[1], *text[1:])
+    free, pair = said(tmp_path, kind, BRIEF, Scenario("two", (Round((40, 40), 1),), given=((text, other),)))
+    tokens = [token for request in free.requests for token in request.tokens]
+    assert len(tokens) == 18
+    assert len(set(tokens)) > 9
+    one, two = (request.steps[0] for request in pair.requests)
+    assert distance(one, two) > 0.01
+
+
+def test_the_same_fields_make_the_same_bytes(tmp_path: File) -> None:
+    files = [
+        Checkpoint(Kind.QWEN3_5).ensure(tmp_path / name) / "model.safetensors"
+        for name in ("a", "b")
+    ]  # fmt: skip
+    assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_forced_tokens_are_followed(tmp_path: File) -> None:
+    (free,) = said(tmp_path, Kind.QWEN3_5, BRIEF)
+    (led,) = said(tmp_path, Kind.QWEN3_5, BRIEF, forced=free)
+    assert [r.tokens for r in led.requests] == [r.tokens for r in free.requests]
+    assert [r.steps for r in led.requests] == [r.steps for r in free.requests]
