@@ -93,7 +93,7 @@ def test_right_kernels_are_right_without_the_suite(kind: Kind, alone: File) -> N
         assert (ended.returncode, ended.stdout) == (0, "right\n"), ended.stdout + ended.stderr
 
 
-@pytest.mark.parametrize("bug", EDITS)
+@pytest.mark.parametrize("bug", [pytest.param("no decay", marks=pytest.mark.slow), "β left out"])
 def test_a_bug_makes_it_exit_with_one(bug: str, alone: File) -> None:
     """Telling what is expected and what it got."""
     file, right, wrong = EDITS[bug]

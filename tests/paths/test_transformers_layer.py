@@ -32,7 +32,9 @@ def findings(name: str, kind: Kind, count: int = 4) -> list[Finding]:
     return [found for (case, shown), _ in drawn for found in run_case(case, shown, path, HOSTS["cpu"]).findings]
 
 
-@pytest.mark.parametrize("name", [*LAYERS, *(f"{name}-bfloat16" for name in LAYERS)])
+@pytest.mark.parametrize(
+    "name", [*LAYERS, *(pytest.param(f"{name}-bfloat16", marks=pytest.mark.slow) for name in LAYERS)]
+)
 @pytest.mark.parametrize("kind", [Kind.DECODE, pytest.param(Kind.MIXED, marks=pytest.mark.slow)])
 def test_the_layers_agree_with_the_oracle(name: str, kind: Kind) -> None:
     """Decode steps take its other functions than prompts; where FLA is installed, its kernels would run instead."""

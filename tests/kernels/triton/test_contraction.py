@@ -35,7 +35,11 @@ def compiles() -> Iterator[Compiles]:
         yield lambda function, *args: pool.submit(function, *args).result(timeout=300)
 
 
-@pytest.mark.parametrize("problem", [SMALL, replace(SERVED, state_order="KV"), SERVED], ids=["small", "KV", "served"])
+@pytest.mark.parametrize(
+    "problem",
+    [SMALL, pytest.param(replace(SERVED, state_order="KV"), marks=pytest.mark.slow), SERVED],
+    ids=["small", "KV", "served"],
+)
 @pytest.mark.parametrize(("kernel", "family"), CASES)
 def test_no_product_is_contracted_with_a_sum_over_lanes(compiles, kernel, family, problem):
     """In any sort of configuration and order of the state."""
