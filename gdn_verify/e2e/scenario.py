@@ -101,8 +101,8 @@ CHUNKED = Scenario(
     expects=("split prompts", "one-token chunks", "one-token first chunks", "mixed batches", "recycled slots"),
 )
 """Prompts cut at 64 tokens beside decode steps, in batches that mix, over slots that others have used."""
-MIXED = replace(CHUNKED, name="mixed", rounds=CHUNKED.rounds[:2])
-"""The same without the longest prompt."""
+MIXED = replace(CHUNKED, name="mixed", rounds=CHUNKED.rounds[:2], expects=CHUNKED.expects[:-1])
+"""The same without the longest prompt, and so few requests that each has a slot of its own."""
 SEEDED = Scenario(
     "seeded", (Round((1, 5, 17, 70), generate=6), Round((65, 2, 9, 1, 3), generate=6)), expects=CHUNKED.expects
 )
