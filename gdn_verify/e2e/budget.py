@@ -1,10 +1,12 @@
 """How far honest noise moves a step's log-probabilities: measured in the same engine, never chosen.
 
 The float64 core runs again and again in the engine with every rounding site of the candidate's path perturbed (Monte
-Carlo arithmetic, as `oracles.noise` does for one launch), following the baseline's tokens; and once with its requests
-asked one by one, which moves what the rest of the engine rounds. The spread of these runs is the budget of a step, and
-a candidate's distance over it its ratio. A step's own spread may be small by chance, above all where logits are
-bfloat16 and mostly do not move at all: no step is held to less than the median of all.
+Carlo arithmetic, as `oracles.noise` does for one launch), following the baseline's tokens. The spread of these runs is
+the budget of a step, and a candidate's distance over it its ratio. A step's own spread may be small by chance, above
+all where logits are bfloat16 and mostly do not move at all: no step is held to less than the median of all.
+
+Some runs ask the requests one by one, which moves what the rest of the engine rounds. They count in the median alone: a
+request that an engine serves wrongly in one batch and rightly in another would else be its own excuse.
 """
 
 from __future__ import annotations
@@ -43,19 +45,24 @@ class Budget:
         return threshold(len(self.spreads))
 
 
-def measured(base: Transcript, noisy: Sequence[Transcript], dtype: str) -> Budget:
-    """The budget that these runs of the baseline's core under noise come to.
+def measured(base: Transcript, noisy: Sequence[Transcript], dtype: str, apart: Sequence[Transcript] = ()) -> Budget:
+    """The budget that runs of the baseline's core under noise come to, `noisy` in its batches and `apart` in others.
 
-    Raises ValueError without any: nothing would be explained, and everything could be.
+    Raises ValueError without any of the first: nothing would be explained, and everything could be.
     """
     if not noisy:
         raise ValueError("no noisy run was made; a budget is measured from some")
+    spreads = _spreads(base, noisy)
+    least = max(median(_spreads(base, (*noisy, *apart)).values()), _ulp(base, dtype))
+    return Budget(spreads, least, len(noisy) + len(apart))
+
+
+def _spreads(base: Transcript, runs: Sequence[Transcript]) -> dict[Place, float]:
     squares: dict[Place, list[float]] = {}
-    for run in noisy:
+    for run in runs:
         for place, moved in distances(base, run).items():
             squares.setdefault(place, []).append(moved * moved)
-    spreads = {place: sqrt(sum(found) / len(found)) for place, found in squares.items()}
-    return Budget(spreads, max(median(spreads.values()), _ulp(base, dtype)), len(noisy))
+    return {place: sqrt(sum(found) / len(found)) for place, found in squares.items()}
 
 
 def _ulp(base: Transcript, dtype: str) -> float:

@@ -181,7 +181,8 @@ class _Desk:
     def against_reference(self, said: Transcript) -> Verdict:
         """The float64 core held to transformers."""
         judged = self._judged((REFERENCE_NAME, ORACLE), said, self.base, None)
-        return Verdict(judged, Rule.EQUAL, said, self.base)
+        verdict = Verdict(judged, Rule.EQUAL, said, self.base)
+        return verdict if verdict.ok else replace(verdict, pinpointed=self._looked_into(Variant(ORACLE)))
 
     def held(self, wanted: Variant) -> Verdict:
         """A candidate held to the float64 core; looked into where it does not give what it owes."""

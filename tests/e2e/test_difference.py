@@ -70,6 +70,12 @@ def test_a_budget_is_the_spread_of_the_runs_and_never_less_than_the_median() -> 
     assert budget.of(Place(0, 1)) == pytest.approx(0.3536, rel=1e-3)
 
 
+def test_other_batches_count_in_the_median_alone() -> None:
+    budget = measured(BASE, [moved(1e-3, n) for n in range(3)], "float32", apart=[moved(2.0)])
+    assert budget.of(Place(0, 1)) < 0.01
+    assert budget.runs == 4
+
+
 def test_a_budget_of_no_runs_is_refused() -> None:
     with pytest.raises(ValueError, match="no noisy run"):
         measured(BASE, [], "float32")
