@@ -13,7 +13,8 @@ from gdn_verify.cases.contract import DType, DTypes, Geometry, Kind
 from gdn_verify.cases.presentation import Presentation
 from gdn_verify.configurations import configurations
 from gdn_verify.hosts import HOSTS
-from gdn_verify.mutants.planted import Run, wrong_head_map
+from gdn_verify.mutants.inputs import Run
+from gdn_verify.mutants.planted import wrong_head_map
 from gdn_verify.paths import Launch, Outputs, Path, find
 from gdn_verify.paths.fallback import Fallback
 from gdn_verify.profiles import PROFILES

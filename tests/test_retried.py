@@ -16,7 +16,7 @@ from gdn_verify.cases.values import Betas, Fill, Gates, States, Values, Vectors
 from gdn_verify.hosts import HOSTS
 from gdn_verify.localise import localise
 from gdn_verify.mutants import planter_of
-from gdn_verify.mutants.planted import Run
+from gdn_verify.mutants.inputs import Run
 from gdn_verify.mutants.replaced import Function, replaced
 from gdn_verify.paths import find
 from gdn_verify.paths.base import Launch, Outputs, Path

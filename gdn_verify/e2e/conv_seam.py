@@ -7,7 +7,7 @@ they are exchanged. A draft on a CPU is convolved in line there, and no function
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
@@ -42,18 +42,11 @@ class ConvSeam:
     def _exchanged(self) -> Iterator[None]:
         loaded = [(import_module(module), names) for module, names in PLACES.items()]
         ours: tuple[Any, Any] = (self.prompts, self.steps)
-        patches = [
-            patch.object(module, name, function)
-            for module, names in loaded
-            for name, function in zip(names, ours, strict=True)
-        ]
-        for each in patches:
-            each.start()
-        try:
+        with ExitStack() as exchanged:
+            for module, names in loaded:
+                for name, function in zip(names, ours, strict=True):
+                    exchanged.enter_context(patch.object(module, name, function))
             yield
-        finally:
-            for each in patches:
-                each.stop()
 
     def prompts(
         self, x: Tensor, weight: Tensor, bias: Tensor | None, *, conv_states: Tensor, query_start_loc: Tensor,

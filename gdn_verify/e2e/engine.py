@@ -10,7 +10,6 @@ import os
 import sys
 import tempfile
 import time
-import traceback
 from collections.abc import Iterator
 from importlib.metadata import entry_points
 from importlib.util import find_spec
@@ -18,7 +17,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gdn_verify.e2e.messages import Ask, Open, Opened, Prompts, Seen, Texts, Trouble
+from gdn_verify.e2e.messages import Ask, Open, Opened, Prompts, Seen, Texts, answer
 from gdn_verify.e2e.plugin import ASKED, put_in
 from gdn_verify.e2e.scenario import Settings
 from gdn_verify.e2e.transcript import SHOWN, Request, Step, Transcript
@@ -47,23 +46,13 @@ FORCING = "gdn_verify.e2e.forcing:Forced"
 
 
 def serve(host: Host, pipe: Connection) -> None:
-    """Answer `Open` and `Ask` until the parent closes the pipe."""
-    opened: _Engine | None = None
-    while True:
-        try:
-            message = pipe.recv()
-        except EOFError:
-            return
-        try:
-            if isinstance(message, Open):
-                prepare(message)
-                opened = _Engine(message, host)
-                pipe.send(opened.opened)
-            else:
-                assert opened is not None, "Open comes first"
-                pipe.send(opened.encoded(message) if isinstance(message, Texts) else opened.answer(message))
-        except Exception:
-            pipe.send(Trouble(traceback.format_exc(limit=-6).strip()))
+    """Answer `Open`, `Texts` and `Ask` until the parent closes the pipe."""
+
+    def opening(asked: Open) -> _Engine:
+        prepare(asked)
+        return _Engine(asked, host)
+
+    answer(pipe, opening)
 
 
 def prepare(asked: Open) -> None:
@@ -111,13 +100,15 @@ class _Engine:
         self.layers = sum(kind == "linear_attention" for kind in config.layer_types)
         self.opened = Opened(_version(), self.layers, config.vocab_size, folder)
 
-    def encoded(self, asked: Texts) -> Prompts:
-        """Each line's tokens."""
-        tokenizer = self.llm.get_tokenizer()
-        return tuple(tuple(tokenizer.encode(line)) for line in asked.lines)
+    def reply(self, message: Ask | Texts) -> Any:
+        """A `Transcript`, or with `watch` a `Seen`; of `Texts` each line's tokens."""
+        return self._encoded(message) if isinstance(message, Texts) else self._asked(message)
 
-    def answer(self, asked: Ask) -> Any:
-        """A `Transcript`, or with `watch` a `Seen`."""
+    def _encoded(self, message: Texts) -> Prompts:
+        tokenizer = self.llm.get_tokenizer()
+        return tuple(tuple(tokenizer.encode(line)) for line in message.lines)
+
+    def _asked(self, asked: Ask) -> Transcript | Seen:
         from gdn_verify.e2e.cores import core_of
 
         if not asked.watch:

@@ -13,10 +13,10 @@ from importlib import import_module
 import torch
 from torch import Tensor
 
-from gdn_verify.cases.case import Batch
+from gdn_verify.cases.case import Row
 from gdn_verify.mutants import METADATA, planter_of
-from gdn_verify.mutants.metadata import _keeping
-from gdn_verify.mutants.planted import Run, _altered, _change
+from gdn_verify.mutants.inputs import Run, altered, changed
+from gdn_verify.mutants.remembered import keeping
 from gdn_verify.paths import find_subject
 from gdn_verify.paths.base import Launch, Outputs, Path
 from gdn_verify.paths.builder import Begin, Builder, Maker, Roster, Setup
@@ -32,12 +32,12 @@ def _with(launch: Launch, **tensors: Tensor) -> Launch:
 
 def beta_of_one(path: Path) -> Run:
     """β is 1: every token replaces what its key had."""
-    return _altered(path, lambda inputs, _: _change(inputs, beta=torch.ones_like))
+    return altered(path, lambda inputs, _: changed(inputs, beta=torch.ones_like))
 
 
 def q_unscaled(path: Path) -> Run:
     """q̂ lacks its factor K^-½."""
-    return _altered(path, lambda inputs, launch: _change(inputs, q=lambda q: q * launch.geometry.K**0.5))
+    return altered(path, lambda inputs, launch: changed(inputs, q=lambda q: q * launch.geometry.K**0.5))
 
 
 def window_of_resumed_prompts_forgotten(path: Path) -> Run:
@@ -71,65 +71,55 @@ def second_step_in_the_first_ones_slot(path: Path) -> Run:
     return run
 
 
-class _Written:
-    """Slots that a layer's launches have written."""
+def _remembering(path: Path, change: Callable[[Launch, set[int]], Launch]) -> Run:
+    """The path on what `change` makes of a launch and of the slots that the layer's launches have written before."""
+    written: set[int] = set()
 
-    def __init__(self) -> None:
-        self.slots: set[int] = set()
+    def run(launch: Launch) -> Outputs:
+        outputs = path.run(change(launch, written))
+        written.update(slot for row in launch.batch.rows for slot in row.written)
+        return outputs
 
-    def after(self, batch: Batch) -> None:
-        """The launch has run."""
-        self.slots.update(slot for row in batch.rows for slot in row.written)
+    return run
+
+
+def _resumed(launch: Launch, whose: Callable[[Row, bool], bool]) -> Launch:
+    """The launch with other rows' states looked at: `whose` is given a live row, and whether its was."""
+    resumed = launch["has_initial_state"].clone()
+    for number, row in launch.batch.live_rows():
+        resumed[number] = whose(row, bool(resumed[number]))
+    return _with(launch, has_initial_state=resumed)
 
 
 def recycled_slot_not_cleared(path: Path) -> Run:
     """A request that begins in a slot of an earlier one goes on from what is there, its first token excepted."""
-    known = _Written()
-
-    def run(launch: Launch) -> Outputs:
-        resumed = launch["has_initial_state"].clone()
-        for number, row in launch.batch.live_rows():
-            resumed[number] |= row.fresh and row.slots[0] in known.slots
-        outputs = path.run(_with(launch, has_initial_state=resumed))
-        known.after(launch.batch)
-        return outputs
-
-    return run
+    return _remembering(
+        path, lambda launch, written: _resumed(launch, lambda row, was: was or (row.fresh and row.slots[0] in written))
+    )
 
 
 def copied_state_forgotten(path: Path) -> Run:
     """A state that the engine has copied, as for a hit in the prefix cache, is not looked at."""
-    known = _Written()
-
-    def run(launch: Launch) -> Outputs:
-        resumed = launch["has_initial_state"].clone()
-        for number, row in launch.batch.live_rows():
-            resumed[number] &= row.read_slot in known.slots
-        outputs = path.run(_with(launch, has_initial_state=resumed))
-        known.after(launch.batch)
-        return outputs
-
-    return run
+    return _remembering(
+        path, lambda launch, written: _resumed(launch, lambda row, was: was and row.read_slot in written)
+    )
 
 
 def window_not_copied(path: Path) -> Run:
     """Of a state that the engine has copied, as for a hit in the prefix cache, the conv's inputs are missing."""
-    known = _Written()
 
-    def run(launch: Launch) -> Outputs:
+    def cleared(launch: Launch, written: set[int]) -> Launch:
         for _, row in launch.batch.live_rows():
-            if not row.fresh and row.read_slot not in known.slots:
+            if not row.fresh and row.read_slot not in written:
                 _clear_window(launch, row.slots[0])
-        outputs = path.run(launch)
-        known.after(launch.batch)
-        return outputs
+        return launch
 
-    return run
+    return _remembering(path, cleared)
 
 
 def beginner_keeps_the_slot(builder: Builder) -> Begin:
     """A row that begins has the slot of whoever stood in its place before."""
-    return _keeping(builder, "state_indices", lambda _, roster: {n for n, row in enumerate(roster.rows) if row.fresh})
+    return keeping(builder, "state_indices", lambda _, roster: {n for n, row in enumerate(roster.rows) if row.fresh})
 
 
 PATH_FAULTS: dict[str, Callable[[Path], Run]] = {

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from multiprocessing.connection import Connection
+from typing import TYPE_CHECKING, Any, Protocol
 
 from gdn_verify.e2e.checkpoint import Checkpoint
 from gdn_verify.e2e.guide import Guide
@@ -80,3 +83,31 @@ class Ask:
     forced: tuple[Prompts, ...] | None = None
     guide: Guide | None = None
     watch: bool = False
+
+
+class Served(Protocol):
+    """What a process has opened, and asks its questions of."""
+
+    opened: Opened
+
+    def reply(self, message: Any) -> Any:
+        """The answer to an `Ask`, and of an engine to `Texts`."""
+
+
+def answer(pipe: Connection, opening: Callable[[Open], Served]) -> None:
+    """Answer `Open`, and then whatever is asked of what it opened, until the parent closes the pipe."""
+    served: Served | None = None
+    while True:
+        try:
+            message = pipe.recv()
+        except EOFError:
+            return
+        try:
+            if isinstance(message, Open):
+                served = opening(message)
+                pipe.send(served.opened)
+            else:
+                assert served is not None, "Open comes first"
+                pipe.send(served.reply(message))
+        except Exception:
+            pipe.send(Trouble(traceback.format_exc(limit=-6).strip()))

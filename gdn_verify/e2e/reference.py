@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import sys
 import time
-import traceback
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 from gdn_verify.e2e.checkpoint import gdn_modules
-from gdn_verify.e2e.messages import Ask, Open, Opened, Prompts, Trouble
+from gdn_verify.e2e.messages import Ask, Open, Opened, Prompts, answer
 from gdn_verify.e2e.transcript import SHOWN, Request, Step, Transcript
 from gdn_verify.hosts import Host
 
@@ -24,21 +23,7 @@ def serve(host: Host, pipe: Connection) -> None:
     os.environ.update({"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"})
     for package in STAND_INS:
         sys.modules[package] = None  # type: ignore[assignment]
-    opened: _Reference | None = None
-    while True:
-        try:
-            message = pipe.recv()
-        except EOFError:
-            return
-        try:
-            if isinstance(message, Open):
-                opened = _Reference(message)
-                pipe.send(opened.opened)
-            else:
-                assert opened is not None, "Open comes before Ask"
-                pipe.send(opened.answer(message))
-        except Exception:
-            pipe.send(Trouble(traceback.format_exc(limit=-6).strip()))
+    answer(pipe, _Reference)
 
 
 class _Reference:
@@ -57,7 +42,7 @@ class _Reference:
         vocabulary = self.model.config.get_text_config().vocab_size
         self.opened = Opened(f"transformers {transformers.__version__}", layers, vocabulary, folder)
 
-    def answer(self, asked: Ask) -> Transcript:
+    def reply(self, asked: Ask) -> Transcript:
         """Greedy tokens of each request, or with `forced` those; the variant is not looked at."""
         started = time.perf_counter()
         made: list[Request] = []

@@ -1,4 +1,4 @@
-"""A process that has imported what workers need, and becomes one as often as it is asked: seconds become milliseconds.
+"""A process that has imported what workers need, and becomes one as often as it is asked: torch is imported once.
 
 For a processor's hosts alone, as no card's driver may be forked. Everything has one thread there, which a fork keeps.
 Kernels, paths and Triton are imported by the worker that it becomes.

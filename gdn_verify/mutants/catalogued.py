@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from functools import cache, partial
 
 from gdn_verify.cases.catalogue import Edit, catalogue
-from gdn_verify.mutants.planted import Run
+from gdn_verify.mutants.inputs import Run
 from gdn_verify.mutants.sources import Change, Kernels, changed
 from gdn_verify.paths.base import Path
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from gdn_verify.mutants.planted import Run
+from gdn_verify.mutants.inputs import Run
 from gdn_verify.mutants.replaced import Function, replaced
 from gdn_verify.paths.base import Launch, Outputs, Path
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 from unittest.mock import patch
@@ -18,7 +18,7 @@ from gdn_verify.cases.presentation import Poison
 from gdn_verify.checks.question import ask
 from gdn_verify.feed import TORCH, Feed, Pools, feed, pools_after
 from gdn_verify.mutants.draws import Inputs, Source
-from gdn_verify.mutants.planted import Run
+from gdn_verify.mutants.inputs import Run
 from gdn_verify.mutants.published import Judge, Setting
 from gdn_verify.oracles.compose import Problem, Results, clean, evaluate
 from gdn_verify.paths import Path
@@ -132,14 +132,10 @@ def _scratch(value: float) -> Iterator[None]:
         return make
 
     places = [(torch, "empty"), (torch, "empty_like"), (torch.Tensor, "new_empty")]
-    patches = [patch.object(place, name, filling(getattr(place, name))) for place, name in places]
-    for each in patches:
-        each.start()
-    try:
+    with ExitStack() as filled:
+        for place, name in places:
+            filled.enter_context(patch.object(place, name, filling(getattr(place, name))))
         yield
-    finally:
-        for each in patches:
-            each.stop()
 
 
 def right(made: Feed, path: Path, setting: Setting) -> tuple[Tensor, Tensor]:

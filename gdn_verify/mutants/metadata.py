@@ -15,23 +15,12 @@ import torch
 from torch import Tensor
 
 from gdn_verify.cases.contract import Group
+from gdn_verify.mutants.remembered import Alter, altered, keeping
 from gdn_verify.paths.builder import Begin, Builder, Built, Commit, Maker, Roster, Setup, Split
-
-Alter = Callable[[Built, Roster], Built]
-
-
-def _altered(builder: Builder, remembering: Callable[[Setup], Alter]) -> Begin:
-    """The builder with each launch's tables altered by what was begun with it."""
-
-    def begin(setup: Setup) -> Maker:
-        maker, alter = builder.begin(setup), remembering(setup)
-        return replace(maker, build=lambda roster: alter(maker.build(roster), roster))
-
-    return begin
 
 
 def _always(builder: Builder, alter: Callable[[Built, Roster, Setup], Built]) -> Begin:
-    return _altered(builder, lambda setup: lambda built, roster: alter(built, roster, setup))
+    return altered(builder, lambda setup: lambda built, roster: alter(built, roster, setup))
 
 
 def _with(built: Built, **tensors: Tensor) -> Built:
@@ -51,40 +40,19 @@ def _filling(built: Built, roster: Roster) -> Iterable[int]:
     return range(len(roster.rows), _size(built))
 
 
-def _keeping(builder: Builder, table: str, whose: Callable[[Built, Roster], Iterable[int]]) -> Begin:
-    """In the rows `whose`, one table holds what stood there in the last launch that had other rows in that place."""
-
-    def remembering(setup: Setup) -> Alter:
-        stood: dict[int, Tensor] = {}
-
-        def alter(built: Built, roster: Roster) -> Built:
-            rows, values = {*whose(built, roster)}, built.tensors.get(table)
-            for n in range(0 if values is None else len(values)):
-                assert values is not None
-                if n not in rows:
-                    stood[n] = values[n].clone()
-                elif n in stood and stood[n].shape == values[n].shape:
-                    values[n] = stood[n]
-            return built
-
-        return alter
-
-    return _altered(builder, remembering)
-
-
 def stale_tail(builder: Builder) -> Begin:
     """Rows that fill a launch up have the slots of whoever stood there in a larger launch."""
-    return _keeping(builder, "state_indices", _filling)
+    return keeping(builder, "state_indices", _filling)
 
 
 def sleeping_row_keeps_its_slot(builder: Builder) -> Begin:
     """A row of nobody that carries a token has the slot of whoever stood in its place before."""
-    return _keeping(builder, "state_indices", lambda _, roster: (n for n, r in enumerate(roster.rows) if r.padded))
+    return keeping(builder, "state_indices", lambda _, roster: (n for n, r in enumerate(roster.rows) if r.padded))
 
 
 def counts_not_reset(builder: Builder) -> Begin:
     """A row that is no draft has the count of the draft that stood in its place before."""
-    return _keeping(
+    return keeping(
         builder,
         "num_accepted_tokens",
         lambda built, roster: {*range(_size(built))} - {n for n, row in enumerate(roster.rows) if row.spec},
@@ -161,7 +129,7 @@ def prompts_leave_the_buffers(builder: Builder) -> Begin:
 
         return alter
 
-    return _altered(builder, remembering)
+    return altered(builder, remembering)
 
 
 def zeros_after_a_resize(builder: Builder) -> Begin:
@@ -178,7 +146,7 @@ def zeros_after_a_resize(builder: Builder) -> Begin:
 
         return alter
 
-    return _altered(builder, remembering)
+    return altered(builder, remembering)
 
 
 def groups_out_of_order(builder: Builder) -> Begin:
@@ -204,7 +172,7 @@ def plan_of_the_capture(builder: Builder) -> Begin:
 
         return alter
 
-    return _altered(builder, remembering)
+    return altered(builder, remembering)
 
 
 def offsets_go_on_in_padding(builder: Builder) -> Begin:
@@ -232,7 +200,7 @@ def tables_kept_by_size(builder: Builder) -> Begin:
 
         return alter
 
-    return _altered(builder, remembering)
+    return altered(builder, remembering)
 
 
 def padding_id_of_the_other_convention(builder: Builder) -> Begin:

@@ -7,58 +7,17 @@ launch's own tensors where a path starts there, and the fallback's intermediate 
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Mapping
 from dataclasses import replace
-from unittest.mock import patch
 
 import torch
 from torch import Tensor
 
-from gdn_verify.cases.contract import Stage
+from gdn_verify.mutants.inputs import Inputs, Run, altered, changed
 from gdn_verify.paths.base import Launch, Outputs, Path
-
-Run = Callable[[Launch], Outputs]
-Inputs = dict[str, Tensor]
-Alter = Callable[[Inputs, Launch], Mapping[str, Tensor]]
 
 CHUNK = 64
 FORGET = -200.0
 """A log decay that leaves nothing of a state."""
-
-
-def _altered(path: Path, alter: Alter) -> Run:
-    """The path with its delta stage's inputs (q, k, g, beta) changed."""
-    if path.capabilities.span.first is Stage.DELTA:
-        return lambda launch: path.run(replace(launch, tensors=_with(launch.tensors, alter, launch)))
-    return lambda launch: _inside_fallback(path, alter, launch)
-
-
-def _with(tensors: Mapping[str, Tensor], alter: Alter, launch: Launch) -> dict[str, Tensor]:
-    inputs = {name: tensors[name] for name in ("q", "k", "g", "beta")}
-    return {**tensors, **alter(inputs, launch)}
-
-
-def _inside_fallback(path: Path, alter: Alter, launch: Launch) -> Outputs:
-    from gdn_verify.kernels import fallback
-
-    right_gates, right_norm = fallback.gates, fallback.qk_norm
-
-    def gates(*args: object, **kwargs: object) -> tuple[Tensor, Tensor]:
-        g, beta = right_gates(*args, **kwargs)  # type: ignore[arg-type]
-        changed = {"g": g, "beta": beta, **alter({"g": g, "beta": beta}, launch)}
-        return changed["g"], changed["beta"]
-
-    def qk_norm(*args: object, **kwargs: object) -> tuple[Tensor, Tensor]:
-        q, k = right_norm(*args, **kwargs)  # type: ignore[arg-type]
-        changed = {"q": q, "k": k, **alter({"q": q, "k": k}, launch)}
-        return changed["q"], changed["k"]
-
-    with patch.object(fallback, "gates", gates), patch.object(fallback, "qk_norm", qk_norm):
-        return path.run(launch)
-
-
-def _change(inputs: Inputs, **changes: Callable[[Tensor], Tensor]) -> Inputs:
-    return {name: changes[name](value) for name, value in inputs.items() if name in changes}
 
 
 def _next_head(x: Tensor) -> Tensor:
@@ -67,22 +26,22 @@ def _next_head(x: Tensor) -> Tensor:
 
 def wrong_head_map(path: Path) -> Run:
     """Value head j reads the key head after its own."""
-    return _altered(path, lambda inputs, _: _change(inputs, q=_next_head, k=_next_head))
+    return altered(path, lambda inputs, _: changed(inputs, q=_next_head, k=_next_head))
 
 
 def dropped_decay(path: Path) -> Run:
     """The state never decays."""
-    return _altered(path, lambda inputs, _: _change(inputs, g=torch.zeros_like))
+    return altered(path, lambda inputs, _: changed(inputs, g=torch.zeros_like))
 
 
 def beta_in_bfloat16(path: Path) -> Run:
     """β passes through bfloat16 on its way."""
-    return _altered(path, lambda inputs, _: _change(inputs, beta=lambda b: b.bfloat16().to(b.dtype)))
+    return altered(path, lambda inputs, _: changed(inputs, beta=lambda b: b.bfloat16().to(b.dtype)))
 
 
 def beta_times_0_999(path: Path) -> Run:
     """β is 0.1 % too small."""
-    return _altered(path, lambda inputs, _: _change(inputs, beta=lambda b: (b.float() * 0.999).to(b.dtype)))
+    return altered(path, lambda inputs, _: changed(inputs, beta=lambda b: (b.float() * 0.999).to(b.dtype)))
 
 
 def state_ignored_on_second_chunk(path: Path) -> Run:
@@ -96,9 +55,9 @@ def state_ignored_on_second_chunk(path: Path) -> Run:
                 g[starts[n] + CHUNK : starts[n] + row.tokens : CHUNK] = FORGET
             return g
 
-        return _change(inputs, g=cut)
+        return changed(inputs, g=cut)
 
-    return _altered(path, forget)
+    return altered(path, forget)
 
 
 def neighbour_slot(path: Path) -> Run:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from gdn_verify.kernels.rows import Rows
-from gdn_verify.mutants.planted import Run
+from gdn_verify.mutants.inputs import Run
 from gdn_verify.mutants.replaced import Function, replaced
 from gdn_verify.paths.base import Launch, Path
 

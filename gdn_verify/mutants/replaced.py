@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import Any
 from unittest.mock import patch
 
-from gdn_verify.mutants.planted import Run
+from gdn_verify.mutants.inputs import Run
 from gdn_verify.paths.base import Launch, Outputs, Path
 
 Function = Callable[..., Any]

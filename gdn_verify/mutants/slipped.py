@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache, partial
 
-from gdn_verify.mutants.planted import Run
+from gdn_verify.mutants.inputs import Run
 from gdn_verify.mutants.sources import Kernels
 from gdn_verify.mutants.systematic import Slip, mutants
 from gdn_verify.paths.base import Path

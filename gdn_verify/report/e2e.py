@@ -17,6 +17,7 @@ from gdn_verify.e2e.run import Result, Seeded, Verdict
 from gdn_verify.e2e.task import TASK, Score
 from gdn_verify.e2e.transcript import Request
 from gdn_verify.report.page import Grid, Section, rendered
+from gdn_verify.verdict import ratio_words
 
 SCHEMA = 1
 PAIRS = (
@@ -134,7 +135,7 @@ def _pair(result: Result, verdict: Verdict) -> tuple[str, ...]:
         str(verdict.rule),
         f"{judged.same}/{judged.generated}",
         _parted(judged.parted),
-        f"{judged.worst.ratio:.2f}" if judged.worst else "",
+        ratio_words(judged.worst.ratio) if judged.worst else "",
         f"{judged.limit:.2f}",
         str(judged.runs),
         "as it should be" if verdict.ok else _why(verdict),

@@ -24,6 +24,7 @@ def said(folder: File, kind: Kind, *scenarios: Scenario, forced: Transcript | No
 
 @pytest.mark.parametrize("kind", Kind)
 def test_a_model_says_something_and_remembers_its_first_token(kind: Kind, tmp_path: File) -> None:
+    """Tokens vary, and another first token moves the last step: the state matters."""
     text = tuple(range(40, 80))
     other = (text[1], *text[1:])
     free, pair = said(tmp_path, kind, BRIEF, Scenario("two", (Round((40, 40), 1),), given=((text, other),)))
@@ -35,6 +36,7 @@ def test_a_model_says_something_and_remembers_its_first_token(kind: Kind, tmp_pa
 
 
 def test_the_same_fields_make_the_same_bytes(tmp_path: File) -> None:
+    """A seed is all that weights are drawn from."""
     files = [
         Checkpoint(Kind.QWEN3_5).ensure(tmp_path / name) / "model.safetensors"
         for name in ("a", "b")
@@ -43,6 +45,7 @@ def test_the_same_fields_make_the_same_bytes(tmp_path: File) -> None:
 
 
 def test_forced_tokens_are_followed(tmp_path: File) -> None:
+    """Led along its own tokens the reference comes to the same log-probabilities."""
     (free,) = said(tmp_path, Kind.QWEN3_5, BRIEF)
     (led,) = said(tmp_path, Kind.QWEN3_5, BRIEF, forced=free)
     assert [r.tokens for r in led.requests] == [r.tokens for r in free.requests]

@@ -39,6 +39,7 @@ def flipped() -> Transcript:
 
 
 def test_ranks_and_margins_are_those_of_the_log_probabilities() -> None:
+    """Whatever token was chosen."""
     seen = step(1, -1.0, -0.9, -4.0)
     assert seen.ranked == ((1, -0.9), (0, -1.0), (2, -4.0))
     assert seen.best == 1
@@ -46,11 +47,13 @@ def test_ranks_and_margins_are_those_of_the_log_probabilities() -> None:
 
 
 def test_a_distance_is_of_the_likeliest_tokens_and_bounds_those_not_shown_from_below() -> None:
+    """A token that is not shown has at most the least that is."""
     assert distance(step(0, -0.1, -2.0), step(0, -0.1, -2.5)) == pytest.approx(0.5)
     assert distance(step(0, -0.1, -2.0), Step(0, {0: -0.1, 5: -6.0})) == pytest.approx(4.0)
 
 
 def test_contexts_that_differ_are_not_compared() -> None:
+    """Steps behind the first token that differs are left out."""
     (parting,) = partings(BASE, flipped())
     assert (parting.step, parting.tokens) == (1, (1, 0))
     assert parting.margins == pytest.approx((0.1, 0.1))
@@ -59,11 +62,13 @@ def test_contexts_that_differ_are_not_compared() -> None:
 
 
 def test_transcripts_of_other_prompts_are_refused() -> None:
+    """Their steps have nothing to do with each other."""
     with pytest.raises(ValueError, match="different prompts"):
         partings(BASE, said(*BASE.requests[0].steps, prompt=(8,)))
 
 
 def test_a_budget_is_the_spread_of_the_runs_and_never_less_than_the_median() -> None:
+    """A step that moves keeps its own, one that does not has the floor."""
     budget = measured(BASE, [moved(0.3), moved(-0.4)], "float32")
     assert budget.spreads[Place(0, 1)] == pytest.approx(((0.3**2 + 0.4**2) / 2) ** 0.5)
     assert budget.floor < 1e-6  # two of three steps did not move at all
@@ -71,12 +76,14 @@ def test_a_budget_is_the_spread_of_the_runs_and_never_less_than_the_median() -> 
 
 
 def test_other_batches_count_in_the_median_alone() -> None:
+    """A request that is wrong in one batch alone is not its own excuse."""
     budget = measured(BASE, [moved(1e-3, n) for n in range(3)], "float32", apart=[moved(2.0)])
     assert budget.of(Place(0, 1)) < 0.01
     assert budget.runs == 4
 
 
 def test_a_budget_of_no_runs_is_refused() -> None:
+    """It would explain nothing, or everything."""
     with pytest.raises(ValueError, match="no noisy run"):
         measured(BASE, [], "float32")
 
@@ -88,6 +95,7 @@ def judged(free: Transcript, forced: Transcript | None = None, spread: float = 0
 
 
 def test_noise_explains_a_tie_and_not_more() -> None:
+    """A tie may part; a step thirty budgets off may not, token alike or not."""
     tie = judged(flipped())
     assert tie.explained
     assert not tie.equal
@@ -99,13 +107,16 @@ def test_noise_explains_a_tie_and_not_more() -> None:
 
 
 def test_what_is_out_of_budget_behind_a_tie_is_seen_where_the_candidate_was_led() -> None:
+    """Free, the steps behind a parting are not compared."""
     assert judged(flipped()).explained
     assert not judged(flipped(), forced=moved(4.0, at=2)).explained
 
 
 def test_a_run_with_problems_explains_nothing() -> None:
+    """As when a layer was left out."""
     assert not judged(replace(BASE, problems=("2 layers called the core, of 3",))).explained
 
 
 def test_what_is_not_a_number_is_out_of_every_budget() -> None:
+    """NaN is beyond any limit, though it compares with none."""
     assert not judged(moved(float("nan"))).explained

@@ -96,12 +96,14 @@ def launched(layer: Layer) -> torch.Tensor:
 
 
 def test_without_a_core_in_place_the_engine_s_own_runs(layer: Layer) -> None:
+    """And drafts do not take the fused way, which has no seam."""
     SEAM.end()
     assert (launched(layer) == 7.0).all()
     assert not layer._can_use_fused_gdn_mtp_decode(None)
 
 
 def test_a_core_in_place_runs_instead_and_is_counted(layer: Layer) -> None:
+    """Two cores agree, live slots are written, others are not."""
     outs = []
     for core in ("oracle", "dispatch-o"):
         fresh = type(layer)()
@@ -117,6 +119,7 @@ def test_a_core_in_place_runs_instead_and_is_counted(layer: Layer) -> None:
 
 
 def test_the_engine_s_own_core_is_counted_too(layer: Layer) -> None:
+    """Where it is what was asked for, and then it is no shortcoming."""
     SEAM.begin(core_of(Variant("stock"), HOSTS["cpu"]), None, 1)
     SEAM.turned(TURN)
     assert (launched(layer) == 7.0).all()
@@ -125,6 +128,7 @@ def test_the_engine_s_own_core_is_counted_too(layer: Layer) -> None:
 
 
 def test_rocm_s_packed_way_passes_z_on_and_comes_to_the_same(layer: Layer) -> None:
+    """As what CUDA's way is given apart."""
     SEAM.begin(core_of(Variant("oracle"), HOSTS["cpu"]), None, 1)
     SEAM.turned(TURN)
     wanted = launched(type(layer)())
@@ -138,6 +142,7 @@ def test_rocm_s_packed_way_passes_z_on_and_comes_to_the_same(layer: Layer) -> No
 
 
 def test_one_stage_alone_is_exchanged_inside_the_engine_s_core(layer: Layer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both of its calls are this project's conv, and afterwards its own again; one that calls neither is told."""
     for module, names in PLACES.items():
         made = sys.modules.get(module) or ModuleType(module)
         for name in names:

@@ -13,6 +13,7 @@ GUIDE = Guide(((PROMPT, ANSWER),))
 
 
 def test_guesses_are_what_follows_with_some_wrong_and_some_short() -> None:
+    """So that some are accepted, and some are not."""
     lengths, wrong = set(), 0
     for place in range(1, 30):
         guesses = GUIDE.drafts(3, [*PROMPT, *ANSWER[:place]])
@@ -23,12 +24,14 @@ def test_guesses_are_what_follows_with_some_wrong_and_some_short() -> None:
 
 
 def test_an_unknown_text_or_the_end_of_a_known_one_has_no_guess() -> None:
+    """Nor has one of which nothing is generated yet."""
     assert GUIDE.drafts(3, [1, 2, 3, 4]) == []
     assert GUIDE.drafts(3, PROMPT) == []
     assert GUIDE.drafts(3, [*PROMPT, *ANSWER]) == []
 
 
 def test_vllm_s_proposer_is_asked_where_there_is_no_guide() -> None:
+    """With a guide only rows that have just been given a token are guessed for."""
     ids = np.array([[*PROMPT, *ANSWER[:4], 0, 0], [1, 1, 1, 0, 0, 0, 0, 0, 0]])
     known: list[Guide | None] = [None]
     proposing = guided(lambda *args, **more: [["own"]], lambda: known[0])

@@ -39,6 +39,7 @@ def asked(candidate: str, baseline: str = "oracle", tokens: Prompts = PROMPTS) -
 
 
 def test_the_pair_is_compared_on_all_prompts() -> None:
+    """A right candidate is green, a wrong one red."""
     result = run_local(asked("dispatch-o"))
     assert result.ok, result
     (verdict,) = result.verdicts
@@ -48,15 +49,18 @@ def test_the_pair_is_compared_on_all_prompts() -> None:
 
 
 def test_a_baseline_that_is_no_oracle_has_the_noise_of_its_batches() -> None:
+    """Which explains the oracle, and no wrong heads."""
     assert run_local(asked("oracle", baseline="dispatch-o")).ok
     assert not run_local(asked("dispatch-o!tiled_heads", baseline="dispatch-o")).ok
 
 
 def test_texts_are_made_tokens_by_the_model_s_own_tokenizer() -> None:
+    """Where no tokens are given."""
     assert run_local(asked("dispatch-o", tokens=())).ok
 
 
 def test_prompts_are_lines_or_json(tmp_path: File) -> None:
+    """Texts or lists of tokens; a file without any is refused."""
     (tmp_path / "a.txt").write_text("one two\n\nthree\n")
     assert prompts_of(tmp_path / "a.txt") == (("one two", "three"), ())
     (tmp_path / "b.json").write_text("[[1, 2], [3]]")
@@ -78,6 +82,7 @@ json.dump({"results": results}, open(room + "/mine/results_now.json", "w"))
 
 
 def test_a_task_is_scored_on_the_core_that_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: File) -> None:
+    """By the environment of lm_eval's process; accuracies are held to chance."""
     (tmp_path / "lm_eval.py").write_text(LM_EVAL)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     own = score("mine", Side(Variant("stock")), Settings(), 20)
@@ -88,10 +93,12 @@ def test_a_task_is_scored_on_the_core_that_is_named(monkeypatch: pytest.MonkeyPa
 
 
 def test_lm_eval_that_is_not_there_is_told_with_its_install_line() -> None:
+    """It is not installed here."""
     with pytest.raises(TaskError, match="lm_eval"):
         score("mine", Side(Variant("stock"), sys.executable), Settings(), 20)
 
 
 def test_words_that_mean_nothing_end_the_command_at_once(tmp_path: File) -> None:
+    """Before any engine is started."""
     for more in (["--candidate", "nobody"], ["--prompts", str(tmp_path / "none")]):
         assert CliRunner().invoke(app, ["e2e", "--model", str(tmp_path), *more]).exit_code == 2

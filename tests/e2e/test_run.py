@@ -52,6 +52,7 @@ def told(results: list[Result]) -> str:
 
 
 def test_a_healthy_part_is_green_and_says_by_how_much() -> None:
+    """The oracle says the reference's tokens, the fallback the oracle's."""
     (result,) = ran(PART)
     assert result.ok, result
     assert [v.judgement.candidate for v in result.verdicts] == ["oracle", FALLBACK]
@@ -61,6 +62,7 @@ def test_a_healthy_part_is_green_and_says_by_how_much() -> None:
 
 
 def test_a_wrong_candidate_is_red_with_a_case_and_a_command() -> None:
+    """Even where no token differs."""
     (result,) = ran(replace(PART, reference=False, candidates=("dispatch-o!beta_times_0_999",)))
     assert not result.ok
     text = told([result])
@@ -70,6 +72,7 @@ def test_a_wrong_candidate_is_red_with_a_case_and_a_command() -> None:
 
 
 def test_faults_are_flagged_and_one_that_is_not_is_told() -> None:
+    """A fault that no output shows turns the part red."""
     (result,) = ran(
         replace(PART, reference=False, faults=("dropped_decay", "every_row_resumed", "z_of_a_power_of_two"))
     )
@@ -82,6 +85,8 @@ def test_faults_are_flagged_and_one_that_is_not_is_told() -> None:
 
 
 def test_a_core_that_raises_is_told_with_a_case(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The engine lives on, and others are asked."""
+
     def raising(path: Path) -> Callable[[Launch], Outputs]:
         def run(launch: Launch) -> Outputs:
             if any(row.tokens > 4 for row in launch.batch.rows):
@@ -101,17 +106,20 @@ def test_a_core_that_raises_is_told_with_a_case(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_scenario_that_did_not_happen_is_red() -> None:
+    """What it is for has not been shown."""
     (result,) = ran(replace(PART, scenario=replace(TOY, expects=("preemptions",))))
     assert not result.ok
     assert "no preemptions" in told([result])
 
 
 def test_bytes_that_noise_explains_are_enough_where_no_token_is_owed() -> None:
+    """As in bfloat16."""
     (result,) = ran(replace(PART, reference=False, rule=Rule.EXPLAINED))
     assert result.ok
 
 
 def test_pages_and_data_hold_what_the_terminal_does() -> None:
+    """The fault, its tier, and the tokens side by side."""
     results = ran(replace(PART, reference=False, candidates=("dispatch-o!tiled_heads",), faults=("dropped_decay",)))
     data = json.loads(json.dumps(report.as_json(results)))
     assert data["parts"][0]["pairs"][0]["explained"] is False
@@ -123,6 +131,7 @@ def test_pages_and_data_hold_what_the_terminal_does() -> None:
 
 
 def test_cases_and_launches_are_saved(tmp_path: File) -> None:
+    """The case can be read again; the launch has its pools before and after."""
     e2e_command.saved(ran(replace(PART, reference=False, faults=("dropped_decay",))), tmp_path)
     (case,), (launch,) = tmp_path.glob("*.json"), tmp_path.glob("*.npz")
     assert load(case).case.batches
@@ -133,6 +142,7 @@ def test_cases_and_launches_are_saved(tmp_path: File) -> None:
 
 
 def test_the_command_ends_with_1_and_writes_both_files(monkeypatch: pytest.MonkeyPatch, tmp_path: File) -> None:
+    """0 where all is well, 2 for words that name nothing."""
     parts = (replace(PART, faults=()), replace(PART, scenario=replace(TOY, name="lacking", expects=("drafts",))))
     monkeypatch.setattr(e2e_command, "whole", lambda: parts)
     files = ["--json", str(tmp_path / "r.json"), "--page", str(tmp_path / "r.html")]
@@ -146,6 +156,7 @@ def test_the_command_ends_with_1_and_writes_both_files(monkeypatch: pytest.Monke
 
 
 def test_the_whole_run_seeds_at_least_25_faults_each_in_a_scenario_that_is_run() -> None:
+    """None of the catalogue is left out."""
     seeded_faults = [fault for part in whole() for fault in part.faults]
     assert set(seeded_faults) == {fault.name for fault in CATALOGUE} <= set(known_faults())
     assert len(set(seeded_faults)) >= 25
@@ -153,6 +164,7 @@ def test_the_whole_run_seeds_at_least_25_faults_each_in_a_scenario_that_is_run()
 
 
 def test_prompts_are_those_of_their_lengths_and_of_their_seed() -> None:
+    """Shared beginnings and phrases that come again are there."""
     for scenario in SCENARIOS.values():
         prompts = scenario.prompts(512)
         assert [tuple(map(len, each)) for each in prompts] == [asked.lengths for asked in scenario.rounds]
@@ -164,6 +176,7 @@ def test_prompts_are_those_of_their_lengths_and_of_their_seed() -> None:
 
 
 def test_rounds_are_cut_and_lengths_go_with_them() -> None:
+    """Alone, or two at a time."""
     asked = asking(alone(TOY), Variant("oracle"), 64)
     assert [len(each) for each in asked.rounds] == [1] * 6
     assert asked.lengths == (6,) * 6
@@ -171,6 +184,7 @@ def test_rounds_are_cut_and_lengths_go_with_them() -> None:
 
 
 def test_a_checkpoint_s_name_is_all_that_it_is() -> None:
+    """Another seed is another folder."""
     one = Checkpoint(Kind.QWEN3_NEXT)
     assert one.name == Checkpoint(Kind.QWEN3_NEXT).name != replace(one, seed=2).name
     assert one.gdn_layers == 3

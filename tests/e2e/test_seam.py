@@ -51,6 +51,7 @@ def drafted(**changed: Any) -> SimpleNamespace:
 
 
 def test_rows_are_those_of_the_metadata() -> None:
+    """Steps, prompts that go on, and prompts that begin."""
     wanted = (Row(1, (4,)), Row(1, (9,)), Row(5, (2,)), Row(3, (7,), fresh=True))
     assert rows_of(metadata(), 1) == wanted
     steps = metadata(num_prefills=0, has_initial_state=None)
@@ -58,6 +59,7 @@ def test_rows_are_those_of_the_metadata() -> None:
 
 
 def test_drafts_and_others_are_put_back_in_their_order() -> None:
+    """vLLM's tables have them apart."""
     wanted = (Row(3, (1, 2, 3), accepted=2), Row(4, (8,), fresh=True), Row(2, (5, 6, 7), accepted=1))
     assert rows_of(drafted(), 3) == wanted
     tables = tables_of(wanted, 3)
@@ -67,6 +69,7 @@ def test_drafts_and_others_are_put_back_in_their_order() -> None:
 
 
 def test_tokens_sorted_otherwise_than_they_lie_are_refused() -> None:
+    """A launch could not be told from them."""
     with pytest.raises(ContractError, match="spec_token_indx"):
         rows_of(drafted(spec_token_indx=ints(1, 0, 2, 7, 8)), 3)
 
@@ -88,6 +91,7 @@ def scheduled() -> SimpleNamespace:
 
 
 def test_a_turn_is_the_scheduler_s() -> None:
+    """Who is in it, from where to where, and what happened."""
     turn = turn_of(runner(), scheduled())
     assert [(s.request, s.start, s.length, s.tokens[-1], s.resumed) for s in turn.seats] == [
         ("p", 4, 3, 6, False),
@@ -101,6 +105,7 @@ def test_a_turn_is_the_scheduler_s() -> None:
 
 
 def test_a_draft_reads_what_was_accepted_before() -> None:
+    """And knows the tokens behind each of its states."""
     seat = Seat("r", 10, 3, tuple(range(13)), 8, drafts=2, accepted=2)
     assert seat.row == Row(3, (0, 1, 2), accepted=2)
     assert seat.prefix(1) == tuple(range(12))
@@ -108,6 +113,7 @@ def test_a_draft_reads_what_was_accepted_before() -> None:
 
 
 def test_counts_tell_that_the_core_ran_in_every_layer_and_nothing_else_did() -> None:
+    """A layer too few is told, and one call of the engine's own core."""
     engine = ToyEngine()
     engine.generate([[3, 4], [5] * 20], 3, core_of(Variant("oracle"), CPU))
     seam = engine.seam
@@ -119,6 +125,7 @@ def test_counts_tell_that_the_core_ran_in_every_layer_and_nothing_else_did() -> 
 
 
 def test_a_layer_that_was_left_out_once_is_missed() -> None:
+    """By one launch of one kind."""
     engine = ToyEngine()
     engine.generate([[3, 4]], 3, core_of(Variant("oracle"), CPU))
     engine.seam.ran[LAYER][Kind.DECODE] -= 1
@@ -126,6 +133,7 @@ def test_a_layer_that_was_left_out_once_is_missed() -> None:
 
 
 def test_a_core_for_one_kind_leaves_the_others_to_the_engine() -> None:
+    """As many as the scheduler asked for."""
     engine, right, owned = ToyEngine(), core_of(Variant("oracle"), CPU), 0
 
     def own(call: Call) -> None:
@@ -143,10 +151,12 @@ def test_a_core_for_one_kind_leaves_the_others_to_the_engine() -> None:
 
 
 def test_an_engine_that_did_nothing_shows_nothing() -> None:
+    """No turn is a shortcoming."""
     assert any("no turn" in line for line in ToyEngine().seam.shortcomings(1))
 
 
 def test_words_name_variants() -> None:
+    """Core, fault and kind; each that is unknown is told."""
     assert variant("dispatch-o!dropped_decay") == Variant("dispatch-o", "dropped_decay")
     assert str(variant("stock")) == STOCK
     assert str(variant("dispatch-o!dropped_decay@decode")) == "dispatch-o!dropped_decay@decode"
@@ -158,6 +168,7 @@ def test_words_name_variants() -> None:
 
 
 def test_a_path_of_another_host_does_not_run_here() -> None:
+    """Operators of the CPU do not run in the interpreter."""
     from gdn_verify.hosts import INTERPRETER
 
     with pytest.raises(CoreUnavailableError, match="runs on cpu"):
@@ -165,6 +176,7 @@ def test_a_path_of_another_host_does_not_run_here() -> None:
 
 
 def test_a_plugin_that_vllm_has_not_loaded_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not installed, broken, or left out: each with its reason."""
     monkeypatch.setattr(seam, "_KEPT", [])
     monkeypatch.setenv(plugin.ASKED, "cpu")
     monkeypatch.setattr(engine, "entry_points", lambda group: [])
@@ -181,6 +193,7 @@ def test_a_plugin_that_vllm_has_not_loaded_ends_the_run(monkeypatch: pytest.Monk
 
 
 def test_the_plugin_does_nothing_unasked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Asked, it raises where it cannot be put in."""
     monkeypatch.delenv(plugin.ASKED, raising=False)
     plugin.register()
     monkeypatch.setenv(plugin.ASKED, "1")

@@ -35,6 +35,7 @@ def session(model: Model) -> Iterator[Session]:
 
 
 def test_the_oracle_in_vllm_says_what_transformers_says(model: Model, session: Session) -> None:
+    """Every token, in float32, and the scenario has happened."""
     said = session.transcript(BRIEF, Variant("oracle"))
     assert not said.problems
     assert all(said.events.get(event) for event in BRIEF.expects)
@@ -43,6 +44,7 @@ def test_the_oracle_in_vllm_says_what_transformers_says(model: Model, session: S
 
 
 def test_a_core_led_along_other_tokens_says_those(session: Session) -> None:
+    """Also where it would not have chosen them."""
     free = session.transcript(BRIEF, variant("dispatch-o!dropped_decay"))
     led = session.transcript(BRIEF, Variant("oracle"), forced=free)
     assert [request.tokens for request in led.requests] == [request.tokens for request in free.requests]
@@ -50,6 +52,7 @@ def test_a_core_led_along_other_tokens_says_those(session: Session) -> None:
 
 
 def test_a_fault_in_vllm_becomes_a_case(session: Session) -> None:
+    """On the path that was in its place; of a right one none is made."""
     seen = session.watched(BRIEF, variant("dispatch-o!dropped_decay"))
     assert seen.wrong is not None
     assert seen.wrong.case
@@ -58,10 +61,12 @@ def test_a_fault_in_vllm_becomes_a_case(session: Session) -> None:
 
 
 def test_vllm_s_own_core_refuses_float32_and_is_outlived(session: Session) -> None:
+    """The engine goes on to serve another core."""
     assert "BF16" in session.transcript(BRIEF, Variant("stock")).raised
     assert not session.transcript(BRIEF, Variant("oracle")).raised
 
 
 def test_models_are_made_once(model: Model) -> None:
+    """One folder, whoever asks."""
     (folder,) = (path for path in File(model.root).iterdir() if path.name.startswith("qwen"))
     assert (folder / "model.safetensors").exists()

@@ -30,6 +30,7 @@ def watched(word: str, engine: ToyEngine | None = None, around: Core | None = No
 
 @pytest.mark.parametrize("word", ["oracle", "dispatch-o"])
 def test_a_healthy_core_is_right_in_every_launch(word: str) -> None:
+    """And every row's state is known."""
     watch, _ = watched(word)
     assert watch.wrong is None
     assert watch.launches > 15
@@ -37,6 +38,7 @@ def test_a_healthy_core_is_right_in_every_launch(word: str) -> None:
 
 
 def test_both_say_the_same_tokens() -> None:
+    """Tokens that vary."""
     said = []
     for word in ("oracle", "dispatch-o"):
         engine = ToyEngine()
@@ -64,6 +66,7 @@ FAULTS = {
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_is_found_and_becomes_a_case(fault: str) -> None:
+    """In its tier; the suite's own check of paths or tables fails the case."""
     wanted = variant(f"dispatch-o!{fault}")
     watch, _ = watched(str(wanted))
     assert watch.wrong is not None
@@ -77,6 +80,7 @@ def test_a_fault_is_found_and_becomes_a_case(fault: str) -> None:
 
 
 def test_a_state_that_is_lost_between_two_launches_is_a_handover() -> None:
+    """No launch is to blame."""
     engine, right = ToyEngine(), core_of(variant("oracle"), CPU)
     launches = 0
 
@@ -101,6 +105,7 @@ def test_a_state_that_is_lost_between_two_launches_is_a_handover() -> None:
 
 
 def test_a_healthy_launch_makes_no_case() -> None:
+    """The same rows on a right core."""
     watch, _ = watched("dispatch-o!dropped_decay")
     assert watch.wrong is not None
     found: Pinpointed = pinpoint(watch.wrong, variant("dispatch-o"), CPU)
