@@ -9,6 +9,7 @@ from itertools import product
 
 from gdn_verify.cases.case import Case
 from gdn_verify.cases.contract import Capabilities, Conventions, IdRule, Kind, Span, Stage
+from gdn_verify.cases.kept import kept
 from gdn_verify.cases.narrow import first_slot, refuses
 from gdn_verify.cases.presentation import Presentation
 from gdn_verify.cases.shapes import draw_cases
@@ -36,7 +37,12 @@ def any_capabilities(span: Span) -> Capabilities:
 @cache
 def probes(first: Stage, qk_normalised: bool = False) -> tuple[tuple[Case, Presentation], ...]:
     """The probe set of one left edge: as many cases of each kind and rung, for a path that goes on to the end."""
-    rungs = _rungs(any_capabilities(Span(first, Stage.NORM, qk_normalised)))
+    full = any_capabilities(Span(first, Stage.NORM, qk_normalised))
+    return kept(f"probes-{first}-{qk_normalised:d}", lambda: _drawn(full))
+
+
+def _drawn(full: Capabilities) -> tuple[tuple[Case, Presentation], ...]:
+    rungs = _rungs(full)
     each = PROBES // (len(Kind) * len(rungs))
     return tuple(
         fed
