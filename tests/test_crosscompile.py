@@ -48,6 +48,7 @@ def toys(tmp_path_factory: pytest.TempPathFactory) -> Toys:
     return run
 
 
+@pytest.mark.slow
 def test_a_healthy_path_passes(toys: Toys) -> None:
     """On a chip of each vendor, at production shapes; equal launches are compiled once."""
     status, text, body = toys("--paths", "toy-healthy", "--targets", "gfx1201,sm_90")

@@ -50,7 +50,7 @@ def test_without_a_card_one_line_says_so(command: Command) -> None:
     ("spec", "launches"),
     [
         (1, {"fused-decode": 1.0, "fused-decode-o": 1.0, "two-launch-decode": 2.0, "delta-update": 1.0}),
-        (3, {"fused-spec": 1.0}),
+        pytest.param(3, {"fused-spec": 1.0}, marks=pytest.mark.slow),
     ],
 )
 def test_a_dry_run_goes_all_the_way(command: Command, tmp_path: File, spec: int, launches: dict[str, float]) -> None:
@@ -74,7 +74,7 @@ def test_a_dry_run_goes_all_the_way(command: Command, tmp_path: File, spec: int,
         assert 0.0 < record.ratio < 2.0
 
 
-@pytest.mark.parametrize("fresh", [pytest.param(False, marks=pytest.mark.slow), True])
+@pytest.mark.parametrize("fresh", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_dry_run_of_a_prefill_goes_all_the_way(command: Command, tmp_path: File, fresh: bool) -> None:
     """Ours, and FLA's where it is installed, on rows of other lengths."""
     pytest.importorskip("triton", reason="the interpreter is Triton's")

@@ -74,9 +74,14 @@ def test_what_is_compiled_has_the_bits_of_unpack(ratio, packing):
 @pytest.mark.parametrize(
     ("ratio", "packing"),
     [
-        # A compilation takes seconds; by default every ratio has one.
-        *zip(RATIOS, PACKINGS * 3, strict=True),
-        *(pytest.param(r, p, marks=pytest.mark.slow) for r, p in zip(RATIOS, PACKINGS[::-1] * 3, strict=True)),
+        # A compilation takes seconds; by default every packing has one.
+        (3, "flat"),
+        (4, "interleaved"),
+        *(
+            pytest.param(r, p, marks=pytest.mark.slow)
+            for r, p in product(RATIOS, PACKINGS)
+            if (r, p) not in ((3, "flat"), (4, "interleaved"))
+        ),
     ],
 )
 def test_one_kernel_serves_all_numbers_of_tokens(ratio, packing, device):

@@ -198,6 +198,7 @@ def test_launches_are_of_the_types_they_say() -> None:
         assert _drawn(setting)["q"].dtype is TORCH[DType(setting.activation)]
 
 
+@pytest.mark.slow
 def test_kernels_are_measured_in_the_interpreter() -> None:
     """The healthy decode kernel passes, and a padded row that writes to slot 0 is seen where the pool is compared."""
     if find_spec("triton") is None:

@@ -208,6 +208,7 @@ def problems(draw: Callable[..., Any]) -> Prefill:
     return Prefill(rows, slots=12 if pad is None else 13, pad_slot_id=pad, **chosen)
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 @given(problem=problems())
 def test_options_that_meet(interpreted, problem):
