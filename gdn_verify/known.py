@@ -56,6 +56,11 @@ def _idle(fed: Fed) -> bool:
     return any(not row.tokens for batch in fed[0].batches for row in batch.rows)
 
 
+def _behind_none(fed: Fed) -> bool:
+    lengths = [[row.tokens for row in batch.rows] for batch in fed[0].batches]
+    return any(0 in each and any(each[each.index(0) :]) for each in lengths)
+
+
 def _old_state_alone(fed: Fed) -> bool:
     values = fed[0].values
     sparse = {Vectors.ONE_HOT, Vectors.INTEGERS} & {values.q, values.k} or values.v not in (Fill.ONES, Fill.NORMAL)
@@ -68,6 +73,7 @@ FACTS: Mapping[str, Callable[[Fed], Word]] = {
     "num_spec": lambda fed: fed[0].geometry.num_spec,
     "rows times value heads": _heads,
     "a row without tokens": _idle,
+    "a row without tokens before one that has some": _behind_none,
     "a draft shorter than its table": _short_draft,
     "a launch of one decode row alone": _lone_decode,
     "an old state alone": _old_state_alone,

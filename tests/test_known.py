@@ -104,6 +104,9 @@ def test_rules_of_memory_leave_laws_alone() -> None:
     assert not misled([STRONG], "1.2", FED)
 
 
+BEHIND = "a row without tokens before one that has some"
+
+
 @pytest.mark.parametrize(
     ("name", "case", "word"),
     [
@@ -111,6 +114,8 @@ def test_rules_of_memory_leave_laws_alone() -> None:
         ("rows times value heads", CASE, 6),
         ("a row without tokens", replace(CASE, batches=(Batch((Row(0, (0,)), Row(1, (1,)))),)), True),
         ("a row without tokens", CASE, False),
+        (BEHIND, replace(CASE, batches=(Batch((Row(0, (0,)), Row(1, (1,)))),)), True),
+        (BEHIND, replace(CASE, batches=(Batch((Row(1, (0,)), Row(0, (1,)))), Batch((Row(1, (0,)),)))), False),
         ("an old state alone", replace(CASE, values=Values(v=Fill.NORMAL, beta=Betas.NEAR_ZERO)), True),
         ("an old state alone", replace(CASE, values=Values(q=Vectors.ONE_HOT)), True),
         ("an old state alone", CASE, False),

@@ -67,7 +67,7 @@ def test_a_card_of_amd_gets_all_of_aiter() -> None:
 
 @pytest.mark.slow
 @pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="AITER e4048607; once mended, its path need not refuse it any more"
+    strict=True, raises=AssertionError, reason="AITER e4048607; once mended, its rule or its path's care is to go"
 )
 @pytest.mark.parametrize(
     "defect",
@@ -80,5 +80,5 @@ def test_a_card_of_amd_gets_all_of_aiter() -> None:
     ],
 )
 def test_what_the_paths_keep_clear_of_is_right(defect: str) -> None:
-    """It is not, as long as they refuse it or are given something else: see docs/implementations/aiter.md."""
+    """It is not, as long as it is in the ledger or they are given something else: see docs/implementations/aiter.md."""
     assert right_by_now(delta.AiterChunk(), "aiter_defects.py", defect)

@@ -53,8 +53,8 @@ PADS = Conventions(pads=((Stage.CONV, IdRule.MINUS_ONE), (Stage.DELTA, IdRule.NE
 UNTOUCHED = (("out", PadPolicy.UNTOUCHED),)
 VK = frozenset({StateOrder.VK})
 BF16 = frozenset({DType.BF16})
-LOOPED = frozenset({2, 3, 4})
-"""Widths whose taps `conv/causal_conv1d.py` sums: of 5 it loads a column, and multiplies the first one again."""
+LOADED = frozenset({2, 3, 4, 5})
+"""Widths whose taps `conv/causal_conv1d.py` loads: of 5 it sums the first one again (`cases/known/aiter-width-five`)."""
 
 
 class AiterRearrange(Aiter):
@@ -185,7 +185,7 @@ class AiterConvUpdate(AiterConvolved):
         mixes=False,
         min_tokens=1,
         equal_lengths=True,
-        widths=LOOPED,
+        widths=LOADED,
         state_orders=VK,
         column_strides=True,
         paddings=frozenset({Padding.SENTINEL_ROW, Padding.TOKENS}),
@@ -240,7 +240,7 @@ class AiterConvChunk(Aiter):
         conv_states=BF16,
         weights=frozenset({DType.F32, DType.BF16}),
         states=frozenset({DType.F32, DType.BF16}),
-        widths=LOOPED,
+        widths=LOADED,
         state_orders=VK,
         strided=False,
         paddings=frozenset({Padding.EMPTY_ROW, Padding.TOKENS}),

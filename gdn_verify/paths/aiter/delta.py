@@ -31,7 +31,7 @@ from gdn_verify.oracles.noise import Rounding
 from gdn_verify.oracles.rounding import chunked_tensor_core, sequential_float32
 from gdn_verify.paths.aiter.base import GATED_DELTA_NET, Aiter, no_rows, too_many_rows
 from gdn_verify.paths.base import Launch, Outputs, Path
-from gdn_verify.paths.engines import row_behind_empty, serial
+from gdn_verify.paths.engines import serial
 from gdn_verify.paths.installed import function
 
 if TYPE_CHECKING:
@@ -105,8 +105,8 @@ class AiterSigmoidGating(Aiter):
 
     A negative id marks a padded row, whose output is of its inputs and no state
     (`…/fused_sigmoid_gating_recurrent.py:113,184`). Every live row has an initial state. `input_guard` makes all
-    tensors contiguous, the pool too (`gated_delta_rule_utils.py:193-201`): one with holes between its slots would be
-    updated in a copy that is thrown away, so it is given dense ones.
+    tensors contiguous, the pool too (`gated_delta_rule_utils.py:193-201`): one with holes between its slots is updated
+    in a copy that is thrown away (`cases/known/aiter-pool-with-holes.json`).
     """
 
     name = "aiter-sigmoid-gating"
@@ -119,7 +119,6 @@ class AiterSigmoidGating(Aiter):
         span=Span(Stage.GATES, Stage.DELTA),
         groups=PLAIN,
         state_orders=frozenset({StateOrder.KV}),
-        strided=False,
         fresh_rows=False,
     )
 
@@ -173,7 +172,7 @@ class AiterChunk(AiterDense):
     )
 
     def refuses(self, case: Case, presentation: Presentation) -> str | None:
-        return no_rows(case) or row_behind_empty(case)
+        return no_rows(case)
 
     def rounding(self, case: Case, presentation: Presentation, host: str) -> Rounding:
         return chunked_tensor_core(case.dtypes, store=DType.F32)
