@@ -28,7 +28,7 @@ def test_declarations_hold(path: Path) -> None:
 @pytest.mark.parametrize("path", TRITON, ids=lambda path: path.name)
 def test_the_interpreter_agrees(path: Path) -> None:
     """Every Triton path, on a few cases of each kind."""
-    conforms(path, too_many_programs=False)
+    conforms(path, cases=12)  # of some paths half show what is known
 
 
 def _found(monkeypatch: pytest.MonkeyPatch, folder: FilePath | None) -> None:

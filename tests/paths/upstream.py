@@ -1,4 +1,4 @@
-"""What tests of several projects' kernels share: conformance but for a grid too large, and defects asked one by one.
+"""What tests of several projects' kernels share: conformance where they are installed, and defects asked one by one.
 
 A script of defects has functions without arguments, each of which says whether one thing is right by now.
 """
@@ -8,7 +8,6 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Mapping
-from contextlib import nullcontext
 from pathlib import Path as File
 from typing import Any
 
@@ -19,18 +18,12 @@ from gdn_verify.conformance import MissingPathError, conformance
 from gdn_verify.paths import Path
 
 
-def conforms(path: Path, *, too_many_programs: bool) -> None:
-    """In the interpreter; a grid that no card starts is the one thing that may be wrong, and must be where it is."""
-    expected = pytest.raises(AssertionError) if too_many_programs else nullcontext()
-    with expected as failed:
-        try:
-            conformance(path, "interpreter", cases=4)
-        except MissingPathError as missing:
-            pytest.skip(str(missing))
-    if failed is not None:
-        found = [line.strip() for line in str(failed.value).splitlines() if line.startswith(f"{path.name} on ")]
-        assert found
-        assert all(": launches/grid: " in line for line in found), found
+def conforms(path: Path, cases: int = 4) -> None:
+    """In the interpreter, but for what the ledger knows, which must be as it says."""
+    try:
+        conformance(path, "interpreter", cases=cases)
+    except MissingPathError as missing:
+        pytest.skip(str(missing))
 
 
 def right_by_now(path: Path, script: str, defect: str) -> bool:

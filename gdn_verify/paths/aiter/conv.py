@@ -54,7 +54,7 @@ UNTOUCHED = (("out", PadPolicy.UNTOUCHED),)
 VK = frozenset({StateOrder.VK})
 BF16 = frozenset({DType.BF16})
 LOADED = frozenset({2, 3, 4, 5})
-"""Widths whose taps `conv/causal_conv1d.py` loads: of 5 it sums the first one again (`cases/known/aiter-width-five`)."""
+"""Widths whose taps `conv/causal_conv1d.py` loads; of 5 it sums the first one again (`cases/known`)."""
 
 
 class AiterRearrange(Aiter):
