@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import sqrt
+from math import isfinite, sqrt
 from statistics import median
 
 from gdn_verify.cases.contract import DType
@@ -48,10 +48,12 @@ class Budget:
 def measured(base: Transcript, noisy: Sequence[Transcript], dtype: str, apart: Sequence[Transcript] = ()) -> Budget:
     """The budget that runs of the baseline's core under noise come to, `noisy` in its batches and `apart` in others.
 
-    Raises ValueError without any of the first: nothing would be explained, and everything could be.
+    Raises ValueError without any of the first, and where one says what is not a number: everything could be explained.
     """
     if not noisy:
         raise ValueError("no noisy run was made; a budget is measured from some")
+    if not all(isfinite(moved) for run in (*noisy, *apart) for moved in distances(base, run).values()):
+        raise ValueError("a noisy run says log-probabilities that are no numbers; its budget would explain anything")
     spreads = _spreads(base, noisy)
     least = max(median(_spreads(base, (*noisy, *apart)).values()), _ulp(base, dtype))
     return Budget(spreads, least, len(noisy) + len(apart))

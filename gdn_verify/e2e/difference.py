@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import inf, isnan
 
 from gdn_verify.e2e.transcript import Request, Step, Transcript
 
@@ -36,8 +37,11 @@ class Place:
 def distance(one: Step, other: Step) -> float:
     """The largest difference of a log-probability among the likeliest tokens of `one`.
 
-    A token that the other does not show has at most the least that it shows: then this is a lower bound.
+    A token that the other does not show has at most the least that it shows: then this is a lower bound. Infinite where
+    either holds what is not a number, which compares with nothing.
     """
+    if any(isnan(value) for step in (one, other) for value in step.logprobs.values()):
+        return inf
     least = other.ranked[-1][1]
     looked = one.ranked[:LOOKED_AT]
     return max(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from gdn_verify.e2e.budget import Budget
@@ -67,15 +68,35 @@ def judge(
 ) -> Judgement:
     """Hold a candidate's `free` run to the baseline's, and its log-probabilities to the budget.
 
-    `forced` is its run along the baseline's tokens; None where it was free and the same, or cannot be forced.
+    `forced` is its run along the baseline's tokens; None where it was free and the same, or cannot be forced. Steps
+    that both runs came to in the baseline's context count by the larger distance: neither run excuses the other.
     """
-    compared = distances(base, forced or free)
-    found = [Leaving(place, moved, budget.of(place)) for place, moved in compared.items()]
+    found = [Leaving(place, moved, budget.of(place)) for place, moved in _compared(base, free, forced).items()]
     out = [leaving for leaving in found if not leaving.ratio <= budget.limit]
     same, generated = equal_tokens(base, free)
     return Judgement(
         scenario, *names, same, generated, partings(base, free),
         worst=max(found, key=lambda leaving: leaving.ratio), limit=budget.limit,
         first=min(out, key=lambda leaving: (leaving.place.step, leaving.place.request), default=None),
-        beyond=len(out), runs=budget.runs, problems=(*base.problems, *free.problems), raised=free.raised,
+        beyond=len(out), runs=budget.runs, problems=tuple(_problems(base, free, forced)),
+        raised=free.raised or (forced.raised if forced else ""),
     )  # fmt: skip
+
+
+def _compared(base: Transcript, free: Transcript, forced: Transcript | None) -> dict[Place, float]:
+    found = distances(base, free)
+    for place, moved in distances(base, forced).items() if forced else ():
+        found[place] = max(moved, found.get(place, 0.0))
+    return found
+
+
+def _problems(base: Transcript, free: Transcript, forced: Transcript | None) -> Iterator[str]:
+    """What keeps the runs from proving anything. A baseline that raised gave zeros, and accuses nobody."""
+    yield from base.problems
+    if base.raised:
+        yield f"the baseline's core: {base.raised}"
+    yield from free.problems
+    if forced is not None:
+        yield from (f"led along the baseline: {problem}" for problem in forced.problems)
+        if partings(base, forced):
+            yield "led along the baseline, the candidate did not say its tokens"

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from gdn_verify.e2e.budget import RUNS, Budget, measured
 from gdn_verify.e2e.scenario import Scenario, alone, cut
-from gdn_verify.e2e.session import Session
+from gdn_verify.e2e.session import Session, SessionError
 from gdn_verify.e2e.transcript import Transcript
 from gdn_verify.e2e.variant import ORACLE, Variant
 
@@ -43,6 +43,13 @@ class Noise:
         return measured(self.base, together, dtype, self._runs[APART - 1 :: APART])
 
     def _run(self, number: int) -> Transcript:
+        """Raises SessionError where it failed: it then says zeros, whose distance would explain anything."""
+        said = self._said(number)
+        if said.failure:
+            raise SessionError(f"noisy run {number} failed: {said.failure}")
+        return said
+
+    def _said(self, number: int) -> Transcript:
         forced = self.base if self.scenario.forcible else None
         if self.core.core != ORACLE:
             return self.session.transcript(cut(self.scenario, number), self.core, forced, self.guide)

@@ -67,3 +67,8 @@ class Transcript:
     def generated(self) -> int:
         """Tokens in all."""
         return sum(len(request.steps) for request in self.requests)
+
+    @property
+    def failure(self) -> str:
+        """Why it counts for nothing: what its core raised, and what was wrong with the run; "" if it counts."""
+        return "; ".join(filter(None, (self.raised, *self.problems)))

@@ -86,6 +86,8 @@ def test_a_budget_of_no_runs_is_refused() -> None:
     """It would explain nothing, or everything."""
     with pytest.raises(ValueError, match="no noisy run"):
         measured(BASE, [], "float32")
+    with pytest.raises(ValueError, match="no numbers"):
+        measured(BASE, [moved(1e-3), moved(float("nan"))], "float32")
 
 
 def judged(free: Transcript, forced: Transcript | None = None, spread: float = 0.1) -> Judgement:
@@ -112,11 +114,39 @@ def test_what_is_out_of_budget_behind_a_tie_is_seen_where_the_candidate_was_led(
     assert not judged(flipped(), forced=moved(4.0, at=2)).explained
 
 
+def test_a_free_run_that_left_the_budget_is_not_excused_by_the_led_one() -> None:
+    """Up to where it parts it saw the same tokens: there the larger distance of the two runs counts."""
+    parted = judged(flipped(), forced=BASE)
+    assert parted.explained
+    first, *rest = flipped().requests[0].steps
+    far = judged(said(Step(first.token, {**first.logprobs, 1: first.logprobs[1] - 3.0}), *rest), forced=BASE)
+    assert not far.equal
+    assert far.first is not None
+    assert far.first.place == Place(0, 0)
+
+
 def test_a_run_with_problems_explains_nothing() -> None:
-    """As when a layer was left out."""
-    assert not judged(replace(BASE, problems=("2 layers called the core, of 3",))).explained
+    """As when a layer was left out, in the free run or in the led one."""
+    broken = replace(BASE, problems=("2 layers called the core, of 3",))
+    assert not judged(broken).explained
+    assert not judged(flipped(), forced=broken).explained
+
+
+def test_a_baseline_that_raised_accuses_nobody() -> None:
+    """Its zeros are not the candidate's fault, and the reason is told."""
+    places = {Place(0, n): 0.1 for n in range(3)}
+    broken = replace(BASE, raised="layer 0 raised AssertionError: BF16")
+    found = judge("toy", ("base", "other"), broken, moved(3.0), None, Budget(places, 0.0, 8))
+    assert not found.raised
+    assert any("BF16" in problem for problem in found.problems)
+
+
+def test_a_candidate_that_raises_where_it_is_led_has_raised() -> None:
+    """It then gives zeros, and says nothing of itself."""
+    assert "boom" in judged(flipped(), forced=replace(BASE, raised="boom")).raised
 
 
 def test_what_is_not_a_number_is_out_of_every_budget() -> None:
-    """NaN is beyond any limit, though it compares with none."""
+    """NaN is beyond any limit, though it compares with none; whichever token of a step it is of."""
     assert not judged(moved(float("nan"))).explained
+    assert distance(step(0, -0.1, -2.0, -3.0), step(0, -0.1, -2.0, float("nan"))) == float("inf")

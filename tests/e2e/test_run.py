@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path as File
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -24,7 +25,8 @@ from gdn_verify.e2e.faults import CATALOGUE
 from gdn_verify.e2e.plan import FALLBACK, Part, Rule, whole
 from gdn_verify.e2e.run import Place, Result, run
 from gdn_verify.e2e.scenario import SCENARIOS, Round, Scenario, Settings, alone, cut, seeded
-from gdn_verify.e2e.session import asking
+from gdn_verify.e2e.session import REFERENCES, asking
+from gdn_verify.e2e.transcript import Transcript
 from gdn_verify.e2e.variant import Variant, known_faults
 from gdn_verify.paths.base import Launch, Outputs, Path
 from gdn_verify.report import e2e as report
@@ -103,6 +105,28 @@ def test_a_core_that_raises_is_told_with_a_case(monkeypatch: pytest.MonkeyPatch)
     text = told([result])
     assert "raised ValueError: rows of more than four tokens" in text
     assert "gdn-verify check CASE.json --path dispatch-o" in text
+
+
+class Failing(ToySession):
+    """Fails in what `wanted` says of a question."""
+
+    wanted: Callable[[Variant], bool]
+
+    def transcript(self, scenario: Scenario, wanted: Variant = REFERENCES, *more: Any, **named: Any) -> Transcript:
+        said = super().transcript(scenario, wanted, *more, **named)
+        return replace(said, **self.fate) if type(self).wanted(wanted) else said
+
+    fate: ClassVar[Mapping[str, Any]] = {"raised": "layer 0 raised ValueError: boom"}
+
+
+@pytest.mark.parametrize("fate", [{"raised": "layer 0 raised ValueError: boom"}, {"problems": ("boom",)}])
+def test_a_noisy_run_that_failed_is_no_noise(monkeypatch: pytest.MonkeyPatch, fate: Mapping[str, Any]) -> None:
+    """What it then says would be a budget that explains anything."""
+    made = {"wanted": staticmethod(lambda asked: asked.noise > 0), "fate": fate}
+    monkeypatch.setattr(running, "Session", type("Noisy", (Failing,), made))
+    (result,) = ran(replace(PART, reference=False, candidates=("dispatch-o!dropped_decay",)))
+    assert "noisy run" in result.trouble
+    assert "boom" in result.trouble
 
 
 def test_a_scenario_that_did_not_happen_is_red() -> None:
