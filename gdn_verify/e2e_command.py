@@ -152,7 +152,7 @@ def saved(results: Sequence[Result], folder: File) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for result in results:
         wrong = [(v.judgement.candidate, v.pinpointed) for v in result.verdicts]
-        wrong += [(s.fault, s.pinpointed) for s in result.seeded]
+        wrong += [(s.fault.name, s.pinpointed) for s in result.seeded]
         for name, found in wrong:
             if found is not None:
                 stem = re.sub(r"[^\w.-]+", "-", f"{result.name}-{name}")

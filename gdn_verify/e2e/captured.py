@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from gdn_verify.cases.case import Batch, Case, Row
-from gdn_verify.cases.contract import StateOrder
+from gdn_verify.cases.contract import DType, StateOrder
 from gdn_verify.checks.question import Written, ask, double, observed, stored_only, written
 from gdn_verify.e2e.oracle import PARAMETERS, Oracle
 from gdn_verify.feed import Feed, Pools
@@ -122,8 +122,8 @@ class Captured:
                     return f"row {number} changed the state in its slot {slot}, which it has no token for"
         return ""
 
-    def suspicious(self, units: float) -> bool:
-        """Whether some row is farther from the exact result than so many units of its own roundoff."""
+    def suspicious(self, units: Mapping[DType, float]) -> bool:
+        """Whether some row is farther from the exact result than so many units of its own type's roundoff."""
         exact = evaluate(self.problem, clean())
         wanted = {name: Expected(exact[name][0], exact[name][0][..., 0]) for name in ("o", "h")}
         kept = stored_only(wanted, self.stored)
@@ -132,7 +132,8 @@ class Captured:
             value = kept[name].value
             error = np.sqrt(np.square(got - value).sum(-1))
             size = np.sqrt(np.square(value).sum(-1))
-            if not (error <= units * dtypes[name].unit_roundoff * size + dtypes[name].underflow).all():
+            dtype = dtypes[name]
+            if not (error <= units[dtype] * dtype.unit_roundoff * size + dtype.underflow).all():
                 return True
         return False
 

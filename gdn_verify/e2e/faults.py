@@ -134,10 +134,12 @@ TABLE_FAULTS: dict[str, Callable[[Builder], Begin]] = {beginner_keeps_the_slot._
 
 @dataclass(frozen=True)
 class Fault:
-    """A defect's name, and the scenario that shows it."""
+    """A defect's name, and the scenario that shows it. One that `raises` is seen by that alone; of any other an
+    exception says that the planting is broken."""
 
     name: str
-    scenario: str
+    scenario: str = ""
+    raises: bool = False
 
     @property
     def of_tables(self) -> bool:
@@ -209,3 +211,8 @@ CATALOGUE: tuple[Fault, ...] = tuple(
     for name in names
 )  # fmt: skip
 """What is seeded to see whether it is seen: kernels, tables, drafts, prefix cache, preemption."""
+
+
+def fault_of(name: str) -> Fault:
+    """The catalogue's fault called so; of another defect, one that no scenario is known to show."""
+    return next((fault for fault in CATALOGUE if fault.name == name), Fault(name))

@@ -34,11 +34,23 @@ class Rule(StrEnum):
 
 
 @dataclass(frozen=True)
+class Question:
+    """What is asked in one scenario of a part: words of `candidates`, whether transformers is too, faults to seed."""
+
+    scenario: Scenario
+    candidates: tuple[str, ...]
+    sites: str = ""
+    reference: bool = False
+    faults: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Part:
     """One engine: a model, a scenario, a host, and who is held to the float64 core in it.
 
     `candidates` are words of variants. With `reference` that core is itself held to transformers, token for token.
-    `faults` are planted in `FALLBACK`, in a scenario of their own if `seeded_in` is one, on the same engine. `sites` is
+    `faults` are planted in `FALLBACK`, in a scenario of their own if `seeded_in` is one, on the same engine; where they
+    are, the healthy `FALLBACK` is held as well: of a budget that flags health, a flagged fault says nothing. `sites` is
     the path by whose roundings noise is made. With `seeds` the pairs are asked again of other prompts.
     """
 
@@ -54,9 +66,17 @@ class Part:
     seeds: tuple[int, ...] = ()
 
     @property
-    def scenarios(self) -> tuple[Scenario, ...]:
-        """The scenario, and once again for each of the seeds, with other prompts."""
-        return (self.scenario, *(seeded(self.scenario, seed) for seed in self.seeds))
+    def questions(self) -> tuple[Question, ...]:
+        """Scenario after scenario, and once again for each of the seeds, with other prompts."""
+        asked = [Question(self.scenario, self.candidates, self.sites, self.reference)]
+        if self.seeded_in is not None:
+            # Without a path's name noise is the oracle's own, which is declared to round as the fallback does.
+            asked.append(Question(self.seeded_in, ()))
+        if self.faults or self.seeded_in is not None:
+            last = asked.pop()
+            asked.append(replace(last, candidates=_with(last.candidates, FALLBACK), faults=self.faults))
+        again = (replace(each, scenario=seeded(each.scenario, n), faults=()) for n in self.seeds for each in asked)
+        return (*asked, *again)
 
     @property
     def name(self) -> str:
@@ -69,6 +89,10 @@ class Part:
         words = [] if self.host == "cpu" else [self.host]
         words += [] if seam == "cpu" else [f"{seam}'s seam"]
         return f" ({', '.join(words)})" if words else ""
+
+
+def _with(words: tuple[str, ...], word: str) -> tuple[str, ...]:
+    return words if word in words else (*words, word)
 
 
 def faults_in(scenario: Scenario) -> tuple[str, ...]:

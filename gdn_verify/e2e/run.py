@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import sys
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from gdn_verify.e2e.budget import RUNS_BEFORE_ACCUSATION
 from gdn_verify.e2e.checkpoint import Checkpoint, Kind
+from gdn_verify.e2e.faults import Fault, fault_of
 from gdn_verify.e2e.judgement import Judgement, judge
-from gdn_verify.e2e.messages import Seen
 from gdn_verify.e2e.noise import Noise
 from gdn_verify.e2e.pinpoint import Pinpointed
-from gdn_verify.e2e.plan import FALLBACK, Part, Rule
+from gdn_verify.e2e.plan import FALLBACK, Part, Question, Rule
 from gdn_verify.e2e.scenario import Scenario
 from gdn_verify.e2e.session import REFERENCE, Model, Session, SessionError
 from gdn_verify.e2e.transcript import Transcript
@@ -35,38 +36,68 @@ class Place:
 
 
 @dataclass(frozen=True)
+class Looked:
+    """A run looked at launch by launch: how many, and of how many rows nobody knows what their state was to be.
+
+    `wrong` is the first launch that is not right, if one was found; `trouble` is why the look itself came to no end.
+    """
+
+    launches: int = 0
+    unknown: int = 0
+    wrong: Pinpointed | None = None
+    trouble: str = ""
+
+
+@dataclass(frozen=True)
 class Verdict:
-    """A pair by its rule, both transcripts beside it; `pinpointed` where it is wrong and was looked into."""
+    """A pair by its rule, both transcripts beside it; `looked` where it is wrong."""
 
     judgement: Judgement
     rule: Rule
     base: Transcript
     candidate: Transcript
-    pinpointed: Pinpointed | None = None
+    looked: Looked | None = None
 
     @property
     def ok(self) -> bool:
         """Whether the candidate gives what it owes."""
         return self.judgement.explained and (self.rule is Rule.EXPLAINED or self.judgement.equal)
 
+    @property
+    def pinpointed(self) -> Pinpointed | None:
+        """The launch that went wrong, if one was found."""
+        return self.looked.wrong if self.looked else None
+
 
 @dataclass(frozen=True)
 class Seeded:
     """A seeded fault: flagged or not, and the case that was made of it."""
 
-    fault: str
+    fault: Fault
     judgement: Judgement
-    pinpointed: Pinpointed | None
+    looked: Looked | None
 
     @property
     def flagged(self) -> bool:
-        """Whether the run saw it: other words than noise explains, or a core that raised."""
-        return bool(self.judgement.first or self.judgement.raised) and not self.judgement.problems
+        """Whether the run saw it: other words than noise explains.
+
+        A core that raised gave zeros, which no noise explains either: that is the fault seen only where it is one that
+        raises. Of any other it says that the planting is broken.
+        """
+        judged = self.judgement
+        if judged.problems:
+            return False
+        return bool(judged.raised) if self.fault.raises else judged.first is not None and not judged.raised
+
+    @property
+    def pinpointed(self) -> Pinpointed | None:
+        """The launch that went wrong, if one was found."""
+        return self.looked.wrong if self.looked else None
 
     @property
     def became_a_case(self) -> bool:
-        """Whether the suite fails a case of it."""
-        return self.pinpointed is not None and bool(self.pinpointed.case)
+        """Whether it was flagged, and the suite fails a case of it."""
+        return self.flagged and self.pinpointed is not None and bool(self.pinpointed.case)
 
 
 @dataclass(frozen=True)
@@ -115,7 +146,7 @@ def _referred(parts: Sequence[Part], place: Place) -> dict[str, Transcript]:
     """What transformers says in the scenarios of one model."""
     first = parts[0]
     with Session(_model(first, place), first.scenario.settings, target=REFERENCE, python=place.reference) as session:
-        asked = {_named(scenario): scenario for part in parts for scenario in part.scenarios}
+        asked = {_named(q.scenario): q.scenario for part in parts for q in part.questions if q.reference}
         return {name: session.transcript(scenario) for name, scenario in asked.items()}
 
 
@@ -124,42 +155,57 @@ def _named(scenario: Scenario) -> str:
     return f"{scenario.name}, prompts {scenario.seed}"
 
 
+@dataclass
+class _Found:
+    """What a part has come to so far: an engine that dies takes nothing of it along."""
+
+    verdicts: list[Verdict] = field(default_factory=list)
+    seeded: list[Seeded] = field(default_factory=list)
+    lacking: list[str] = field(default_factory=list)
+    events: Counter[str] = field(default_factory=Counter)
+    version: str = ""
+
+    def result(self, name: str, trouble: str, seconds: float) -> Result:
+        made = (tuple(self.verdicts), tuple(self.seeded), tuple(self.lacking), tuple(self.events.items()))
+        return Result(name, *made, self.version, seconds, trouble)
+
+
 def _run(part: Part, place: Place, references: References, told: Told) -> Result:
-    started = time.perf_counter()
+    started, found, trouble = time.perf_counter(), _Found(), ""
     try:
-        result = _in_engine(part, place, references)
+        _in_engine(part, place, references, found)
     except SessionError as error:
-        result = Result(part.name, trouble=str(error))
-    result = replace(result, seconds=time.perf_counter() - started)
+        trouble = str(error)
+    except Exception:  # one of the suite's own: the other parts are asked all the same
+        trouble = traceback.format_exc(limit=-4).strip()
+    result = found.result(part.name, trouble, time.perf_counter() - started)
     told(f"{part.name}: {'as it should be' if result.ok else 'NOT as it should be'}, {result.seconds:.0f} s")
     return result
 
 
-def _in_engine(part: Part, place: Place, references: References) -> Result:
+def _in_engine(part: Part, place: Place, references: References, found: _Found) -> None:
     with Session(_model(part, place), part.scenario.settings, host=part.host, python=place.engine) as session:
-        verdicts = list[Verdict]()
-        lacking: tuple[str, ...] = ()
-        events = Counter[str]()
-        for scenario in part.scenarios:
-            desk = _desk(session, part, scenario)
-            if part.reference:
-                verdicts.append(desk.against_reference(references[_key(part)].result()[_named(scenario)]))
-            verdicts += [desk.held(variant(word)) for word in part.candidates]
-            lacking += desk.lacking
-            events.update(desk.base.events)
-        if part.faults and part.seeded_in is not None:
-            desk = _desk(session, part, part.seeded_in)
-            lacking += desk.lacking
-        seeded = tuple(desk.seeded(fault) for fault in part.faults)
-        return Result(part.name, tuple(verdicts), seeded, lacking, tuple(events.items()), session.opened.version)
+        found.version = session.opened.version
+        for question in part.questions:
+            desk = _desk(session, part, question)
+            found.lacking += desk.lacking
+            found.events.update(desk.base.events)
+            if question.reference:
+                said = references[_key(part)].result()[_named(question.scenario)]
+                found.verdicts.append(desk.against_reference(said))
+            for word in question.candidates:
+                found.verdicts.append(desk.held(variant(word)))
+            for name in question.faults:
+                found.seeded.append(desk.seeded(fault_of(name)))
 
 
-def _desk(session: Session, part: Part, scenario: Scenario) -> _Desk:
+def _desk(session: Session, part: Part, question: Question) -> _Desk:
     """The float64 core in a scenario: it runs in a process of any host, as it needs none of it."""
+    scenario = question.scenario
     base = guide = session.transcript(scenario, Variant(ORACLE))
     if scenario.settings.drafts:
         base = session.transcript(scenario, Variant(ORACLE), guide=guide)
-    return _Desk(session, part, scenario, base, Noise(session, scenario, base, part.sites, guide=guide), guide)
+    return _Desk(session, part, scenario, base, Noise(session, scenario, base, question.sites, guide=guide), guide)
 
 
 @dataclass(frozen=True)
@@ -182,7 +228,7 @@ class _Desk:
         """The float64 core held to transformers."""
         judged = self._judged((REFERENCE_NAME, ORACLE), said, self.base, None)
         verdict = Verdict(judged, Rule.EQUAL, said, self.base)
-        return verdict if verdict.ok else replace(verdict, pinpointed=self._looked_into(Variant(ORACLE)))
+        return verdict if verdict.ok else replace(verdict, looked=self._looked_into(Variant(ORACLE)))
 
     def held(self, wanted: Variant) -> Verdict:
         """A candidate held to the float64 core; looked into where it does not give what it owes."""
@@ -190,11 +236,11 @@ class _Desk:
         forced = self._forced(wanted, free)
         judged = self._judged((ORACLE, str(wanted)), self.base, free, forced)
         verdict = Verdict(judged, self.part.rule, self.base, free)
-        return verdict if verdict.ok else replace(verdict, pinpointed=self._looked_into(wanted))
+        return verdict if verdict.ok else replace(verdict, looked=self._looked_into(wanted))
 
-    def seeded(self, fault: str) -> Seeded:
+    def seeded(self, fault: Fault) -> Seeded:
         """A fault planted in this project's fallback; the budget is the healthy pair's."""
-        wanted = Variant(FALLBACK, fault)
+        wanted = Variant(FALLBACK, fault.name)
         free = self.session.transcript(self.scenario, wanted, guide=self.guide)
         names, budget = (ORACLE, str(wanted)), self.noise.budget()
         judged = judge(_named(self.scenario), names, self.base, free, None, budget)
@@ -219,6 +265,10 @@ class _Desk:
             return None
         return self.session.transcript(self.scenario, wanted, self.base)
 
-    def _looked_into(self, wanted: Variant) -> Pinpointed | None:
-        seen: Seen = self.session.watched(self.scenario, wanted, self.guide)
-        return seen.wrong
+    def _looked_into(self, wanted: Variant) -> Looked:
+        """The run again, every launch looked at; an engine that does not outlive it has still told what was judged."""
+        try:
+            seen = self.session.watched(self.scenario, wanted, self.guide)
+        except SessionError as error:
+            return Looked(trouble=str(error))
+        return Looked(seen.launches, seen.unknown, seen.wrong, "" if seen.wrong else seen.transcript.failure)

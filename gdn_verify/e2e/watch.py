@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from gdn_verify.cases.case import Batch, Row
+from gdn_verify.cases.contract import DType
 from gdn_verify.checks.values import HASTY
 from gdn_verify.checks.values import judge as judge_values
 from gdn_verify.e2e.account import Turn
@@ -30,8 +31,9 @@ if TYPE_CHECKING:
 
     from gdn_verify.hosts import Host
 
-MOST_UNITS = 256.0
-"""A row whose error is below so many units of roundoff of its own size needs no budget to be found right."""
+MOST_UNITS = {DType.F32: 256.0, DType.BF16: 4.0, DType.F16: 4.0}
+"""A row whose error is below so many units of roundoff of its own size needs no budget to be found right. Of bfloat16
+256 of them would be all of it."""
 
 
 class Tier(StrEnum):

@@ -13,7 +13,7 @@ from rich.text import Text
 from gdn_verify.e2e.difference import Parting
 from gdn_verify.e2e.judgement import Judgement, Leaving
 from gdn_verify.e2e.pinpoint import Pinpointed
-from gdn_verify.e2e.run import Result, Seeded, Verdict
+from gdn_verify.e2e.run import Looked, Result, Seeded, Verdict
 from gdn_verify.e2e.task import TASK, Score
 from gdn_verify.e2e.transcript import Request
 from gdn_verify.report.page import Grid, Section, rendered
@@ -92,26 +92,38 @@ def troubles(results: Iterable[Result]) -> Iterator[str]:
         for verdict in result.verdicts:
             if not verdict.ok:
                 yield f"{name}: {_pair_name(verdict.judgement)}: {_why(verdict)}"
-                yield from _told(verdict.pinpointed)
+                yield from _told(verdict.looked)
         for seeded in result.seeded:
             if not seeded.flagged:
-                problems = "; ".join(seeded.judgement.problems)
-                yield f"{name}: {seeded.fault} was not seen{f': {problems}' if problems else ''}"
+                why = _broken(seeded.judgement)
+                yield f"{name}: {seeded.fault.name} was not seen{f': {why}' if why else ''}"
 
 
 def _why(verdict: Verdict) -> str:
     judged = verdict.judgement
-    if judged.problems or judged.raised:
-        return "; ".join(filter(None, (judged.raised, *judged.problems)))
+    if why := _broken(judged):
+        return why
     if judged.first is None:
         return f"{len(judged.parted)} requests part, and every token is owed"
     place = judged.first.place
     return f"unexplained from request {place.request}, step {place.step} on: {_leaving(judged.first)}"
 
 
-def _told(found: Pinpointed | None) -> Iterator[str]:
-    if found is None:
-        yield "  no launch was found wrong"
+def _broken(judged: Judgement) -> str:
+    return "; ".join(filter(None, (judged.raised, *judged.problems)))
+
+
+def _told(looked: Looked | None) -> Iterator[str]:
+    if looked is None:
+        yield "  its launches were not looked at"
+        return
+    if looked.trouble:
+        yield f"  looking at its launches failed: {looked.trouble}"
+    if looked.unknown:
+        yield f"  of {looked.unknown} rows it is not known what state they were to find"
+    if (found := looked.wrong) is None:
+        if not looked.trouble:
+            yield f"  none of {looked.launches} launches was found wrong"
         return
     yield f"  turn {found.turn}, {found.layer}, {found.tier}: {found.message}"
     if found.case:
@@ -154,13 +166,13 @@ def _fault(result: Result, seeded: Seeded) -> tuple[str, ...]:
     judged, found = seeded.judgement, seeded.pinpointed
     return (
         result.name,
-        seeded.fault,
+        seeded.fault.name,
         str(len(judged.parted)),
         f"{judged.worst.distance:.3g}" if judged.worst else "",
         f"{judged.worst.ratio:.3g}" if judged.worst else "",
         f"{found.tier}, turn {found.turn}" if found else "no launch" if seeded.flagged else "",
         found.path if found else "",
-        found.found.partition(":")[0] if found else "; ".join(judged.problems),
+        found.found.partition(":")[0] if found else _broken(judged),
     )
 
 
@@ -184,9 +196,10 @@ def _part_json(result: Result) -> dict[str, Any]:
         ],
         "faults": [
             {
-                "fault": s.fault,
+                "fault": s.fault.name,
                 "flagged": s.flagged,
                 **_judgement_json(s.judgement),
+                "raises": s.fault.raises,
                 "pinpointed": _pinpointed_json(s.pinpointed),
             }
             for s in result.seeded
@@ -224,12 +237,12 @@ def _sections(results: Sequence[Result]) -> Iterator[Section]:
                 heading = f"{result.name}: {_pair_name(verdict.judgement)}"
                 yield Section(heading, grid=_side_by_side(verdict))
             if verdict.pinpointed:
-                yield Section("Where it went wrong", log="\n".join(_told(verdict.pinpointed)), level=3)
+                yield Section("Where it went wrong", log="\n".join(_told(verdict.looked)), level=3)
     for result in results:
         for seeded in result.seeded:
             if seeded.pinpointed:
-                heading = f"{result.name}: {seeded.fault}"
-                yield Section(heading, log="\n".join(_told(seeded.pinpointed)), level=3)
+                heading = f"{result.name}: {seeded.fault.name}"
+                yield Section(heading, log="\n".join(_told(seeded.looked)), level=3)
     if wrong := "\n".join(troubles(results)):
         yield Section("Not as it should be", log=wrong)
 

@@ -20,14 +20,17 @@ from gdn_verify.cases.codec import load
 from gdn_verify.cli import app
 from gdn_verify.e2e import faults
 from gdn_verify.e2e import run as running
+from gdn_verify.e2e.budget import Budget
 from gdn_verify.e2e.checkpoint import Checkpoint, Kind
-from gdn_verify.e2e.faults import CATALOGUE
+from gdn_verify.e2e.faults import CATALOGUE, Fault
+from gdn_verify.e2e.messages import Seen
 from gdn_verify.e2e.plan import FALLBACK, Part, Rule, whole
 from gdn_verify.e2e.run import Place, Result, run
 from gdn_verify.e2e.scenario import SCENARIOS, Round, Scenario, Settings, alone, cut, seeded
-from gdn_verify.e2e.session import REFERENCES, asking
+from gdn_verify.e2e.session import REFERENCES, SessionError, asking
 from gdn_verify.e2e.transcript import Transcript
 from gdn_verify.e2e.variant import Variant, known_faults
+from gdn_verify.e2e.watch import Watch
 from gdn_verify.paths.base import Launch, Outputs, Path
 from gdn_verify.report import e2e as report
 
@@ -78,7 +81,7 @@ def test_faults_are_flagged_and_one_that_is_not_is_told() -> None:
     (result,) = ran(
         replace(PART, reference=False, faults=("dropped_decay", "every_row_resumed", "z_of_a_power_of_two"))
     )
-    flagged = {s.fault: s.flagged for s in result.seeded}
+    flagged = {s.fault.name: s.flagged for s in result.seeded}
     assert flagged == {"dropped_decay": True, "every_row_resumed": True, "z_of_a_power_of_two": False}
     assert [s.became_a_case for s in result.seeded] == [True, True, False]
     assert not result.ok
@@ -98,10 +101,18 @@ def test_a_core_that_raises_is_told_with_a_case(monkeypatch: pytest.MonkeyPatch)
         return run
 
     monkeypatch.setitem(faults.PATH_FAULTS, "raising", raising)
-    (result,) = ran(replace(PART, reference=False, candidates=("dispatch-o!raising",), faults=("raising",)))
+    part = replace(PART, reference=False, candidates=("dispatch-o!raising",), faults=("raising",))
+    (result,) = ran(part)
     assert not result.ok
-    assert result.seeded[0].flagged
-    assert result.seeded[0].became_a_case
+    # Its zeros are beyond any noise, but a planting that breaks has shown nothing of the fault that it was to be.
+    assert not result.seeded[0].flagged
+    assert not result.seeded[0].became_a_case
+    assert "raising was not seen: layers.0.linear_attn raised ValueError" in told([result])
+    known = ("raising", "dropped_decay")
+    monkeypatch.setattr(faults, "CATALOGUE", tuple(Fault(name, "toy", raises=True) for name in known))
+    (result,) = ran(replace(part, faults=known))
+    assert [s.flagged for s in result.seeded] == [True, False]
+    assert [s.became_a_case for s in result.seeded] == [True, False]
     text = told([result])
     assert "raised ValueError: rows of more than four tokens" in text
     assert "gdn-verify check CASE.json --path dispatch-o" in text
@@ -127,6 +138,66 @@ def test_a_noisy_run_that_failed_is_no_noise(monkeypatch: pytest.MonkeyPatch, fa
     (result,) = ran(replace(PART, reference=False, candidates=("dispatch-o!dropped_decay",)))
     assert "noisy run" in result.trouble
     assert "boom" in result.trouble
+
+
+def test_where_faults_are_seeded_a_healthy_core_is_held_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that flags whatever it is asked would flag every fault."""
+    part = replace(PART, reference=False, candidates=("oracle",), faults=("dropped_decay",))
+    for where in (part, replace(part, seeded_in=replace(TOY, name="apart"))):
+        (result,) = ran(where)
+        assert [v.judgement.candidate for v in result.verdicts] == ["oracle", FALLBACK]
+        assert result.ok
+    monkeypatch.setattr(Budget, "limit", property(lambda budget: 0.0))
+    (result,) = ran(part)
+    assert result.seeded[0].flagged
+    assert [v.ok for v in result.verdicts] == [True, False]
+    assert not result.ok
+
+
+class Dying(ToySession):
+    """An engine that dies when it is asked for the last candidate, or looked into."""
+
+    def transcript(self, scenario: Scenario, wanted: Variant = REFERENCES, *more: Any, **named: Any) -> Transcript:
+        if wanted.fault == "tiled_heads":
+            raise self.death
+        return super().transcript(scenario, wanted, *more, **named)
+
+    def watched(self, *more: Any, **named: Any) -> Seen:
+        raise SessionError("it died while it was looked into")
+
+    death: ClassVar[Exception] = SessionError("it died")
+
+
+@pytest.mark.parametrize("death", [SessionError("it died"), KeyError("it died")])
+def test_an_engine_that_dies_loses_nothing_that_was_found_before(
+    monkeypatch: pytest.MonkeyPatch, death: Exception
+) -> None:
+    """Nor do other parts, whatever it was that went wrong."""
+    monkeypatch.setattr(running, "Session", type("Dying", (Dying,), {"death": death}))
+    words = (FALLBACK, "dispatch-o!dropped_decay", "dispatch-o!tiled_heads")
+    first, second = ran(replace(PART, candidates=words), PART)
+    assert [v.judgement.candidate for v in first.verdicts] == ["oracle", *words[:2]]
+    assert "it died" in first.trouble
+    assert not first.ok
+    assert second.ok
+    assert "looking at its launches failed: it died while it was looked into" in told([first])
+
+
+def test_a_look_that_finds_nothing_says_how_much_it_has_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And a watcher that breaks is no launch that is right."""
+    (result,) = ran(replace(PART, scenario=replace(TOY, expects=()), reference=False, candidates=("oracle",)))
+    looked = running.Looked(launches=12, unknown=3)
+    wrong = replace(result.verdicts[0], judgement=replace(result.verdicts[0].judgement, problems=("?",)))
+    text = told([replace(result, verdicts=(replace(wrong, looked=looked),))])
+    assert "none of 12 launches was found wrong" in text
+    assert "of 3 rows it is not known" in text
+
+    def broken(*_: Any) -> None:
+        raise TypeError("no digest")
+
+    monkeypatch.setattr(Watch, "__call__", broken)
+    (result,) = ran(replace(PART, reference=False, candidates=("dispatch-o!dropped_decay",)))
+    assert "looking at its launches failed: layers.0.linear_attn raised TypeError: no digest" in told([result])
 
 
 def test_a_scenario_that_did_not_happen_is_red() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from toy_engine import LAYER, ToyEngine
 
 from gdn_verify.cases.codec import loads
@@ -111,3 +112,18 @@ def test_a_healthy_launch_makes_no_case() -> None:
     found: Pinpointed = pinpoint(watch.wrong, variant("dispatch-o"), CPU)
     assert not found.case
     assert not found.command
+
+
+def test_an_output_that_is_wrong_by_less_than_its_size_is_found_in_bfloat16_too() -> None:
+    """Though nothing else is, states exact among it, and by fewer units of roundoff than a float32's may be."""
+    right = core_of(variant("oracle"), CPU)
+
+    def louder(call: Call) -> None:
+        right(call)
+        call.launch["out"][:1] *= 1.2
+
+    watch, _ = watched("oracle", ToyEngine(dtype=torch.bfloat16), right)
+    assert watch.wrong is None
+    watch, _ = watched("oracle", ToyEngine(dtype=torch.bfloat16), louder)
+    assert watch.wrong is not None
+    assert watch.wrong.tier is Tier.KERNEL

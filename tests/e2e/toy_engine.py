@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from gdn_verify.cases.case import Batch, Row
-from gdn_verify.cases.contract import DTypes, Geometry, Options
+from gdn_verify.cases.contract import DType, DTypes, Geometry, Options
 from gdn_verify.e2e.account import Seat, Turn
 from gdn_verify.e2e.handed import tables_of
 from gdn_verify.e2e.launches import KV
@@ -58,6 +58,7 @@ class ToyEngine:
     seam: Seam = field(default_factory=Seam)
     own: Core = _no_other_core
     asked: int = 0
+    dtype: torch.dtype = torch.float32
 
     def __post_init__(self) -> None:
         g, source = self.geometry, torch.Generator().manual_seed(3)
@@ -106,7 +107,7 @@ class ToyEngine:
         for (request, length), end in zip(parts, ends, strict=True):
             request.done += length
             if request.done == len(request.tokens):
-                request.say(launch["out"][end - 1].flatten() @ self.head)
+                request.say(launch["out"][end - 1].flatten().float() @ self.head)
 
     def _parts(self, waiting: Sequence[_Request]) -> Iterator[tuple[_Request, int]]:
         left = self.budget
@@ -120,8 +121,10 @@ class ToyEngine:
         tokens = [t for r, length in parts for t in r.tokens[r.done : r.done + length]]
         g = self.geometry
         tensors = {
-            "mixed_qkv": self.x[tokens], "a": self.a[tokens], "b": self.b[tokens], **self.parameters,
-            "ssm_pool": self.ssm, "conv_pool": self.conv, "out": torch.zeros(len(tokens), g.HV, g.V),
-            **tables_of(rows, g.S),
+            "mixed_qkv": self.x[tokens].to(self.dtype), "a": self.a[tokens].to(self.dtype),
+            "b": self.b[tokens].to(self.dtype),
+            **self.parameters, "ssm_pool": self.ssm, "conv_pool": self.conv,
+            "out": torch.zeros(len(tokens), g.HV, g.V, dtype=self.dtype), **tables_of(rows, g.S),
         }  # fmt: skip
-        return Launch(g, DTypes(), Options(), Batch(rows), KV, tensors)
+        dtypes = DTypes(activation=DType(str(self.dtype).removeprefix("torch.")))
+        return Launch(g, dtypes, Options(), Batch(rows), KV, tensors)
