@@ -18,11 +18,18 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 WORD = "conv"
+CPU_MODULE = "vllm.model_executor.layers.mamba.ops.cpu.gdn_attention"
+GPU_MODULE = "vllm.model_executor.layers.mamba.gdn.qwen_gdn_linear_attn"
 PLACES = {
-    "vllm.model_executor.layers.mamba.ops.cpu.gdn_attention": ("causal_conv1d_torch", "causal_conv1d_update_cpu"),
-    "vllm.model_executor.layers.mamba.gdn.qwen_gdn_linear_attn": ("causal_conv1d_fn", "causal_conv1d_update"),
+    (CPU_MODULE, "causal_conv1d_torch"): "prompts",
+    (CPU_MODULE, "causal_conv1d_update_cpu"): "steps",
+    (CPU_MODULE, "_causal_conv1d_fwd_cpu"): "packed_prompts",
+    (CPU_MODULE, "_causal_conv1d_update_cpu"): "packed_steps",
+    (GPU_MODULE, "causal_conv1d_fn"): "prompts",
+    (GPU_MODULE, "causal_conv1d_update"): "steps",
 }
-"""By module, the functions for prompts and for steps: on a CPU, on a GPU."""
+"""Functions by module and name, and what takes the place of each. A CPU with bfloat16 products (AVX-512 BF16) goes by
+those that begin with an underscore: their weights were packed when they were loaded."""
 
 
 class ConvSeam:
@@ -30,9 +37,10 @@ class ConvSeam:
 
     def __init__(self) -> None:
         self.ran = 0
+        self._weight: Tensor | None = None
 
     def __call__(self, call: Call) -> None:
-        before = self.ran
+        before, self._weight = self.ran, call.launch["conv_weight"]
         with self._exchanged():
             call.stock()
         if self.ran == before:
@@ -40,13 +48,31 @@ class ConvSeam:
 
     @contextmanager
     def _exchanged(self) -> Iterator[None]:
-        loaded = [(import_module(module), names) for module, names in PLACES.items()]
-        ours: tuple[Any, Any] = (self.prompts, self.steps)
+        loaded = {module: import_module(module) for module, _ in PLACES}
         with ExitStack() as exchanged:
-            for module, names in loaded:
-                for name, function in zip(names, ours, strict=True):
-                    exchanged.enter_context(patch.object(module, name, function))
+            for (module, name), ours in PLACES.items():
+                exchanged.enter_context(patch.object(loaded[module], name, getattr(self, ours)))
             yield
+
+    def packed_prompts(self, *, weight: Tensor, silu_activation: bool, is_weight_packed: bool, **given: Any) -> Tensor:
+        """In the place of `_causal_conv1d_fwd_cpu`: `prompts` on the weights before they were packed."""
+        return self.prompts(weight=self._plain(weight, is_weight_packed), activation=_word(silu_activation), **given)
+
+    def packed_steps(
+        self, *, conv_states: Tensor, weight: Tensor, silu_activation: bool, is_weight_packed: bool,
+        num_accepted_tokens: Tensor | None = None, **given: Any,
+    ) -> Tensor:  # fmt: skip
+        """In the place of `_causal_conv1d_update_cpu`: `steps` on the weights before they were packed."""
+        if num_accepted_tokens is not None:
+            raise RuntimeError("drafts of the engine's packed conv are not exchanged; ask for a whole core")
+        plain = self._plain(weight, is_weight_packed)
+        return self.steps(conv_state=conv_states, weight=plain, activation=_word(silu_activation), **given)
+
+    def _plain(self, weight: Tensor, packed: bool) -> Tensor:
+        if not packed:
+            return weight.view(weight.shape[0], weight.shape[-1])
+        assert self._weight is not None
+        return self._weight
 
     def prompts(
         self, x: Tensor, weight: Tensor, bias: Tensor | None, *, conv_states: Tensor, query_start_loc: Tensor,
@@ -78,3 +104,7 @@ class ConvSeam:
         slots = conv_state_indices[:, None].expand(-1, conv_state.shape[2] - weight.shape[1] + 2)
         tables = (slots, query_start_loc[: rows + 1], None, num_accepted_tokens[:rows])
         return causal_conv(x, weight, bias, conv_state, *tables, activation=activation, validate=False)
+
+
+def _word(silu: bool) -> str | None:
+    return "silu" if silu else None

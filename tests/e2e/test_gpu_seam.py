@@ -6,7 +6,7 @@ In vLLM itself it runs on a CPU, whose layers are told to go a GPU's way (`gdn-v
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -16,7 +16,7 @@ import torch
 from gdn_verify.cases.contract import Kind
 from gdn_verify.e2e import gpu_seam, seam
 from gdn_verify.e2e.account import Seat, Turn
-from gdn_verify.e2e.conv_seam import PLACES, ConvSeam
+from gdn_verify.e2e.conv_seam import CPU_MODULE, GPU_MODULE, PLACES, ConvSeam
 from gdn_verify.e2e.cores import core_of
 from gdn_verify.e2e.seam import SEAM, Call
 from gdn_verify.e2e.variant import Variant
@@ -141,34 +141,64 @@ def test_rocm_s_packed_way_passes_z_on_and_comes_to_the_same(layer: Layer) -> No
     assert torch.equal(z_out, z.reshape(4, HV, V))
 
 
-def test_one_stage_alone_is_exchanged_inside_the_engine_s_core(layer: Layer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both of its calls are this project's conv, and afterwards its own again; one that calls neither is told."""
-    for module, names in PLACES.items():
+@pytest.fixture
+def convs(layer: Layer, monkeypatch: pytest.MonkeyPatch) -> dict[str, ModuleType]:
+    """vLLM's modules with places for convs, None in each."""
+    for module, name in PLACES:
         made = sys.modules.get(module) or ModuleType(module)
-        for name in names:
-            monkeypatch.setattr(made, name, None, raising=False)
+        monkeypatch.setattr(made, name, None, raising=False)
         monkeypatch.setitem(sys.modules, module, made)
+    return {module: sys.modules[module] for module, _ in PLACES}
+
+
+def prompts_then_steps(
+    layer: Layer, prompts: Callable[..., torch.Tensor], steps: Callable[..., torch.Tensor]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """A conv of a prompt and of three steps by these, and what both are due; pools are compared."""
     core, (prompt_x, step_x) = ConvSeam(), torch.randn(2, 3, D)
     pools = [layer.kv_cache[0].clone().transpose(1, 2) for _ in range(2)]
-    weight, module = layer.conv1d.weight.view(D, W), sys.modules[gpu_seam.MODULE]
+    weight = layer.conv1d.weight.view(D, W)
+    launch: Any = {"conv_weight": weight}
+    found: list[torch.Tensor] = []
 
     def own() -> None:
-        prompt = module.causal_conv1d_fn(  # type: ignore[attr-defined]
-            prompt_x.T, weight, None, activation="silu", conv_states=pools[0], cache_indices=torch.tensor([2]),
-            query_start_loc=torch.tensor([0, 3]), has_initial_state=torch.tensor([True]), metadata=None,
-        )  # fmt: skip
-        step = module.causal_conv1d_update(  # type: ignore[attr-defined]
-            step_x, pools[0], weight, None, "silu", conv_state_indices=torch.tensor([1, 3, 4]), validate_data=True
-        )
+        tables = {
+            "cache_indices": torch.tensor([2]), "query_start_loc": torch.tensor([0, 3]),
+            "has_initial_state": torch.tensor([True]),
+        }  # fmt: skip
+        prompt = prompts(x=prompt_x.T, bias=None, conv_states=pools[0], **tables)
+        step = steps(step_x, pools[0], conv_state_indices=torch.tensor([1, 3, 4]))
         found.append(torch.cat([prompt.T, step]))
 
-    found: list[torch.Tensor] = []
-    core(Call(Layer.prefix, None, own))  # type: ignore[arg-type]
+    core(Call(Layer.prefix, launch, own))
     rows = torch.tensor([2, 1, 3, 4]), torch.tensor([0, 3, 4, 5, 6])
     wanted = causal_conv(torch.cat([prompt_x, step_x]), weight, None, pools[1], *rows)
-    assert torch.equal(found[0], wanted)
     assert torch.equal(*pools)
     assert core.ran == 2
-    assert module.causal_conv1d_fn is None  # type: ignore[attr-defined]
+    return found[0], wanted
+
+
+def test_one_stage_alone_is_exchanged_inside_the_engine_s_core(layer: Layer, convs: dict[str, ModuleType]) -> None:
+    """Both of its calls are this project's conv, and afterwards its own again; one that calls neither is told."""
+    module, weight = convs[GPU_MODULE], layer.conv1d.weight.view(D, W)
+    found, wanted = prompts_then_steps(
+        layer,
+        lambda **given: module.causal_conv1d_fn(weight=weight, activation="silu", metadata=None, **given),
+        lambda x, pool, **given: module.causal_conv1d_update(x, pool, weight, None, "silu", metadata=None, **given),
+    )
+    assert torch.equal(found, wanted)
+    assert module.causal_conv1d_fn is None
     with pytest.raises(RuntimeError, match="without calling"):
-        core(Call(Layer.prefix, None, lambda: None))  # type: ignore[arg-type]
+        ConvSeam()(Call(Layer.prefix, {"conv_weight": weight}, lambda: None))  # type: ignore[arg-type]
+
+
+def test_packed_weights_are_those_before_they_were_packed(layer: Layer, convs: dict[str, ModuleType]) -> None:
+    """As on a CPU with bfloat16 products, whose functions are others."""
+    module = convs[CPU_MODULE]
+    more = {"weight": torch.zeros(3, 5), "silu_activation": True, "is_weight_packed": True}
+    found, wanted = prompts_then_steps(
+        layer,
+        lambda **given: module._causal_conv1d_fwd_cpu(**given, **more),
+        lambda x, pool, **given: module._causal_conv1d_update_cpu(x=x, conv_states=pool, bias=None, **given, **more),
+    )
+    assert torch.equal(found, wanted)
