@@ -26,7 +26,7 @@ from gdn_verify.report import e2e as report
 from gdn_verify.report.page import SUFFIXES
 from gdn_verify.report.terminal import wide
 from gdn_verify.runs import RED, progress
-from gdn_verify.words import refuse, words_of
+from gdn_verify.words import refuse
 
 LOCAL_BUDGET = 2048
 """Tokens of a step, where a user's own model is asked."""
@@ -118,12 +118,17 @@ def _scores(asked: Local, questions: int) -> tuple[Score, Score] | None:
 
 
 def chosen(words: str, faults: bool, seed: int = 0, repeat: int = 1) -> tuple[Part, ...]:
-    """The parts of which every word is in the name, `repeat` times with other prompts. Raises typer.Exit for none."""
+    """The parts that have some word in their name, `repeat` times with other prompts.
+
+    Raises typer.Exit for a word that none has: others would be run, and it would look as if this one was.
+    """
     known = whole()
     named = {part.name: part for part in known}
-    wanted = [name for name in named if not words or any(word.strip() in name for word in words.split(","))]
-    if not wanted:
-        words_of(words, named, "part of an end-to-end run")
+    asked = [word.strip() for word in words.split(",")] if words else []
+    for word in asked:
+        if not word or not any(word in name for name in named):
+            raise refuse(f"--parts {words!r}: no part is called {word!r}; parts are {'; '.join(named)}")
+    wanted = [name for name in named if not asked or any(word in name for word in asked)]
     parts = [named[name] for name in wanted]
     if not faults:
         parts = [replace(part, faults=()) for part in parts]
@@ -151,8 +156,8 @@ def saved(results: Sequence[Result], folder: File) -> None:
     """Each case as NAME.json, for `gdn-verify check`, `shrink` and `repro`; the engine's launch beside it, NAME.npz."""
     folder.mkdir(parents=True, exist_ok=True)
     for result in results:
-        wrong = [(v.judgement.candidate, v.pinpointed) for v in result.verdicts]
-        wrong += [(s.fault.name, s.pinpointed) for s in result.seeded]
+        wrong = [(f"{v.judgement.candidate}-{v.judgement.scenario}", v.pinpointed) for v in result.verdicts]
+        wrong += [(f"{s.fault.name}-{s.judgement.scenario}", s.pinpointed) for s in result.seeded]
         for name, found in wrong:
             if found is not None:
                 stem = re.sub(r"[^\w.-]+", "-", f"{result.name}-{name}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from gdn_verify.cases.contract import Kind as Launches
 from gdn_verify.e2e.checkpoint import Kind
 from gdn_verify.e2e.faults import CATALOGUE
 from gdn_verify.e2e.scenario import (
@@ -114,7 +115,10 @@ def whole() -> tuple[Part, ...]:
         for scenario in (NGRAM, PREFIX, PREEMPTION)
     )
     narrow = Part(dense, in_type(MIXED, "bfloat16"), (STOCK, CONV), Rule.EXPLAINED, sites=STOCK_SITES)
-    few = replace(narrow, faults=faults_in(SEEDED)[:FIRST_TEN], seeded_in=in_type(SEEDED, "bfloat16"))
+    # One kind of launch alone is ours, and the engine's own core serves the others.
+    shared = tuple(f"{FALLBACK}@{kind}" for kind in (Launches.DECODE, Launches.PREFILL))
+    few = replace(narrow, candidates=(*narrow.candidates, *shared), seeded_in=in_type(SEEDED, "bfloat16"))
+    few = replace(few, faults=faults_in(SEEDED)[:FIRST_TEN])
     interpreted = Part(dense, BRIEF, (FALLBACK,), reference=True, host="interpreter")
     routed = Part(experts, CHUNKED, (FALLBACK,), reference=True)
     # The seams of GPUs, on a CPU whose layers go their ways; the engine's own cores there do not run on it.

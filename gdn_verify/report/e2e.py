@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from math import inf
 from typing import Any
 
 from rich.console import Console
@@ -79,6 +80,41 @@ def summary(results: Sequence[Result]) -> Iterator[str]:
     for result in results:
         events = ", ".join(f"{count} {name}" for name, count in sorted(result.events))
         yield f"{result.name}: {events} ({result.seconds:.0f} s)"
+    yield from map(str, repeated(results))
+
+
+@dataclass(frozen=True)
+class Repeated:
+    """A pair over all sets of prompts: how many, how many of them were flagged, and the worst ratio of any."""
+
+    part: str
+    scenario: str
+    pair: str
+    sets: int
+    flagged: int
+    worst: float
+
+    def __str__(self) -> str:
+        sets = f"{self.sets} sets of prompts, {self.flagged} flagged, worst ratio {ratio_words(self.worst)}"
+        return f"{self.part}: {self.pair} in {self.scenario}: {sets}"
+
+
+def repeated(results: Iterable[Result]) -> list[Repeated]:
+    """Pairs that were asked more than once, of other prompts each time."""
+    found: dict[tuple[str, str, str], list[Verdict]] = {}
+    for result in results:
+        for verdict in result.verdicts:
+            scenario = verdict.judgement.scenario.partition(",")[0]
+            found.setdefault((result.name, scenario, _pair_name(verdict.judgement)), []).append(verdict)
+    return [
+        Repeated(*name, len(sets), sum(not v.ok for v in sets), max(_worst(v.judgement) for v in sets))
+        for name, sets in found.items()
+        if len(sets) > 1
+    ]
+
+
+def _worst(judged: Judgement) -> float:
+    return judged.worst.ratio if judged.worst else inf
 
 
 def troubles(results: Iterable[Result]) -> Iterator[str]:
@@ -178,7 +214,9 @@ def _fault(result: Result, seeded: Seeded) -> tuple[str, ...]:
 
 def as_json(results: Iterable[Result]) -> dict[str, Any]:
     """The same as data."""
-    return {"schema": SCHEMA, "parts": [_part_json(result) for result in results]}
+    results = list(results)
+    again = [asdict(row) for row in repeated(results)]
+    return {"schema": SCHEMA, "parts": [_part_json(result) for result in results], "repeated": again}
 
 
 def _part_json(result: Result) -> dict[str, Any]:

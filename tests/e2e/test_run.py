@@ -17,11 +17,13 @@ from typer.testing import CliRunner
 
 from gdn_verify import e2e_command
 from gdn_verify.cases.codec import load
+from gdn_verify.cases.contract import Kind
 from gdn_verify.cli import app
 from gdn_verify.e2e import faults
 from gdn_verify.e2e import run as running
 from gdn_verify.e2e.budget import Budget
-from gdn_verify.e2e.checkpoint import Checkpoint, Kind
+from gdn_verify.e2e.checkpoint import Checkpoint
+from gdn_verify.e2e.checkpoint import Kind as Model
 from gdn_verify.e2e.faults import CATALOGUE, Fault
 from gdn_verify.e2e.messages import Seen
 from gdn_verify.e2e.plan import FALLBACK, Part, Rule, whole
@@ -29,7 +31,7 @@ from gdn_verify.e2e.run import Place, Result, run
 from gdn_verify.e2e.scenario import SCENARIOS, Round, Scenario, Settings, alone, cut, seeded
 from gdn_verify.e2e.session import REFERENCES, SessionError, asking
 from gdn_verify.e2e.transcript import Transcript
-from gdn_verify.e2e.variant import Variant, known_faults
+from gdn_verify.e2e.variant import Variant, known_faults, variant
 from gdn_verify.e2e.watch import Watch
 from gdn_verify.paths.base import Launch, Outputs, Path
 from gdn_verify.report import e2e as report
@@ -37,7 +39,7 @@ from gdn_verify.report import e2e as report
 TOY = Scenario(
     "toy", (Round((1, 5, 20), 6), Round((9, 3, 1), 6)), Settings(), expects=("split prompts", "recycled slots")
 )
-PART = Part(Kind.QWEN3_5, TOY, (FALLBACK,), reference=True)
+PART = Part(Model.QWEN3_5, TOY, (FALLBACK,), reference=True)
 PLACE = Place("")
 
 
@@ -246,8 +248,34 @@ def test_the_command_ends_with_1_and_writes_both_files(monkeypatch: pytest.Monke
     assert json.loads((tmp_path / "r.json").read_text())["parts"][0]["ok"]
     assert "<table>" in (tmp_path / "r.html").read_text()
     assert CliRunner().invoke(app, ["e2e", "--models", str(tmp_path)]).exit_code == 1
-    assert CliRunner().invoke(app, ["e2e", "--parts", "nothing"]).exit_code == 2
+    for words in ("nothing", "toy,lakcing", ",", "toy,,nothing"):
+        assert CliRunner().invoke(app, ["e2e", "--parts", words]).exit_code == 2, words
     assert CliRunner().invoke(app, ["e2e", "--page", "r.txt"]).exit_code == 2
+
+
+def test_a_repeated_run_asks_every_pair_again_and_says_the_worst_of_each(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: File
+) -> None:
+    """Of other prompts each time, where faults would be seeded as well; cases of one do not take another's place."""
+    part = replace(PART, faults=("dropped_decay",), seeded_in=replace(TOY, name="apart"))
+    monkeypatch.setattr(e2e_command, "whole", lambda: (part,))
+    (asked,) = e2e_command.chosen("", faults=False, repeat=3)
+    (result,) = ran(asked)
+    assert [v.judgement.candidate for v in result.verdicts] == ["oracle", FALLBACK, FALLBACK] * 3
+    assert not result.seeded
+    assert len({v.judgement.scenario for v in result.verdicts}) == 6
+    assert [(row.sets, row.flagged) for row in report.repeated([result])] == [(3, 0)] * 3
+    assert report.repeated([result])[1].worst == max(v.judgement.worst.ratio for v in result.verdicts[1::3])
+    assert "oracle → dispatch-o in apart: 3 sets of prompts, 0 flagged, worst ratio " in told([result])
+    (wrong,) = ran(replace(asked, candidates=("dispatch-o!dropped_decay",), seeds=(7,)))
+    e2e_command.saved([wrong], tmp_path)
+    assert len(list(tmp_path.glob("*.npz"))) == 2
+
+
+def test_the_whole_run_asks_for_one_kind_of_launch_alone() -> None:
+    """All others are then the engine's own core's."""
+    words = [variant(word) for part in whole() for word in part.candidates]
+    assert {Kind.DECODE, Kind.PREFILL} <= {word.only for word in words}
 
 
 def test_the_whole_run_seeds_at_least_25_faults_each_in_a_scenario_that_is_run() -> None:
@@ -280,6 +308,6 @@ def test_rounds_are_cut_and_lengths_go_with_them() -> None:
 
 def test_a_checkpoint_s_name_is_all_that_it_is() -> None:
     """Another seed is another folder."""
-    one = Checkpoint(Kind.QWEN3_NEXT)
-    assert one.name == Checkpoint(Kind.QWEN3_NEXT).name != replace(one, seed=2).name
+    one = Checkpoint(Model.QWEN3_NEXT)
+    assert one.name == Checkpoint(Model.QWEN3_NEXT).name != replace(one, seed=2).name
     assert one.gdn_layers == 3
