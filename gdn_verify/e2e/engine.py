@@ -10,19 +10,23 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from importlib import import_module
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gdn_verify.e2e.checkpoint import Kind
 from gdn_verify.e2e.messages import Ask, Open, Opened, Prompts, Seen, Texts, answer
 from gdn_verify.e2e.plugin import ASKED, put_in
 from gdn_verify.e2e.scenario import Settings
 from gdn_verify.e2e.transcript import SHOWN, Request, Step, Transcript
 from gdn_verify.e2e.variant import OWN, path_of
 from gdn_verify.hosts import Host
+from gdn_verify.oracles.ready import load
 
 if TYPE_CHECKING:
     from gdn_verify.e2e.seam import Core, Watcher
@@ -42,6 +46,11 @@ ENVIRONMENT = {
     # Eager engines compile a helper of log-probabilities all the same, for seconds, with a C++ compiler.
     "TORCHDYNAMO_DISABLE": "1",
 }
+CLASSES = {
+    Kind.QWEN3_5: ("qwen3_5", "Qwen3_5ForCausalLM"),
+    Kind.QWEN3_NEXT: ("qwen3_next", "Qwen3NextForCausalLM"),
+}
+"""Module and class of vLLM for each of the tiny models."""
 FORCING = "gdn_verify.e2e.forcing:Forced"
 
 
@@ -55,13 +64,37 @@ def serve(host: Host, pipe: Connection) -> None:
     answer(pipe, opening)
 
 
-def prepare(asked: Open) -> None:
-    """The environment of vLLM's processes, before it is imported.
+IMPORTED = (
+    "vllm", "vllm.entrypoints.llm", "vllm.v1.engine.llm_engine", "vllm.v1.engine.core", "vllm.v1.worker.cpu_worker",
+    "vllm.v1.worker.cpu_model_runner", "vllm.v1.spec_decode.ngram_proposer",
+    *(f"vllm.model_executor.models.{module}" for module, _ in CLASSES.values()),
+)  # fmt: skip
+"""What an engine of a tiny model needs of vLLM, none of which starts a thread."""
 
-    What vLLM finds out about a model's class, in a process of its own, it keeps beside the models.
+
+def ready() -> None:
+    """Import it, and this suite's oracle, once for all engines that are forked of this process.
+
+    What cannot be imported is passed over: the engine then says so itself.
     """
+    os.environ.update(ENVIRONMENT)
+    _stand_in()
+    with suppress(Exception):
+        _let_vllm_look()
+        for module in IMPORTED:
+            import_module(module)
+        load()
+
+
+def prepare(asked: Open) -> None:
+    """The environment of vLLM's processes, before it is imported; what it keeps of its own lies beside the models."""
     os.environ.update(ENVIRONMENT, **{ASKED: asked.settings.seam})
     os.environ.setdefault("VLLM_CACHE_ROOT", str(Path(asked.root or tempfile.gettempdir()) / "gdn-verify-vllm"))
+    _stand_in()
+
+
+def _stand_in() -> None:
+    """An empty torchvision, where there is none."""
     if find_spec("torchvision") is None:
         absent = str(Path(__file__).parent / "absent")
         sys.path.append(absent)
@@ -85,15 +118,24 @@ def _let_vllm_look() -> None:
     library.__getattr__ = named
 
 
+def _inspect_here(kind: Kind) -> None:
+    """Tell vLLM what it would find out about the model's class in a process of its own, by importing itself there."""
+    from vllm import ModelRegistry
+
+    module, name = CLASSES[kind]
+    ModelRegistry.register_model(name, getattr(import_module(f"vllm.model_executor.models.{module}"), name))
+
+
 class _Engine:
     """One `LLM`, and the seam in its layers."""
 
     def __init__(self, asked: Open, host: Host) -> None:
         self.host, self.settings = host, asked.settings
         folder = asked.model
+        _let_vllm_look()
         if asked.checkpoint is not None:
             folder = str(asked.checkpoint.ensure(Path(asked.root)))
-        _let_vllm_look()
+            _inspect_here(asked.checkpoint.kind)
         self.llm = _llm(folder, asked.settings, asked.tokenizer)
         _require_plugin()
         config = self.llm.llm_engine.model_config.hf_text_config
@@ -111,30 +153,75 @@ class _Engine:
     def _asked(self, asked: Ask) -> Transcript | Seen:
         from gdn_verify.e2e.cores import core_of
 
-        if not asked.watch:
-            return self._transcript(asked, core_of(asked.variant, self.host), None)
+        return self._watched(asked) if asked.watch else self._transcript(asked, core_of(asked.variant, self.host))
+
+    def _begin(self, asked: Ask, core: Core, watcher: Watcher | None = None) -> None:
+        from gdn_verify.e2e.seam import SEAM
+
+        SEAM.begin(core, watcher, 1 + self.settings.drafts, asked.guide)
+        self.llm.reset_prefix_cache()  # what is in it is another variant's
+
+    def _failure(self, asked: Ask) -> tuple[str, tuple[str, ...]]:
+        from gdn_verify.e2e.seam import SEAM
+
+        return SEAM.raised, tuple(SEAM.shortcomings(self.layers, asked.variant.leaves))
+
+    def _transcript(self, asked: Ask, core: Core) -> Transcript:
+        from gdn_verify.e2e.seam import SEAM
+
+        self._begin(asked, core)
+        started = time.perf_counter()
+        requests = [request for number in range(len(asked.rounds)) for request in self._round(asked, number)]
+        raised, problems = self._failure(asked)
+        events = {name: count for name, count in SEAM.account.events.items() if count}
+        return Transcript(tuple(requests), events, problems, raised, time.perf_counter() - started)
+
+    def _watched(self, asked: Ask) -> Seen:
+        from gdn_verify.e2e.cores import core_of
         from gdn_verify.e2e.pinpoint import STOCK_PATH, pinpoint
         from gdn_verify.e2e.seam import SEAM
         from gdn_verify.e2e.watch import Watch
 
         watch = Watch(path_of(STOCK_PATH if asked.variant.core in OWN else asked.variant.core), self.host)
-        said = self._transcript(asked, core_of(asked.variant, self.host, watch.given), watch)
+        self._begin(asked, core_of(asked.variant, self.host, watch.given), watch)
+        with self._until(lambda: watch.wrong is not None):
+            for number in range(len(asked.rounds)):
+                if watch.wrong is None:
+                    self._generated(asked, number)
+        raised, problems = self._failure(asked)
         SEAM.end()
-        wrong = None if watch.wrong is None else pinpoint(watch.wrong, asked.variant, self.host)
-        return Seen(said, watch.launches, watch.unknown, wrong)
+        if watch.wrong is None:
+            return Seen(watch.launches, watch.unknown, None, "; ".join(filter(None, (raised, *problems))))
+        return Seen(watch.launches, watch.unknown, pinpoint(watch.wrong, asked.variant, self.host))
 
-    def _transcript(self, asked: Ask, core: Core, watcher: Watcher | None) -> Transcript:
-        from gdn_verify.e2e.seam import SEAM
+    @contextmanager
+    def _until(self, done: Callable[[], bool]) -> Iterator[None]:
+        """Within it the engine lets go of all its requests after the first step behind which `done`."""
+        engine = self.llm.llm_engine
+        right = engine.step
 
-        SEAM.begin(core, watcher, 1 + self.settings.drafts, asked.guide)
-        self.llm.reset_prefix_cache()  # what is in it is another variant's
-        started = time.perf_counter()
-        requests = [request for number in range(len(asked.rounds)) for request in self._round(asked, number)]
-        problems = tuple(SEAM.shortcomings(self.layers, asked.variant.leaves))
-        events = {name: count for name, count in SEAM.account.events.items() if count}
-        return Transcript(tuple(requests), events, problems, SEAM.raised, time.perf_counter() - started)
+        def step() -> Any:
+            made = right()
+            if done():
+                engine.abort_request(list(engine.output_processor.request_states), internal=True)
+            return made
+
+        engine.step = step
+        try:
+            yield
+        finally:
+            del engine.step
 
     def _round(self, asked: Ask, number: int) -> Iterator[Request]:
+        for prompt, made in zip(asked.rounds[number], self._generated(asked, number), strict=True):
+            said = made.outputs[0]
+            steps = tuple(
+                Step(int(token), {int(t): float(found.logprob) for t, found in seen.items()})
+                for token, seen in zip(said.token_ids, said.logprobs, strict=True)
+            )
+            yield Request(prompt, steps, int(made.num_cached_tokens or 0))
+
+    def _generated(self, asked: Ask, number: int) -> Any:
         from vllm import SamplingParams
 
         prompts = asked.rounds[number]
@@ -147,13 +234,7 @@ class _Engine:
             for tokens in forced
         ]  # fmt: skip
         given = [{"prompt_token_ids": list(prompt)} for prompt in prompts]
-        for prompt, made in zip(prompts, self.llm.generate(given, parameters, use_tqdm=False), strict=True):
-            said = made.outputs[0]
-            steps = tuple(
-                Step(int(token), {int(t): float(found.logprob) for t, found in seen.items()})
-                for token, seen in zip(said.token_ids, said.logprobs, strict=True)
-            )
-            yield Request(prompt, steps, int(made.num_cached_tokens or 0))
+        return self.llm.generate(given, parameters, use_tqdm=False)
 
 
 def _llm(folder: str, settings: Settings, tokenizer: bool) -> Any:

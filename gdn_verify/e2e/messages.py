@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 from gdn_verify.e2e.checkpoint import Checkpoint
 from gdn_verify.e2e.guide import Guide
 from gdn_verify.e2e.scenario import Settings
-from gdn_verify.e2e.transcript import Transcript
 from gdn_verify.e2e.variant import Variant
 
 if TYPE_CHECKING:
@@ -61,12 +60,12 @@ class Texts:
 @dataclass(frozen=True)
 class Seen:
     """A watched run: `launches` were looked at, of which `unknown` rows read a state from before; `wrong` is the first
-    that was not right."""
+    that was not right, with which the run ends. `failure` is why it showed nothing, where it came to no such end."""
 
-    transcript: Transcript
     launches: int
     unknown: int
     wrong: Pinpointed | None
+    failure: str = ""
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,7 @@ class Ask:
     """Generate, round after round. `lengths` are the tokens that each round's requests generate.
 
     `forced` holds, for every request of every round, the tokens to follow; `guide` what an engine drafts. `watch` looks
-    at every launch, up to the first that is wrong. The answer is a `Transcript`, or `Trouble`; with `watch` a `Seen`.
+    at every launch, up to the first that is wrong. The answer is a `Transcript`, with `watch` a `Seen`, or a `Trouble`.
     """
 
     variant: Variant

@@ -271,4 +271,4 @@ class _Desk:
             seen = self.session.watched(self.scenario, wanted, self.guide)
         except SessionError as error:
             return Looked(trouble=str(error))
-        return Looked(seen.launches, seen.unknown, seen.wrong, "" if seen.wrong else seen.transcript.failure)
+        return Looked(seen.launches, seen.unknown, seen.wrong, seen.failure)

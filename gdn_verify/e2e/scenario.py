@@ -109,11 +109,11 @@ SEEDED = Scenario(
 """The like in little, for the many runs that seeded faults take."""
 PREFIX = Scenario(
     "prefix",
-    (Round((701, 705), shared=700, generate=8), Round((701, 765, 730), shared=700, generate=8)),
+    (Round((401, 405), shared=400, generate=8), Round((401, 465, 430), shared=400, generate=8)),
     Settings(budget=512, prefix_cache=True),
     expects=("prefix hits", "split prompts"),
 )
-"""Requests that begin with 700 tokens of others, whose states the engine copies."""
+"""Requests that begin with 400 tokens of others, of which the engine copies the state behind the first 384."""
 PREEMPTION = Scenario(
     "preemption",
     (Round((380, 378, 30), generate=12), Round((376, 380, 5), generate=16)),

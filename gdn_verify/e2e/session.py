@@ -13,10 +13,11 @@ from gdn_verify.e2e.messages import Ask, Open, Opened, Prompts, Seen, Texts, Tro
 from gdn_verify.e2e.scenario import Scenario, Settings
 from gdn_verify.e2e.transcript import Transcript
 from gdn_verify.e2e.variant import Variant
-from gdn_verify.hosts import HOSTS
+from gdn_verify.hosts import CPU, HOSTS
 from gdn_verify.hosts.worker import Worker, WorkerDiedError
 
 ENGINE = "gdn_verify.e2e.engine:serve"
+READY = "gdn_verify.e2e.engine:ready"
 REFERENCE = "gdn_verify.e2e.reference:serve"
 REFERENCES = Variant("reference")
 """Asked of a reference, which has one core."""
@@ -43,7 +44,7 @@ class Model:
 
 
 class Session:
-    """One process with one engine or reference in it, where nothing was imported before. Use as a context manager.
+    """One process with one engine or reference in it, where no other was before. Use as a context manager.
 
     `python` is whose packages it has. Raises SessionError.
     """
@@ -59,7 +60,11 @@ class Session:
         folders: Sequence[str] = (),
     ) -> None:
         self._what = f"{target.partition(':')[0].rpartition('.')[2]} of {python}"
-        self._worker = Worker(HOSTS[host], target, python=python, folders=folders, bare=True)
+        # Tiny models run on a processor: their engines are forked of a process that has imported vLLM. In the
+        # interpreter Triton must be another's before vLLM imports it, and a driver of a card may not be forked.
+        forked = model.checkpoint is not None and target == ENGINE and host == CPU.name
+        made = {"ready": READY} if forked else {"bare": True}
+        self._worker = Worker(HOSTS[host], target, python=python, folders=folders, **made)
         self.opened: Opened = self._answer(
             Open(settings, model.root, model.checkpoint, model.local, tokenizer=bool(model.local))
         )

@@ -38,7 +38,8 @@ class Worker:
     """A started worker. Use as a context manager: leaving it ends the process.
 
     `number` spreads workers over a machine's GPUs. `python` is whose packages it has, and `folders` are looked through
-    before those. A processor's has torch imported, and what this suite needs of itself, unless it is `bare`.
+    before those. A processor's has torch imported, and what this suite needs of itself, unless it is `bare`; or what
+    the function `ready` ("module:function") imports, by another Python too.
     """
 
     def __init__(
@@ -49,16 +50,17 @@ class Worker:
         python: str = sys.executable,
         folders: Sequence[str] = (),
         bare: bool = False,
+        ready: str = "",
     ) -> None:
         self._pipe, theirs = Pipe()
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the worker
         self._read, self._unheard = 0, b""
         self._process: subprocess.Popen[bytes] | zygote.Forked
         environment = {**_environment(host, folders), **device_for(number)}
-        own = bare or host.under or folders or python != sys.executable
+        own = bare or host.under or folders or (python != sys.executable and not ready)
         if host.device == "cpu" and not own:
-            wanted = zygote.Wanted(host.name, target, "")
-            self._process = zygote.fork(wanted, environment, theirs.fileno(), self._log.fileno())
+            wanted, source = zygote.Wanted(host.name, target, ""), zygote.Source(python, ready or zygote.READY)
+            self._process = zygote.fork(wanted, source, environment, theirs.fileno(), self._log.fileno())
         else:
             self._process = _started([*host.under, python], host, target, theirs.fileno(), environment, self._log)
         theirs.close()

@@ -17,6 +17,7 @@ from contextlib import suppress
 from importlib import import_module
 from select import select
 from struct import Struct
+from threading import Lock
 from typing import NamedTuple
 
 READY = "gdn_verify.service:ready"
@@ -34,6 +35,13 @@ class Wanted(NamedTuple):
     host: str
     target: str
     pipe: str
+
+
+class Source(NamedTuple):
+    """What workers are forked of: whose packages it has, and the function that imports what they need."""
+
+    python: str = sys.executable
+    ready: str = READY
 
 
 class Forked:
@@ -69,11 +77,11 @@ class Forked:
 class Zygote:
     """The parent's end."""
 
-    def __init__(self, environment: Mapping[str, str], log: int) -> None:
+    def __init__(self, source: Source, environment: Mapping[str, str], log: int) -> None:
         """Start it; what it prints before it is anything goes to `log`, a descriptor."""
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", __name__, str(theirs.fileno())],
+            [source.python, "-P", "-m", __name__, str(theirs.fileno()), source.ready],
             env=environment,
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
@@ -103,22 +111,24 @@ class Zygote:
         return Forked(told)
 
 
-_ZYGOTES: dict[frozenset[tuple[str, str]], Zygote] = {}
-"""By environment, as some of what is imported reads it then; the one that was asked last comes last."""
+_ZYGOTES: dict[tuple[Source, frozenset[tuple[str, str]]], Zygote] = {}
+"""By source and environment, as some of what is imported reads it then; the one that was asked last comes last."""
+_ONE_AT_A_TIME = Lock()
 _KEPT = 2
 """So many, as each takes 300 MB."""
 
 
-def fork(wanted: Wanted, environment: Mapping[str, str], pipe: int, log: int) -> Forked:
+def fork(wanted: Wanted, source: Source, environment: Mapping[str, str], pipe: int, log: int) -> Forked:
     """A worker with this environment, of the process that has imported under such a one."""
-    key = frozenset((name, value) for name, value in environment.items() if name not in _OF_THE_MOMENT)
-    zygote = _ZYGOTES.pop(key, None)
-    if zygote is None or not zygote.lives:
-        zygote = Zygote(dict(key), log)
-    _ZYGOTES[key] = zygote
-    if len(_ZYGOTES) > _KEPT:
-        _ZYGOTES.pop(next(iter(_ZYGOTES))).close()
-    return zygote.fork(wanted, environment, pipe, log)
+    known = frozenset((name, value) for name, value in environment.items() if name not in _OF_THE_MOMENT)
+    with _ONE_AT_A_TIME:
+        zygote = _ZYGOTES.pop((source, known), None)
+        if zygote is None or not zygote.lives:
+            zygote = Zygote(source, dict(known), log)
+        _ZYGOTES[source, known] = zygote
+        if len(_ZYGOTES) > _KEPT:
+            _ZYGOTES.pop(next(iter(_ZYGOTES))).close()
+        return zygote.fork(wanted, environment, pipe, log)
 
 
 def _become(control: socket.socket) -> Wanted | None:
@@ -156,14 +166,17 @@ def _kept(request: bytes, pipe: int, log: int, tell: int) -> Wanted:
     return Wanted(host, target, str(pipe))
 
 
-def main(fd: str) -> None:
-    """The zygote's life, and that of each worker that it becomes."""
-    module, function = READY.split(":")
+def main(fd: str, ready: str) -> None:
+    """The zygote's life, and that of each worker that it becomes. Raises RuntimeError if a fork would lose threads."""
+    module, function = ready.split(":")
     getattr(import_module(module), function)()
+    with suppress(FileNotFoundError):  # no /proc
+        if (threads := len(os.listdir("/proc/self/task"))) > 1:
+            raise RuntimeError(f"{ready} has left {threads} threads, of which a fork would keep one")
     wanted = _become(socket.socket(fileno=int(fd)))
     if wanted is not None:
         import_module("gdn_verify.hosts.worker").main(*wanted)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

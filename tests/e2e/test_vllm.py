@@ -60,6 +60,14 @@ def test_a_fault_in_vllm_becomes_a_case(session: Session) -> None:
     assert session.watched(BRIEF, variant("dispatch-o")).wrong is None
 
 
+def test_a_look_ends_where_something_is_wrong_and_leaves_no_trace(session: Session) -> None:
+    """What the engine is asked next has the same answer as before."""
+    before = session.transcript(BRIEF, Variant("oracle"))
+    seen = session.watched(BRIEF, variant("dispatch-o!dropped_decay"))
+    assert seen.launches < session.watched(BRIEF, variant("dispatch-o")).launches
+    assert session.transcript(BRIEF, Variant("oracle")).requests == before.requests
+
+
 def test_vllm_s_own_core_refuses_float32_and_is_outlived(session: Session) -> None:
     """The engine goes on to serve another core."""
     assert "BF16" in session.transcript(BRIEF, Variant("stock")).raised

@@ -41,7 +41,7 @@ class ToySession:
         watch = Watch(path_of(wanted.core), CPU)
         said = self._said(scenario, wanted, core_of(wanted, CPU, watch.given), None, watch)
         wrong = None if watch.wrong is None else pinpoint(watch.wrong, wanted, CPU)
-        return Seen(said, watch.launches, watch.unknown, wrong)
+        return Seen(watch.launches, watch.unknown, wrong, "" if wrong else said.failure)
 
     def _said(
         self, scenario: Scenario, wanted: Variant, core: Core, forced: Transcript | None, watcher: Watcher | None = None

@@ -52,6 +52,18 @@ def test_another_environment_is_another_process(ask: Ask, monkeypatch: pytest.Mo
     assert first[1] != second[1]
 
 
+def test_another_function_makes_another_process_ready(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of this Python or of another; one that leaves a thread running is refused, as a fork would lose it."""
+    first = ask()
+    with Worker(HOSTS["cpu"], "worker_targets:descent", ready="worker_targets:nothing") as worker:
+        other = worker.receive(PATIENCE)
+    assert other[1] != first[1]
+    assert other[3] == []
+    threaded = Worker(HOSTS["cpu"], "worker_targets:descent", ready="worker_targets:threaded")
+    with threaded as worker, pytest.raises(WorkerDiedError, match="2 threads"):
+        worker.receive(PATIENCE)
+
+
 def test_one_that_is_gone_is_replaced(ask: Ask) -> None:
     """As when memory ran out."""
     first = ask()

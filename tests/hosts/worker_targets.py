@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from contextlib import suppress
 from multiprocessing.connection import Connection
@@ -77,6 +78,15 @@ def descent(host: Host, pipe: Connection) -> None:
     pipe.send((os.getpid(), _parent(os.getppid()), threads, imported, os.environ.get("GDN_TOLD")))
     with suppress(EOFError):
         pipe.recv()
+
+
+def nothing() -> None:
+    """Make nothing ready."""
+
+
+def threaded() -> None:
+    """Make ready, and leave a thread running."""
+    threading.Thread(target=time.sleep, args=(600,), daemon=True).start()
 
 
 def _parent(pid: int) -> int:
