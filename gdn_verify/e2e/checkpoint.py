@@ -36,7 +36,8 @@ class Kind(StrEnum):
 class Checkpoint:
     """One tiny model: every fourth layer is attention, the others Gated DeltaNet with heads of 128.
 
-    `H` key heads and `HV` value heads; vLLM's prompts on a CPU take head dimensions 64 and 128 alone, K = V.
+    `H` key heads and `HV` value heads; vLLM's prompts on a CPU take head dimensions 64 and 128 alone, K = V. With `mtp`
+    a layer that drafts lies beside them: engines load it, transformers passes over it.
     """
 
     kind: Kind = Kind.QWEN3_5
@@ -47,11 +48,13 @@ class Checkpoint:
     HV: int = 4
     head_dim: int = 128
     vocabulary: int = 512
+    mtp: bool = False
 
     @property
     def name(self) -> str:
         """The folder's name: what it is, and a digest of all fields and of the recipe."""
-        text = json.dumps([RECIPE, asdict(self)], sort_keys=True)
+        fields = {name: value for name, value in asdict(self).items() if name != "mtp" or value}
+        text = json.dumps([RECIPE, fields], sort_keys=True)
         return f"{self.kind}-{blake2b(text.encode(), digest_size=4).hexdigest()}"
 
     @property
@@ -82,7 +85,32 @@ def _build(checkpoint: Checkpoint, folder: Path) -> None:
     model = model.to(torch.bfloat16)
     model.config.dtype = torch.bfloat16
     model.save_pretrained(folder)
+    if checkpoint.mtp:
+        _add_drafter(folder, generator)
     _tokenizer(checkpoint).save_pretrained(folder)
+
+
+DRAFTER = {"qwen3_5_text": "mtp_num_hidden_layers", "qwen3_next": "num_nextn_predict_layers"}
+"""What a config calls the number of layers that draft (multi-token prediction), by its type."""
+
+
+def _add_drafter(folder: Path, generator: Generator) -> None:
+    """Add a layer that drafts to the saved model: one of attention, by the names and shapes of the model's own."""
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    file, settings = folder / "model.safetensors", folder / "config.json"
+    weights, config = load_file(file), json.loads(settings.read_text(encoding="utf-8"))
+    hidden, last = config["hidden_size"], f"model.layers.{config['num_hidden_layers'] - 1}."
+    shapes = {name.replace(last, "mtp.layers.0."): like.shape for name, like in weights.items() if last in name}
+    for norm in ("norm", "pre_fc_norm_hidden", "pre_fc_norm_embedding"):
+        shapes[f"mtp.{norm}.weight"] = torch.Size([hidden])
+    shapes["mtp.fc.weight"] = torch.Size([hidden, 2 * hidden])
+    for name, shape in sorted(shapes.items()):
+        weights[name] = _weights(name, torch.empty(shape), generator).to(torch.bfloat16)
+    save_file(weights, file, {"format": "pt"})
+    config[DRAFTER[config["model_type"]]] = 1
+    settings.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def _model(checkpoint: Checkpoint) -> Any:

@@ -47,10 +47,10 @@ ENVIRONMENT = {
     "TORCHDYNAMO_DISABLE": "1",
 }
 CLASSES = {
-    Kind.QWEN3_5: ("qwen3_5", "Qwen3_5ForCausalLM"),
-    Kind.QWEN3_NEXT: ("qwen3_next", "Qwen3NextForCausalLM"),
+    Kind.QWEN3_5: (("qwen3_5", "Qwen3_5ForCausalLM"), ("qwen3_5_mtp", "Qwen3_5MTP")),
+    Kind.QWEN3_NEXT: (("qwen3_next", "Qwen3NextForCausalLM"), ("qwen3_next_mtp", "Qwen3NextMTP")),
 }
-"""Module and class of vLLM for each of the tiny models."""
+"""Modules and classes of vLLM for each of the tiny models: its own, and its layer that drafts."""
 FORCING = "gdn_verify.e2e.forcing:Forced"
 
 
@@ -67,7 +67,7 @@ def serve(host: Host, pipe: Connection) -> None:
 IMPORTED = (
     "vllm", "vllm.entrypoints.llm", "vllm.v1.engine.llm_engine", "vllm.v1.engine.core", "vllm.v1.worker.cpu_worker",
     "vllm.v1.worker.cpu_model_runner", "vllm.v1.spec_decode.ngram_proposer",
-    *(f"vllm.model_executor.models.{module}" for module, _ in CLASSES.values()),
+    *(f"vllm.model_executor.models.{module}" for classes in CLASSES.values() for module, _ in classes),
 )  # fmt: skip
 """What an engine of a tiny model needs of vLLM, none of which starts a thread."""
 
@@ -122,8 +122,8 @@ def _inspect_here(kind: Kind) -> None:
     """Tell vLLM what it would find out about the model's class in a process of its own, by importing itself there."""
     from vllm import ModelRegistry
 
-    module, name = CLASSES[kind]
-    ModelRegistry.register_model(name, getattr(import_module(f"vllm.model_executor.models.{module}"), name))
+    for module, name in CLASSES[kind]:
+        ModelRegistry.register_model(name, getattr(import_module(f"vllm.model_executor.models.{module}"), name))
 
 
 class _Engine:
@@ -241,7 +241,9 @@ def _llm(folder: str, settings: Settings, tokenizer: bool) -> Any:
     from vllm import LLM
 
     more: dict[str, Any] = {"num_gpu_blocks_override": settings.blocks} if settings.blocks else {}
-    if settings.drafts:
+    if settings.mtp:
+        more["speculative_config"] = {"method": "mtp", "num_speculative_tokens": settings.drafts}
+    elif settings.drafts:
         lookup = {"prompt_lookup_max": 3, "prompt_lookup_min": 1}
         more["speculative_config"] = {"method": "ngram", "num_speculative_tokens": settings.drafts, **lookup}
     else:

@@ -205,6 +205,7 @@ CATALOGUE: tuple[Fault, ...] = tuple(
             "draft_states_transposed", "head_of_a_wide_state", "whole_slot_as_window", "window_read_from_the_end",
             "cleared_again_in_verify", "count_after_a_step_without_drafts", "drafts_not_marked",
         ),
+        "mtp": ("counts_of_another_row", "states_in_column_0"),
         "prefix": ("copied_state_forgotten", "window_not_copied"),
         "preemption": ("recycled_slot_not_cleared",),
     }.items()

@@ -34,6 +34,15 @@ class Guide:
                 return guesses
         return []
 
+    def full_drafts(self, most: int, prompt: Sequence[int], length: int) -> list[int]:
+        """Exactly `most` guesses of what follows the `length` tokens of a text that begins with `prompt`: those of
+        `drafts`, filled up with wrong ones. Of a text that is not known, zeros, which no text has."""
+        continuation = next((said for known, said in self.known if known == tuple(prompt)), ())
+        place = length - len(prompt)
+        guesses = self.drafts(most, (*prompt, *continuation[:place]))
+        wrong = [token ^ 1 for token in continuation[place + len(guesses) : place + most]]
+        return [*guesses, *wrong, *[0] * most][:most]
+
 
 def guided(
     propose: Callable[..., list[list[int]]], guide: Callable[[], Guide | None]
@@ -47,5 +56,24 @@ def guided(
         return [
             known.drafts(most, ids[row, : counts[row]].tolist()) if len(new) else [] for row, new in enumerate(sampled)
         ]
+
+    return proposing
+
+
+def exchanged(propose: Callable[..., Any], guide: Callable[[], Guide | None]) -> Callable[..., Any]:
+    """vLLM's `GPUModelRunner.propose_draft_token_ids`: the model's own layer drafts, and of each draft the guide's is
+    taken where there is one. Lists, as of n-grams, are let be (`guided`)."""
+
+    def proposing(runner: Any, scheduled: Any, sampled: Any, *args: Any, **more: Any) -> Any:
+        made, known = propose(runner, scheduled, sampled, *args, **more), guide()
+        if known is None or isinstance(made, list):
+            return made
+        batch = runner.input_batch
+        for row, tokens in enumerate(sampled.tolist()):
+            before, prompt = int(batch.num_tokens_no_spec[row]), int(batch.num_prompt_tokens[row])
+            length = before + sum(token >= 0 for token in tokens)
+            ids = batch.token_ids_cpu[row, :prompt].tolist()
+            made[row] = made.new_tensor(known.full_drafts(made.shape[1], ids, length))
+        return made
 
     return proposing

@@ -12,6 +12,7 @@ from gdn_verify.e2e.scenario import (
     BRIEF,
     CHUNKED,
     MIXED,
+    MTP,
     NGRAM,
     PREEMPTION,
     PREFIX,
@@ -112,7 +113,7 @@ def whole() -> tuple[Part, ...]:
     exact = Part(dense, CHUNKED, (FALLBACK,), reference=True, faults=faults_in(SEEDED), seeded_in=SEEDED)
     others = (
         Part(dense, scenario, (FALLBACK,), reference=True, faults=faults_in(scenario))
-        for scenario in (NGRAM, PREFIX, PREEMPTION)
+        for scenario in (NGRAM, PREFIX, PREEMPTION, MTP)
     )
     narrow = Part(dense, in_type(MIXED, "bfloat16"), (STOCK, CONV), Rule.EXPLAINED, sites=STOCK_SITES)
     # One kind of launch alone is ours, and the engine's own core serves the others.

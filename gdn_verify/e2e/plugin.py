@@ -33,11 +33,12 @@ def _begin(word: str) -> None:
 def put_in(way: str) -> None:
     """Put the seam in, once. Raises where vLLM is not as it was read."""
     from gdn_verify.e2e import cpu_seam, gpu_seam, seam
-    from gdn_verify.e2e.guide import guided
+    from gdn_verify.e2e.guide import exchanged, guided
 
     if seam.installed():
         return
     from vllm.platforms import current_platform
+    from vllm.v1.spec_decode.llm_base_proposer import SpecDecodeBaseProposer
     from vllm.v1.spec_decode.ngram_proposer import NgramProposer
     from vllm.v1.worker.gpu_model_runner import GPUModelRunner
 
@@ -48,4 +49,8 @@ def put_in(way: str) -> None:
         if current_platform.is_cpu():
             gpu_seam.taking(way)
     NgramProposer.propose = guided(NgramProposer.propose, lambda: seam.SEAM.guide)
+    SpecDecodeBaseProposer.propose = seam.tallied(SpecDecodeBaseProposer.propose, "turns of the drafter")
+    GPUModelRunner.propose_draft_token_ids = exchanged(
+        GPUModelRunner.propose_draft_token_ids, lambda: seam.SEAM.guide
+    )  # fmt: skip
     GPUModelRunner._prepare_inputs = seam.announced(GPUModelRunner._prepare_inputs)

@@ -139,13 +139,15 @@ def _key(part: Part) -> tuple[Kind, str]:
 
 
 def _model(part: Part, place: Place) -> Model:
-    return Model(place.root, Checkpoint(part.kind))
+    return Model(place.root, Checkpoint(part.kind, mtp=part.scenario.settings.mtp))
 
 
 def _referred(parts: Sequence[Part], place: Place) -> dict[str, Transcript]:
     """What transformers says in the scenarios of one model."""
     first = parts[0]
-    with Session(_model(first, place), first.scenario.settings, target=REFERENCE, python=place.reference) as session:
+    # A layer that drafts is none of transformers', and the weights beside it are the same.
+    model = Model(place.root, Checkpoint(first.kind))
+    with Session(model, first.scenario.settings, target=REFERENCE, python=place.reference) as session:
         asked = {_named(q.scenario): q.scenario for part in parts for q in part.questions if q.reference}
         return {name: session.transcript(scenario) for name, scenario in asked.items()}
 

@@ -20,8 +20,8 @@ class Settings:
 
     `budget` is how many tokens a step takes at most: smaller ones cut prompts. `blocks` is the size of the cache, 0 for
     what fits: a tiny model's request takes one block for each GDN layer, and one for every few hundred tokens of
-    attention. `drafts` are n-gram drafts of so many tokens. `seam` is the platform whose way layers go: a CPU can go a
-    GPU's, as far as the cores are this suite's.
+    attention. `drafts` are drafts of so many tokens, looked up by n-grams, or with `mtp` made by a layer of the model's
+    own. `seam` is the platform whose way layers go: a CPU can go a GPU's, as far as the cores are this suite's.
     """
 
     dtype: str = "float32"
@@ -31,6 +31,7 @@ class Settings:
     prefix_cache: bool = False
     blocks: int = 40
     drafts: int = 0
+    mtp: bool = False
     seam: str = "cpu"
 
 
@@ -128,11 +129,18 @@ NGRAM = Scenario(
     expects=("drafts", "drafts accepted", "short drafts"),
 )
 """Drafts of up to three tokens, looked up in texts that repeat themselves."""
+MTP = Scenario(
+    "mtp",
+    (Round((40, 65, 18, 33, 1), generate=24), Round((64, 20, 5), generate=16)),
+    Settings(drafts=2, mtp=True, blocks=120),
+    expects=("drafts", "drafts accepted", "turns of the drafter"),
+)
+"""Two drafts a step by the model's own layer, which runs each time; what it says makes way for what is partly right."""
 BRIEF = Scenario("brief", (Round((1, 37, 70), generate=6),), expects=("split prompts", "mixed batches"))
 """Little enough for kernels in an interpreter."""
 
 SCENARIOS: Mapping[str, Scenario] = {
-    each.name: each for each in (CHUNKED, MIXED, SEEDED, PREFIX, PREEMPTION, NGRAM, BRIEF)
+    each.name: each for each in (CHUNKED, MIXED, SEEDED, PREFIX, PREEMPTION, NGRAM, MTP, BRIEF)
 }
 
 

@@ -149,6 +149,17 @@ def counted(own: Callable[..., None]) -> Callable[..., None]:
     return counting
 
 
+def tallied(own: Callable[..., Any], event: str) -> Callable[..., Any]:
+    """A function of the engine's that counts as an event of the run."""
+
+    def counting(*args: Any, **kwargs: Any) -> Any:
+        made = own(*args, **kwargs)
+        SEAM.account.events[event] += 1
+        return made
+
+    return counting
+
+
 def announced(prepare: Callable[..., Any]) -> Callable[..., Any]:
     """A model runner's `_prepare_inputs` that tells of each turn."""
 

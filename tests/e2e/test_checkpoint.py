@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path as File
 
 import pytest
+import torch
 
 from gdn_verify.e2e.checkpoint import Checkpoint, Kind
 from gdn_verify.e2e.difference import distance
@@ -42,6 +43,25 @@ def test_the_same_fields_make_the_same_bytes(tmp_path: File) -> None:
         for name in ("a", "b")
     ]  # fmt: skip
     assert files[0].read_bytes() == files[1].read_bytes()
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_a_layer_that_drafts_lies_beside_the_same_weights(kind: Kind, tmp_path: File) -> None:
+    """transformers passes over it, and says the same."""
+    from safetensors.torch import load_file
+
+    plain, drafting = (Checkpoint(kind, mtp=mtp).ensure(tmp_path) / "model.safetensors" for mtp in (False, True))
+    assert plain != drafting
+    own, more = load_file(plain), load_file(drafting)
+    assert all(torch.equal(more[name], weight) for name, weight in own.items())
+    names = {name for name in more if name not in own}
+    assert {"mtp.fc.weight", "mtp.norm.weight", "mtp.layers.0.self_attn.q_proj.weight"} <= names
+    assert all(name.startswith("mtp.") for name in names)
+    tokens = []
+    for mtp in (False, True):
+        with Session(Model(str(tmp_path), Checkpoint(kind, mtp=mtp)), Settings(), target=REFERENCE) as reference:
+            tokens.append([request.tokens for request in reference.transcript(BRIEF).requests])
+    assert tokens[0] == tokens[1]
 
 
 def test_forced_tokens_are_followed(tmp_path: File) -> None:
