@@ -15,7 +15,7 @@ import pytest
 if TYPE_CHECKING:
     from gdn_verify.report.tally import Report
 
-DEVICES = {"cuda": ("cuda",), "rocm": ("rocm",), "cpu": ("cpu", "interpreter")}
+DEVICES = {"cuda": ("cuda",), "rocm": ("rocm",), "cpu": ("cpu", "interpreter", "emulated-cuda")}
 """Kinds of devices that can be expected, and the hosts that run there."""
 USED, ABSENT = "gdn_used", "gdn_absent"
 

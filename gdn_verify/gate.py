@@ -129,10 +129,10 @@ def run(
 
 def _by_host(jobs: Iterable[Job]) -> list[Job]:
     """Long jobs first, so that none is left alone at the end; hosts together, so that workers are reused."""
-    order = {"interpreter": 0, "cuda": 1, "rocm": 2, "cpu": 3}
+    order = {"interpreter": 0, "cuda": 1, "rocm": 2, "emulated-cuda": 3, "cpu": 4}
 
     def place(job: Job) -> tuple[object, ...]:
-        return order.get(job.host, 4), str(job.sanitizer), job.kind in (Kind.DECODE, Kind.SPEC), job.path
+        return order.get(job.host, 5), str(job.sanitizer), job.kind in (Kind.DECODE, Kind.SPEC), job.path
 
     return sorted(jobs, key=place)
 

@@ -9,7 +9,7 @@ from math import ceil
 from gdn_verify.cases.contract import Group, Kind
 from gdn_verify.cases.topics import Series, Topic
 from gdn_verify.checks.laws import NAMES as LAWS
-from gdn_verify.hosts import GPUS
+from gdn_verify.hosts import COMPILING, GPUS
 from gdn_verify.paths import Builder, Path, Subject
 from gdn_verify.paths.relay import relays, topics
 from gdn_verify.profiles import Profile
@@ -98,7 +98,7 @@ def _counts(path: Subject, host: str, kind: Topic, profile: Profile) -> tuple[in
 
 def _compiled(path: Subject, host: str) -> bool:
     """Whether each geometry costs a compilation there, so that cases keep to a few."""
-    return host in GPUS and isinstance(path, Path) and path.compiles
+    return host in COMPILING and isinstance(path, Path) and path.compiles
 
 
 def _halved(path: Subject, profile: Profile) -> bool:

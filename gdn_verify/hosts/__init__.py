@@ -2,12 +2,16 @@
 
 from gdn_verify.hosts.base import Host
 from gdn_verify.hosts.cpu import CPU
+from gdn_verify.hosts.emulated import EMULATED_CUDA
 from gdn_verify.hosts.gpu import CUDA, ROCM
 from gdn_verify.hosts.interpreter import INTERPRETER
 
-HOSTS: dict[str, Host] = {host.name: host for host in (CPU, INTERPRETER, CUDA, ROCM)}
+HOSTS: dict[str, Host] = {host.name: host for host in (CPU, INTERPRETER, EMULATED_CUDA, CUDA, ROCM)}
 
 GPUS = (CUDA.name, ROCM.name)
 """Names of the hosts whose kernels are compiled, for a device that an error may leave unusable."""
 
-__all__ = ["GPUS", "HOSTS", "Host"]
+COMPILING = (*GPUS, EMULATED_CUDA.name)
+"""Names of the hosts where a kernel is compiled for each geometry, so that cases keep to a few of them."""
+
+__all__ = ["COMPILING", "GPUS", "HOSTS", "Host"]

@@ -97,5 +97,5 @@ class Host:
 
     @contextmanager
     def launches(self) -> Iterator[list[str]]:
-        """Names of the Triton kernels launched within the block; empty on a host that runs none."""
+        """Names of the Triton and CUDA kernels launched within the block; empty on a host that runs none."""
         yield []

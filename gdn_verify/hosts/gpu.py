@@ -12,6 +12,7 @@ from gdn_verify.hosts.autotune import choose, pin_autotuning
 from gdn_verify.hosts.base import SINGLE_THREAD, Host
 from gdn_verify.hosts.circumstances import CARD, Circumstance
 from gdn_verify.hosts.dispatch import dispatches
+from gdn_verify.kernels.cuda.observe import observed
 
 
 @dataclass(frozen=True)
@@ -65,20 +66,27 @@ class Gpu(Host):
     @contextmanager
     def launches(self) -> Iterator[list[str]]:
         names: list[str] = []
-        if not find_spec("triton"):
+        with observed(lambda name, _: names.append(name)), _triton_launches(names):
             yield names
-            return
-        from triton import knobs
 
-        def note(metadata: Any) -> None:
-            names.append(str(metadata.get()["name"]))
 
-        before = knobs.runtime.launch_enter_hook
-        knobs.runtime.launch_enter_hook = note
-        try:
-            yield names
-        finally:
-            knobs.runtime.launch_enter_hook = before
+@contextmanager
+def _triton_launches(names: list[str]) -> Iterator[None]:
+    """Adds the names of Triton kernels launched within the block, where there is Triton."""
+    if not find_spec("triton"):
+        yield
+        return
+    from triton import knobs
+
+    def note(metadata: Any) -> None:
+        names.append(str(metadata.get()["name"]))
+
+    before = knobs.runtime.launch_enter_hook
+    knobs.runtime.launch_enter_hook = note
+    try:
+        yield
+    finally:
+        knobs.runtime.launch_enter_hook = before
 
 
 def _first(error: BaseException) -> BaseException:

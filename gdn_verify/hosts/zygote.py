@@ -25,7 +25,7 @@ READY = "gdn_verify.service:ready"
 _MOST = 1 << 20
 """Bytes of a request."""
 _NUMBER = Struct("i")
-_OF_THE_MOMENT = ("PYTEST_CURRENT_TEST", "TRITON_INTERPRET", "TRITON_OVERRIDE_ARCH")
+_OF_THE_MOMENT = ("PYTEST_CURRENT_TEST", "TRITON_INTERPRET", "TRITON_OVERRIDE_ARCH", "GDN_EMULATE_CUDA")
 """Variables that nothing reads until then."""
 
 

@@ -16,7 +16,7 @@ from gdn_verify.cases.sizes import BRIEF, PREFILL_SMALL, SMALL, Size
 from gdn_verify.cases.strategies import Fed, cases
 from gdn_verify.cases.topics import Series, Topic
 from gdn_verify.cases.trajectories import trajectories
-from gdn_verify.hosts import GPUS
+from gdn_verify.hosts import COMPILING
 from gdn_verify.matrix.features import Feature, NotMadeError, NotOfPathError, every, names
 from gdn_verify.paths import Path
 from gdn_verify.paths.refusal import refusal_of
@@ -75,7 +75,7 @@ def choose(path: Path, host: str, topic: Topic, count: int) -> Chosen:
 def _drawn(path: Path, host: str, topic: Topic) -> list[Fed]:
     c = path.capabilities
     size = _size(path, host, topic)
-    pool = shape_pool(c, SHAPES, size=size) if host in GPUS and path.compiles else None
+    pool = shape_pool(c, SHAPES, size=size) if host in COMPILING and path.compiles else None
     if isinstance(topic, Series):
         return draw_cases(trajectories(c, path.conventions, shapes=pool), DRAWN_COURSES, SEED)
     return draw_cases(cases(c, path.conventions, topic, size=size, shapes=pool), DRAWN, SEED)

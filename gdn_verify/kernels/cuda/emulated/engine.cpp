@@ -1,0 +1,400 @@
+// Blocks of threads on a plain processor: every thread a fiber, one of which runs at a time.
+//
+// A launch is run a cluster at a time (without clusters: a block), in an order that the seed shuffles. Of a cluster, any
+// warp that can go on may be next, and its lanes go on one after the other until each waits for somebody: for the other
+// lanes at an exchange, for the block at a barrier, for the cluster. There is no memory model here: a store is seen at
+// once by all. What is shared begins as NaN, so a number that is read before it was written shows.
+//
+// A finding ends the launch: lanes of a warp that wait for different things, threads that wait for ones that never come,
+// an index beyond an array in shared memory, an address that is no multiple of what is loaded, another block's memory
+// touched before it is known to have begun, or after it has ended.
+
+#include "engine.h"
+
+#include <cstdarg>
+#include <cstdint>
+#include <cstdio>
+#include <cstring>
+#include <sys/mman.h>
+#include <vector>
+
+namespace {
+
+constexpr int WARP = 32;
+constexpr size_t STACK = 1 << 16;
+constexpr int MOST_SHARED = 227 * 1024;  // bytes of a block, on sm_90
+constexpr uint64_t UNTOUCHED = 0x5afe57ac;
+
+#if defined(__x86_64__) && !defined(GDN_UCONTEXT)
+extern "C" void gdn_switch(void **from, void *to);
+asm(R"(
+.text
+.globl gdn_switch
+.hidden gdn_switch
+.type gdn_switch, @function
+gdn_switch:
+  pushq %rbp
+  pushq %rbx
+  pushq %r12
+  pushq %r13
+  pushq %r14
+  pushq %r15
+  movq %rsp, (%rdi)
+  movq %rsi, %rsp
+  popq %r15
+  popq %r14
+  popq %r13
+  popq %r12
+  popq %rbx
+  popq %rbp
+  ret
+.size gdn_switch, .-gdn_switch
+)");
+
+struct Context {
+  void *stack_pointer;
+  void prepare(char *stack, void (*entry)()) {
+    void **top = reinterpret_cast<void **>(stack + STACK - 64);
+    *--top = nullptr;  // no return address: `entry` does not return
+    *--top = reinterpret_cast<void *>(entry);
+    stack_pointer = top - 6;
+  }
+  void go(Context &to) { gdn_switch(&stack_pointer, to.stack_pointer); }
+};
+#else
+#include <ucontext.h>
+struct Context {
+  ucontext_t context;
+  void prepare(char *stack, void (*entry)()) {
+    getcontext(&context);
+    context.uc_stack.ss_sp = stack;
+    context.uc_stack.ss_size = STACK;
+    context.uc_link = nullptr;
+    makecontext(&context, entry, 0);
+  }
+  void go(Context &to) { swapcontext(&context, &to.context); }
+};
+#endif
+
+enum State { READY, EXCHANGES, AT_BARRIER, AT_CLUSTER, DONE };
+const char *const WORDS[] = {"ready", "at an exchange among lanes", "at the block's barrier", "at the cluster's barrier",
+                             "at its end"};
+
+struct Copy {
+  int offset, bytes, group;
+  const void *from;
+};
+
+struct Thread {
+  Context context;
+  State state;
+  float value;    // given to an exchange, and taken from it
+  int bits;       // of an exchange
+  int arrivals, waits;  // at the cluster's barrier
+  int committed;  // groups of copies
+  std::vector<Copy> copies;
+};
+
+struct Block {
+  int x, y, shared_bytes, threads_at_barrier, threads_done;
+  std::vector<unsigned char> shared, ring;
+};
+
+struct Launch {
+  void (*kernel)(const void *);
+  const void *arguments;
+  int threads, cluster, ring_bytes;
+};
+
+Machine machine;
+Launch launch;
+Context scheduler;
+std::vector<Thread> threads;  // of a cluster, block after block
+std::vector<Block> blocks;
+int running;  // among `threads`
+int arrived, phase;
+char *stacks;
+size_t stacks_made;
+char message[512];
+uint64_t random_state;
+
+uint32_t random_below(uint32_t n) {
+  random_state ^= random_state << 13;
+  random_state ^= random_state >> 7;
+  random_state ^= random_state << 17;
+  return static_cast<uint32_t>(random_state >> 33) % n;
+}
+
+Block &block() { return blocks[running / launch.threads]; }
+
+void go_back() { threads[running].context.go(scheduler); }
+
+__attribute__((format(printf, 1, 2))) void find(const char *format, ...) {
+  if (message[0]) return;
+  va_list rest;
+  va_start(rest, format);
+  vsnprintf(message, sizeof message, format, rest);
+  va_end(rest);
+}
+
+// In a thread: the launch is over.
+void end_here() {
+  const size_t used = strlen(message);
+  snprintf(message + used, sizeof message - used, " (thread %d of block %d, %d)", machine.thread, machine.block_x,
+           machine.block_y);
+  go_back();
+}
+
+void *ring(int offset, int bytes) {
+  if (offset < 0 || offset + bytes > launch.ring_bytes) {
+    find("bytes %d to %d of a ring of %d", offset, offset + bytes, launch.ring_bytes);
+    end_here();
+  }
+  return block().ring.data() + offset;
+}
+
+void block_barrier() {
+  threads[running].state = AT_BARRIER;
+  block().threads_at_barrier++;
+  go_back();
+}
+
+float of_lane_xor(float value, int bits) {
+  Thread &t = threads[running];
+  t.state = EXCHANGES;
+  t.value = value;
+  t.bits = bits;
+  go_back();
+  return t.value;
+}
+
+void cluster_arrive() {
+  Thread &t = threads[running];
+  if (t.arrivals > phase) {
+    find("a thread arrives twice at the cluster's barrier without a wait in between");
+    end_here();
+  }
+  t.arrivals++;
+  if (++arrived < static_cast<int>(threads.size())) return;
+  arrived = 0;
+  phase++;
+  for (Thread &other : threads)
+    if (other.state == AT_CLUSTER) other.state = READY;
+}
+
+void cluster_wait() {
+  Thread &t = threads[running];
+  t.waits++;
+  if (t.arrivals <= phase) return;
+  t.state = AT_CLUSTER;
+  go_back();
+}
+
+unsigned char *shared_of(Block &b) {  // at an address that is a multiple of 16
+  return reinterpret_cast<unsigned char *>((reinterpret_cast<uintptr_t>(b.shared.data()) + 15) / 16 * 16);
+}
+
+void *shared_memory(int bytes) {
+  Block &b = block();
+  if (bytes > MOST_SHARED) {
+    find("%d bytes of shared memory; a block has at most %d", bytes, MOST_SHARED);
+    end_here();
+  }
+  if (b.shared_bytes == 0) {
+    b.shared.assign(bytes + 16, 0xff);
+    b.shared_bytes = bytes;
+  }
+  return shared_of(b);
+}
+
+void send(float *own, int rank, float value) {
+  Block &b = block();
+  const long offset = reinterpret_cast<unsigned char *>(own) - shared_of(b);
+  if (rank < 0 || rank >= launch.cluster)
+    find("a number is sent to block %d of a cluster of %d", rank, launch.cluster);
+  else if (offset < 0 || offset >= b.shared_bytes)
+    find("what is sent has no place in shared memory");
+  else if (threads[running].waits == 0)
+    find("a number is sent to a block that is not known to have begun");
+  else if (blocks[rank].threads_done == launch.threads)
+    find("a number is sent to a block that has ended");
+  if (message[0]) end_here();
+  memcpy(shared_of(blocks[rank]) + offset, &value, sizeof value);
+}
+
+void copy_async(int offset, const void *from, int bytes) {
+  ring(offset, bytes);
+  Thread &t = threads[running];
+  t.copies.push_back({offset, bytes, t.committed, from});
+}
+
+void commit_copies() { threads[running].committed++; }
+
+// As late as may be: a copy arrives when it is waited for.
+void wait_for_copies(int pending) {
+  Thread &t = threads[running];
+  size_t kept = 0;
+  for (const Copy &copy : t.copies)
+    if (copy.group < t.committed - pending)
+      memcpy(block().ring.data() + copy.offset, copy.from, copy.bytes);
+    else
+      t.copies[kept++] = copy;
+  t.copies.resize(kept);
+}
+
+void outside(int index, int size) {
+  find("index %d of an array of %d in shared memory", index, size);
+  end_here();
+}
+
+void misaligned(int bytes) {
+  find("an address that is no multiple of the %d bytes that are loaded or stored there", bytes);
+  end_here();
+}
+
+uint64_t &canary(int number) { return *reinterpret_cast<uint64_t *>(stacks + number * STACK); }
+
+void entry() {
+  launch.kernel(launch.arguments);
+  threads[running].state = DONE;
+  block().threads_done++;
+  go_back();
+}
+
+// Run the lanes of a warp that can, each until it waits.
+void run(int warp, bool backwards) {
+  for (int i = 0; i < WARP && !message[0]; i++) {
+    const int number = warp * WARP + (backwards ? WARP - 1 - i : i);
+    if (threads[number].state != READY) continue;
+    running = number;
+    machine.thread = number % launch.threads;
+    machine.block_x = block().x;
+    machine.block_y = block().y;
+    scheduler.go(threads[number].context);
+    if (canary(number) != UNTOUCHED) find("a thread needs more than %zu bytes of stack", STACK);
+  }
+}
+
+// The exchange of a warp, if it is at one.
+void exchange(int warp) {
+  Thread *lanes = &threads[warp * WARP];
+  int first = -1;
+  for (int i = 0; i < WARP; i++)
+    if (lanes[i].state == EXCHANGES) first = i;
+  if (first < 0) return;
+  for (int i = 0; i < WARP; i++) {
+    if (lanes[i].state == EXCHANGES && lanes[i].bits == lanes[first].bits) continue;
+    find("a warp has parted: lane %d is at an exchange, lane %d %s", first, i,
+         lanes[i].state == EXCHANGES ? "at another" : WORDS[lanes[i].state]);
+    return;
+  }
+  float given[WARP];
+  for (int i = 0; i < WARP; i++) given[i] = lanes[i].value;
+  for (int i = 0; i < WARP; i++) {
+    lanes[i].value = given[i ^ lanes[first].bits];
+    lanes[i].state = READY;
+  }
+}
+
+void release(int number) {
+  Block &b = blocks[number];
+  if (b.threads_at_barrier < launch.threads) return;
+  b.threads_at_barrier = 0;
+  for (int i = 0; i < launch.threads; i++) threads[number * launch.threads + i].state = READY;
+}
+
+bool can_go_on(int warp) {
+  for (int i = 0; i < WARP; i++)
+    if (threads[warp * WARP + i].state == READY) return true;
+  return false;
+}
+
+void say_who_waits() {
+  int count[5] = {};
+  for (const Thread &t : threads) count[t.state]++;
+  find("threads wait for ones that never come: %d are %s, %d %s, %d %s", count[AT_BARRIER], WORDS[AT_BARRIER],
+       count[AT_CLUSTER], WORDS[AT_CLUSTER], count[DONE], WORDS[DONE]);
+}
+
+void begin(int first_x, int y) {
+  arrived = phase = 0;
+  for (int i = 0; i < launch.cluster; i++) {
+    blocks[i].x = first_x + i;
+    blocks[i].y = y;
+    blocks[i].shared_bytes = blocks[i].threads_at_barrier = blocks[i].threads_done = 0;
+    blocks[i].ring.assign(launch.ring_bytes, 0xff);
+  }
+  for (size_t i = 0; i < threads.size(); i++) {
+    Thread &t = threads[i];
+    t.state = READY;
+    t.arrivals = t.waits = t.committed = 0;
+    t.copies.clear();
+    canary(i) = UNTOUCHED;
+    t.context.prepare(stacks + i * STACK, entry);
+  }
+}
+
+void run_cluster(int first_x, int y) {
+  begin(first_x, y);
+  const int warps = static_cast<int>(threads.size()) / WARP;
+  std::vector<int> able(warps);
+  while (!message[0]) {
+    able.clear();
+    size_t done = 0;
+    for (int warp = 0; warp < warps; warp++)
+      if (can_go_on(warp)) able.push_back(warp);
+    if (able.empty()) {
+      for (const Block &b : blocks) done += b.threads_done;
+      if (done < threads.size()) say_who_waits();
+      return;
+    }
+    const int warp = able[random_below(able.size())];
+    run(warp, random_below(2));
+    if (message[0]) return;
+    if (!can_go_on(warp)) exchange(warp);  // a lane may have been let go by a later one, at the cluster's barrier
+    release(warp * WARP / launch.threads);
+  }
+}
+
+bool make_stacks(size_t count) {
+  if (count <= stacks_made) return true;
+  if (stacks) munmap(stacks, stacks_made * STACK);
+  void *made = mmap(nullptr, count * STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  stacks = made == MAP_FAILED ? nullptr : static_cast<char *>(made);
+  stacks_made = stacks ? count : 0;
+  return stacks;
+}
+
+}  // namespace
+
+// Runs a launch; "" or the finding that ended it.
+extern "C" const char *gdn_emulate(void (*set_machine)(Machine *), void (*kernel)(const void *), const void *arguments,
+                                   int grid_x, int grid_y, int block_threads, int cluster, int ring_bytes,
+                                   unsigned long seed) {
+  message[0] = 0;
+  random_state = seed * 0x9e3779b97f4a7c15u + 0x2545f4914f6cdd1du;
+  machine = {0,    0,    0,          shared_memory, ring,          block_barrier,   of_lane_xor, cluster_arrive,
+             cluster_wait, send, copy_async, commit_copies, wait_for_copies, outside,     misaligned};
+  launch = {kernel, arguments, block_threads, cluster, ring_bytes};
+  set_machine(&machine);
+  if (block_threads % WARP || block_threads > 1024 || grid_x % cluster || cluster > 8) {
+    find("no launch: %d threads a block, %d blocks in clusters of %d", block_threads, grid_x, cluster);
+    return message;
+  }
+  threads.resize(static_cast<size_t>(block_threads) * cluster);
+  blocks.resize(cluster);
+  if (!make_stacks(threads.size())) {
+    find("no memory for the stacks of %zu threads", threads.size());
+    return message;
+  }
+  const int groups = grid_x / cluster * grid_y;
+  std::vector<int> order(groups);
+  for (int i = 0; i < groups; i++) {
+    const int j = random_below(i + 1);
+    order[i] = order[j];
+    order[j] = i;
+  }
+  for (int i = 0; i < groups && !message[0]; i++)
+    run_cluster(order[i] % (grid_x / cluster) * cluster, order[i] / (grid_x / cluster));
+  return message;
+}

@@ -1,0 +1,136 @@
+// The machine, on a plain processor: the names of `source/machine.cuh`, answered by the engine (`engine.cpp`).
+//
+// A thread of a block is a fiber; what waits for other threads calls the engine, which runs those. What a card leaves
+// undefined, and can be seen here, ends the launch with a finding.
+
+#include "engine.h"
+
+#define INLINE static inline
+#define INLINE_MEMBER inline
+#define KERNEL(name) extern "C" void name(const Arguments &a)
+#define SHARED(Type, name) Type &name = *static_cast<Type *>(machine->shared_memory(sizeof(Type)))
+
+using int64 = long long;
+using uint32 = unsigned int;
+using uint16 = unsigned short;
+
+static Machine *machine;
+extern "C" void gdn_set_machine(Machine *m) { machine = m; }
+
+struct Bfloat16 {
+  uint16 bits;
+};
+struct Float16 {
+  uint16 bits;
+};
+
+template <class T, int N>
+struct alignas(16) Array {
+  T item[N];
+  T &operator[](int i) {
+    if (i < 0 || i >= N) machine->outside(i, N);
+    return item[i];
+  }
+};
+
+INLINE int thread_index() { return machine->thread; }
+INLINE int block_x() { return machine->block_x; }
+INLINE int block_y() { return machine->block_y; }
+INLINE void block_barrier() { machine->block_barrier(); }
+INLINE float of_lane_xor(float value, int bits) { return machine->of_lane_xor(value, bits); }
+INLINE void launch_dependents() {}
+INLINE void wait_for_preceding() {}
+INLINE void cluster_arrive() { machine->cluster_arrive(); }
+INLINE void cluster_wait() { machine->cluster_wait(); }
+INLINE void send(float &own, int rank, float value) { machine->send(&own, rank, value); }
+
+INLINE int64 take_ticket(int64 *counter, int64 amount) {
+  const int64 held = *counter;
+  *counter += amount;
+  return held;
+}
+INLINE float load_fresh(const float *p) { return *p; }
+
+template <int BYTES>
+struct Words {
+  uint32 word[BYTES / 4];
+};
+template <>
+struct Words<2> {
+  uint16 half;
+};
+
+template <int BYTES>
+INLINE Words<BYTES> load_words(const void *p) {
+  Words<BYTES> w;
+  if (reinterpret_cast<unsigned long>(p) % BYTES) machine->misaligned(BYTES);
+  __builtin_memcpy(&w, p, BYTES);
+  return w;
+}
+template <int BYTES>
+INLINE void store_words(void *p, const Words<BYTES> &w) {
+  if (reinterpret_cast<unsigned long>(p) % BYTES) machine->misaligned(BYTES);
+  __builtin_memcpy(p, &w, BYTES);
+}
+
+template <int BYTES>
+INLINE void copy_async(int ring_offset, const void *from) {
+  if (reinterpret_cast<unsigned long>(from) % BYTES) machine->misaligned(BYTES);
+  machine->copy_async(ring_offset, from, BYTES);
+}
+INLINE void commit_copies() { machine->commit_copies(); }
+template <int PENDING>
+INLINE void wait_for_copies() {
+  machine->wait_for_copies(PENDING);
+}
+template <int BYTES>
+INLINE Words<BYTES> take_copied(int ring_offset) {
+  Words<BYTES> w;
+  __builtin_memcpy(&w, machine->ring(ring_offset, BYTES), BYTES);
+  return w;
+}
+
+INLINE float as_float(uint32 bits) {
+  float x;
+  __builtin_memcpy(&x, &bits, 4);
+  return x;
+}
+INLINE uint32 as_bits(float x) {
+  uint32 bits;
+  __builtin_memcpy(&bits, &x, 4);
+  return bits;
+}
+
+INLINE float widened(float x) { return x; }
+INLINE float widened(Bfloat16 x) { return as_float(static_cast<uint32>(x.bits) << 16); }
+INLINE float widened(Float16 x) {
+  const uint32 sign = static_cast<uint32>(x.bits & 0x8000) << 16, rest = x.bits & 0x7fff;
+  if (rest >= 0x7c00) return as_float(sign | 0x7f800000 | (rest & 0x3ff) << 13);
+  const float size = rest < 0x400 ? rest * 0x1p-24f : as_float((rest << 13) + (112u << 23));
+  return sign ? -size : size;
+}
+
+INLINE void narrow(float x, float &to) { to = x; }
+INLINE void narrow(float x, Bfloat16 &to) {
+  const uint32 bits = as_bits(x);
+  to.bits = x == x ? (bits + 0x7fff + (bits >> 16 & 1)) >> 16 : 0x7fff;
+}
+INLINE void narrow(float x, Float16 &to) {
+  const uint32 bits = as_bits(x), sign = bits >> 16 & 0x8000, size = bits & 0x7fffffff;
+  uint32 rest;
+  if (x != x)
+    rest = 0x7fff;
+  else if (size >= 0x47800000)  // 65536 and beyond; 65520 to there carries into infinity below
+    rest = 0x7c00;
+  else if (size >= 0x38800000)
+    rest = (size - (112u << 23) + 0xfff + (size >> 13 & 1)) >> 13;
+  else  // adding 1/2 leaves the denormal's bits, rounded, at the end of the significand
+    rest = as_bits(as_float(size) + 0.5f) - as_bits(0.5f);
+  to.bits = sign | rest;
+}
+
+INLINE float fused(float x, float y, float z) { return __builtin_fmaf(x, y, z); }
+INLINE float exponential(float x) { return __builtin_expf(x); }
+INLINE float logarithm_of_1_and(float x) { return __builtin_log1pf(x); }
+INLINE float inverse_root(float x) { return 1.0f / __builtin_sqrtf(x); }
+INLINE float reciprocal(float x) { return 1.0f / x; }

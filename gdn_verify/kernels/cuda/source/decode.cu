@@ -1,0 +1,370 @@
+// One launch for a decode step: conv, gates, q/k norm, delta rule and gated norm, from packed inputs to output.
+//
+// A row and a key head have SHARERS blocks: each has one of SPLITS slices of V of HEADS value heads (one, or all of the
+// key head's). A block asks for its part of the state as soon as it knows the slot, all of it or DEPTH turns ahead in
+// registers, or STAGES turns ahead in shared memory; the conv of q, k and its own v, the gates and the norms of q and k
+// hide behind that. Its threads meet once before the walk over the state and once after it.
+//
+// What blocks of a key head must agree on, in a cluster (sm_90 on) by its barrier, else by a ticket:
+//
+// - All of them read the conv state of q and k, which is shifted in place, so no shift may begin before all have read.
+//   In a cluster they arrive after their convs and wait behind the walk, so that nobody waits; then each shifts its part.
+//   Else the last one shifts: who that is tells a counter of (slot, key head), to which a row adds QUANTUM in all
+//   (`triton/decode_kernel.py` has the argument; the counters are the same). A thread's loads have returned before its
+//   block's barrier, since the conv consumed them.
+// - With V split, a head's sum of o² is of several blocks. In a cluster every warp sends its sum to the blocks of its
+//   head, which they may do since all have begun (they have waited), and a second barrier tells that all have come; no
+//   block touches another after that, so that blocks may end. Else o goes through memory to the last block.
+
+#include "layer.cuh"
+#include "tile.cuh"
+
+constexpr int SHARERS = RATIO / HEADS * SPLITS;
+constexpr bool SHARED_HEAD = SHARERS > 1;
+constexpr bool JOIN = NORM && SPLITS > 1;
+constexpr bool BY_CLUSTER = CLUSTER && SHARED_HEAD;
+constexpr bool BY_TICKET = !CLUSTER && SHARED_HEAD;
+constexpr int SUMS = JOIN && BY_CLUSTER ? SPLITS * WARPS : WARPS;
+constexpr int QUANTUM = 192;  // a multiple of every SHARERS: of ratios that divide 24 times up to 8 splits
+
+constexpr int CHANNELS = 2 * K + HEADS * VB;
+constexpr int CHANNELS_EACH = divided_up(CHANNELS, THREADS);
+constexpr int OUTPUTS = HEADS * VB;
+constexpr int OUTPUTS_EACH = divided_up(OUTPUTS, THREADS);
+constexpr int TURNS = HEADS * PASSES;
+
+struct Shared {
+  Array<float, K> q, k;
+  Array<float, OUTPUTS> v, o;
+  Array<float, HEADS> decay, beta;
+  Array<float, HEADS * SUMS> squares;
+  Array<int, 1> last;
+};
+
+struct Row {
+  int64 slot, token, first, stop;  // tokens [first, stop) are those of a row that is padding
+  bool live;
+};
+
+INLINE Row row_of(const Arguments &a, int64 unit) {
+  Row row;
+  const bool here = unit < a.num_rows;
+  row.slot = here ? entry(a.state_indices, unit * a.stride_index, a.wide_indices) : -1;
+  const bool legal = is_slot(a, row.slot);
+  int64 first = unit, stop = unit + 1;
+  if (a.query_start_loc) {
+    first = here ? entry(a.query_start_loc, unit, a.wide_starts) : 0;
+    stop = here ? entry(a.query_start_loc, unit + 1, a.wide_starts) : 0;
+  }
+  row.live = legal && stop - first == 1 && first >= 0 && first < a.num_tokens;
+  row.first = first < 0 ? 0 : first;
+  row.token = row.first < a.num_tokens ? row.first : a.num_tokens - 1;  // a token, whatever the tables say
+  row.stop = legal ? row.first : stop < a.num_tokens ? stop : a.num_tokens;
+  return row;
+}
+
+// What the threads of a block know of where it is.
+struct Block {
+  int key_head, head, rank, split;
+  int64 unit;
+};
+
+INLINE Block block_of() {
+  Block b;
+  b.rank = block_x() % SHARERS;
+  b.unit = block_x() / SHARERS;
+  b.key_head = block_y();
+  b.head = b.key_head * RATIO + b.rank / SPLITS * HEADS;
+  b.split = b.rank % SPLITS;
+  return b;
+}
+
+// A block's output number i: which head and which row of V it is, and whether there is one.
+struct Output {
+  int head, v;  // of the block's heads; of all V
+  bool there;
+};
+
+INLINE Output output_of(const Block &b, int i) {
+  const int row = i % VB, v = b.split * VB + row;
+  return {i / VB, v, i < OUTPUTS && v < V};
+}
+
+INLINE const TX *z_of(const Arguments &a, const Block &b, int64 token, Output at) {
+  const int column = columns_of(b.key_head, a.heads, a.interleaved).z;
+  return static_cast<const TX *>(a.x) + token * a.stride_x + column + (b.head - b.key_head * RATIO + at.head) * V + at.v;
+}
+
+INLINE TOut *out_of(const Arguments &a, const Block &b, int64 token, Output at) {
+  return static_cast<TOut *>(a.out) + token * a.stride_out + (b.head + at.head) * V + at.v;
+}
+
+// z of token `unit`, and zeros for what belongs to no live row.
+INLINE void pass_through(const Arguments &a, const Block &b, const Row &row) {
+  const bool beyond = a.query_start_loc && b.unit < a.num_tokens &&
+                      b.unit >= entry(a.query_start_loc, a.num_rows, a.wide_starts);
+#pragma unroll
+  for (int i = thread_index(); i < OUTPUTS_EACH * THREADS; i += THREADS) {
+    const Output at = output_of(b, i);
+    if (!at.there) continue;
+    if (a.z_out && b.unit < a.num_tokens)
+      static_cast<TX *>(a.z_out)[b.unit * a.stride_z + (b.head + at.head) * V + at.v] = *z_of(a, b, b.unit, at);
+    if (a.zero_pads && beyond) *out_of(a, b, b.unit, at) = TOut{};
+    if (a.zero_pads && !row.live)
+      for (int64 t = row.first; t < row.stop; t++) *out_of(a, b, t, at) = TOut{};
+  }
+}
+
+// Channel number i of a block: q, then k, then v of its heads.
+struct Where {
+  int channel, column;  // among the conv's, and in a packed row
+  bool there;
+};
+
+INLINE Where where(const Arguments &a, const Block &b, const Columns &columns, int i) {
+  const int qk = a.heads * K;
+  if (i < K) return {b.key_head * K + i, columns.q + i, true};
+  if (i < 2 * K) return {qk + b.key_head * K + i - K, columns.k + i - K, true};
+  const Output at = output_of(b, i - 2 * K);
+  const int among = (b.head - b.key_head * RATIO + at.head) * V + at.v;
+  return {2 * qk + b.key_head * RATIO * V + among, columns.v + among, at.there};
+}
+
+INLINE void store_shifted(const Arguments &a, TConv *slot, const Channel &c, int channel) {
+  TConv *at = slot + channel * a.stride_d;
+#pragma unroll
+  for (int w = 0; w < W - 2; w++) at[w * a.stride_c] = c.history[w + 1];
+  at[(W - 2) * a.stride_c] = converted<TConv>(c.x);
+}
+
+// The sum of o² of each of a block's heads, for all threads of all blocks that have the head.
+INLINE void exchange_squares(Shared &s, const Block &b, float (&squares)[HEADS]) {
+  const int thread = thread_index(), warp = thread / 32, lane = thread % 32;
+#pragma unroll
+  for (int h = 0; h < HEADS; h++) {
+    const float sum = sum_over_lanes<32 / LANES, LANES>(squares[h]);
+    if constexpr (JOIN && BY_CLUSTER) {
+      if (lane < SPLITS) send(s.squares[(h * SPLITS + b.split) * WARPS + warp], b.rank - b.split + lane, sum);
+    } else if (lane == 0) {
+      s.squares[h * SUMS + warp] = sum;
+    }
+  }
+  if constexpr (JOIN && BY_CLUSTER) {
+    cluster_arrive();
+    cluster_wait();
+  } else {
+    block_barrier();
+  }
+}
+
+INLINE float in_all(Shared &s, int head) {
+  float sum = 0.0f;
+#pragma unroll
+  for (int i = 0; i < SUMS; i++) sum += s.squares[head * SUMS + i];
+  return sum;
+}
+
+// Equation 5.
+INLINE float normalised(const Arguments &a, float o, float squares, TX z, TNorm weight) {
+  return o * inverse_root(squares / V + a.norm_eps) * widened(weight) * activated(widened(z), a.norm_silu);
+}
+
+INLINE void store_out(TOut *at, float value) { *at = converted<TOut>(value); }
+
+// Takes a ticket for the block; whether it is the last of its key head's.
+INLINE bool is_last(const Arguments &a, Shared &s, const Block &b, int64 slot) {
+  block_barrier();
+  if (thread_index() == 0) {
+    const int64 held = take_ticket(static_cast<int64 *>(a.tickets) + slot * a.heads + b.key_head, QUANTUM / SHARERS);
+    s.last[0] = (held + QUANTUM / SHARERS) % QUANTUM == 0;
+  }
+  block_barrier();
+  return s.last[0];
+}
+
+// Without a cluster: o of this block to memory, and its sum of squares.
+INLINE void hand_over(const Arguments &a, Shared &s, const Block &b) {
+  for (int i = thread_index(); i < OUTPUTS; i += THREADS) {
+    const Output at = output_of(b, i);
+    if (at.there) static_cast<float *>(a.partial)[(b.unit * a.heads * RATIO + b.head + at.head) * V + at.v] = s.o[i];
+  }
+  if (thread_index() < HEADS)
+    static_cast<float *>(a.sums)[(b.unit * a.heads * RATIO + b.head + thread_index()) * SPLITS + b.split] =
+        in_all(s, thread_index());
+}
+
+// ... and what the last one does with it, for all value heads of the key head.
+INLINE void take_over(const Arguments &a, const Block &b, int64 token) {
+  Block whole = b;
+  whole.head = b.key_head * RATIO;
+  for (int i = thread_index(); i < RATIO * V; i += THREADS) {
+    const Output at = {i / V, i % V, true};
+    const int64 head = b.unit * a.heads * RATIO + whole.head + at.head;
+    float squares = 0.0f;
+    for (int split = 0; split < SPLITS; split++)
+      squares += load_fresh(static_cast<const float *>(a.sums) + head * SPLITS + split);
+    const float o = load_fresh(static_cast<const float *>(a.partial) + head * V + at.v);
+    const TNorm weight = static_cast<const TNorm *>(a.norm_weight)[at.v];
+    store_out(out_of(a, whole, token, at), normalised(a, o, squares, *z_of(a, whole, token, at), weight));
+  }
+}
+
+// The state of turn `turn`, on its way: in registers, or in this thread's part of the ring.
+struct Ahead {
+  Tile tile[STAGES ? 1 : DEPTH];
+};
+
+INLINE int ring_offset(int turn, int chunk) {
+  return ((turn % (STAGES ? STAGES : 1) * CHUNKS + chunk) * THREADS + thread_index()) * BYTES;
+}
+
+INLINE void ask(Ahead &ahead, const TState *state, const Place &place, int turn) {
+  const TState *head = state + turn / PASSES * (V * K);
+  const int pass = turn % PASSES;
+  if constexpr (STAGES == 0) {
+    if (turn < TURNS) ahead.tile[turn % DEPTH] = load_tile(head, place, pass);
+  } else {
+#pragma unroll
+    for (int c = 0; c < CHUNKS; c++)
+      if (turn < TURNS && place.inside(pass) && place.holds(c))
+        copy_async<BYTES>(ring_offset(turn, c), head + place.offset(pass, c));
+    commit_copies();  // of nothing too: groups are counted
+  }
+}
+
+INLINE Tile taken(Ahead &ahead, const Place &place, int turn) {
+  if constexpr (STAGES == 0) return ahead.tile[turn % DEPTH];
+  Tile tile;
+  wait_for_copies<STAGES ? STAGES - 1 : 0>();
+#pragma unroll
+  for (int c = 0; c < CHUNKS; c++)
+    tile.word[c] = place.inside(turn % PASSES) && place.holds(c) ? take_copied<BYTES>(ring_offset(turn, c)) : zeros<BYTES>();
+  return tile;
+}
+
+KERNEL(gdn_cuda_decode) {
+  SHARED(Shared, s);
+  launch_dependents();
+  wait_for_preceding();
+  const int thread = thread_index();
+  const Block b = block_of();
+  const Row row = row_of(a, b.unit);
+  const Columns columns = columns_of(b.key_head, a.heads, a.interleaved);
+
+  // What needs no slot is asked for while that is on its way.
+  const TX *x = static_cast<const TX *>(a.x) + row.token * a.stride_x;
+  Channel channels[CHANNELS_EACH];
+#pragma unroll
+  for (int n = 0; n < CHANNELS_EACH; n++) {
+    const int i = n * THREADS + thread;
+    const Where at = where(a, b, columns, i);
+    channels[n] = {};
+    if (i >= CHANNELS || !at.there) continue;
+    channels[n].x = x[at.column];
+    load_taps(channels[n].taps, static_cast<const TWeight *>(a.conv_weight) + at.channel * W);
+    channels[n].bias = a.conv_bias ? widened(static_cast<const TBias *>(a.conv_bias)[at.channel]) : 0.0f;
+  }
+  if (!row.live) {
+    pass_through(a, b, row);
+    return;
+  }
+
+  const Place place = {thread / LANES, thread % LANES, b.split};
+  TState *state = static_cast<TState *>(a.pool) + row.slot * a.stride_pool + b.head * (V * K);
+  Ahead ahead;
+#pragma unroll
+  for (int turn = 0; turn < (STAGES ? STAGES : DEPTH); turn++) ask(ahead, state, place, turn);
+  TConv *conv_slot = static_cast<TConv *>(a.conv_pool) + row.slot * a.stride_conv;
+#pragma unroll
+  for (int n = 0; n < CHANNELS_EACH; n++) {
+    const Where at = where(a, b, columns, n * THREADS + thread);
+    if (n * THREADS + thread < CHANNELS && at.there) load_history(channels[n].history, a, conv_slot, at.channel, 0);
+  }
+  TX z[OUTPUTS_EACH];
+  TNorm weight[OUTPUTS_EACH];
+#pragma unroll
+  for (int n = 0; n < OUTPUTS_EACH; n++) {
+    const Output at = output_of(b, n * THREADS + thread);
+    if (NORM && at.there) {
+      z[n] = *z_of(a, b, row.token, at);
+      weight[n] = static_cast<const TNorm *>(a.norm_weight)[at.v];
+    }
+  }
+
+  // The conv, a channel a thread; the gates, a head a thread, from the last one that has the fewest channels.
+#pragma unroll
+  for (int n = 0; n < CHANNELS_EACH; n++) {
+    const int i = n * THREADS + thread;
+    const Where at = where(a, b, columns, i);
+    if (i >= CHANNELS || !at.there) continue;
+    float window[W];
+#pragma unroll
+    for (int w = 0; w < W - 1; w++) window[w] = widened(channels[n].history[w]);
+    window[W - 1] = widened(channels[n].x);
+    const float y = convolved(window, channels[n].taps, channels[n].bias, a.conv_silu);
+    (i < K ? s.q[i] : i < 2 * K ? s.k[i - K] : s.v[i - 2 * K]) = y;
+    // What no other block reads, no other thread does.
+    if (i >= 2 * K || !SHARED_HEAD) store_shifted(a, conv_slot, channels[n], at.channel);
+  }
+  const int head = THREADS - 1 - thread;
+  if (head < HEADS) {
+    const Gates gates = gates_of(a, row.token, b.key_head, b.head + head);
+    s.decay[head] = gates.decay;
+    s.beta[head] = gates.beta;
+  }
+  block_barrier();
+  if constexpr (BY_CLUSTER) cluster_arrive();  // this block has read all its history
+
+  // The delta rule, turn by turn.
+  const Keys keys = keys_of(s.q, s.k, place, a.scale, a.qk_norm_eps);
+  float squares[HEADS] = {};
+#pragma unroll
+  for (int turn = 0; turn < TURNS; turn++) {
+    const int h = turn / PASSES, pass = turn % PASSES;
+    float S[CHUNKS][VEC], v[ROWS], o[ROWS];
+    widen(S, taken(ahead, place, turn));
+    if constexpr (STAGES == 0) ask(ahead, state, place, turn + DEPTH);
+    const int at = h * VB + place.row(pass);
+#pragma unroll
+    for (int r = 0; r < ROWS; r++) v[r] = place.inside(pass) ? s.v[at + r] : 0.0f;
+    advance(S, keys, v, {s.decay[h], s.beta[h]}, o);
+    if constexpr (STAGES > 0) ask(ahead, state, place, turn + STAGES);  // where this turn's were: they are used now
+    store_tile(state + h * (V * K), S, place, pass);
+#pragma unroll
+    for (int r = 0; r < ROWS; r++) {
+      if (place.inside(pass) && place.lane == 0) s.o[at + r] = o[r];
+      squares[h] = place.inside(pass) ? fused(o[r], o[r], squares[h]) : squares[h];
+    }
+  }
+
+  if constexpr (BY_CLUSTER) {
+    cluster_wait();  // all blocks of the key head have read
+    constexpr int SHARE = divided_up(2 * K, SHARERS);
+#pragma unroll
+    for (int n = 0; n < CHANNELS_EACH; n++) {
+      const int i = n * THREADS + thread;
+      if (i < 2 * K && i / SHARE == b.rank) store_shifted(a, conv_slot, channels[n], where(a, b, columns, i).channel);
+    }
+  }
+  exchange_squares(s, b, squares);
+  if constexpr (!(JOIN && BY_TICKET)) {
+#pragma unroll
+    for (int n = 0; n < OUTPUTS_EACH; n++) {
+      const Output at = output_of(b, n * THREADS + thread);
+      if (!at.there) continue;
+      const float o = s.o[n * THREADS + thread];
+      store_out(out_of(a, b, row.token, at), NORM ? normalised(a, o, in_all(s, at.head), z[n], weight[n]) : o);
+    }
+  }
+  pass_through(a, b, row);
+  if constexpr (BY_TICKET) {
+    if constexpr (JOIN) hand_over(a, s, b);
+    if (!is_last(a, s, b, row.slot)) return;
+    if constexpr (JOIN) take_over(a, b, row.token);
+#pragma unroll
+    for (int n = 0; n < CHANNELS_EACH; n++) {
+      const int i = n * THREADS + thread;
+      if (i < 2 * K) store_shifted(a, conv_slot, channels[n], where(a, b, columns, i).channel);
+    }
+  }
+}

@@ -1,0 +1,188 @@
+// The machine, on NVIDIA: everything that C++ has no word for, as small functions, and nothing else.
+//
+// Kernels call these and contain no PTX and no intrinsic of their own. `emulated/machine.h` says the same names for a
+// plain processor. A kernel's arithmetic is compiled without contraction (`--fmad=false`): what shall be one rounding is
+// written `fused`, so that both machines round the same products.
+
+#define INLINE static __forceinline__ __device__
+#define INLINE_MEMBER __forceinline__ __device__
+#define KERNEL(name) \
+  extern "C" __global__ void __launch_bounds__(THREADS, LEAST_BLOCKS) name(const __grid_constant__ Arguments a)
+#define SHARED(Type, name) __shared__ Type name
+
+using int64 = long long;
+using uint32 = unsigned int;
+using uint16 = unsigned short;
+
+struct Bfloat16 {
+  uint16 bits;
+};
+struct Float16 {
+  uint16 bits;
+};
+
+// Shared memory of a fixed size; the emulated machine checks each index.
+template <class T, int N>
+struct alignas(16) Array {
+  T item[N];
+  __device__ T &operator[](int i) { return item[i]; }
+};
+
+INLINE int thread_index() { return threadIdx.x; }
+INLINE int block_x() { return blockIdx.x; }
+INLINE int block_y() { return blockIdx.y; }
+
+INLINE void block_barrier() { __syncthreads(); }
+
+// The value of the lane whose number differs in these bits; all lanes of a warp call it together.
+INLINE float of_lane_xor(float value, int bits) { return __shfl_xor_sync(0xffffffffu, value, bits); }
+
+// Programmatic dependent launch. The next kernel in the stream may begin as soon as all blocks have said the first; what
+// it may not do is look at memory before its own `wait_for_preceding`. Neither does anything in an ordinary launch.
+INLINE void launch_dependents() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.launch_dependents;");
+#endif
+}
+
+INLINE void wait_for_preceding() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+
+// The barrier of a cluster in its two halves: what threads did before they arrived is seen by all that have waited.
+INLINE void cluster_arrive() {
+#if __CUDA_ARCH__ >= 900
+  __syncwarp();
+  asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
+#endif
+}
+
+INLINE void cluster_wait() {
+#if __CUDA_ARCH__ >= 900
+  __syncwarp();
+  asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");
+#endif
+}
+
+INLINE uint32 shared_address(const void *shared) {
+  uint32 address;
+  asm("{ .reg .u64 t; cvta.to.shared.u64 t, %1; cvt.u32.u64 %0, t; }" : "=r"(address) : "l"(shared));
+  return address;
+}
+
+// Writes a number into the shared memory of block `rank` of the cluster, where this block has `own`.
+INLINE void send(float &own, int rank, float value) {
+#if __CUDA_ARCH__ >= 900
+  uint32 there;
+  asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(there) : "r"(shared_address(&own)), "r"(rank));
+  asm volatile("st.shared::cluster.f32 [%0], %1;" ::"r"(there), "f"(value) : "memory");
+#endif
+}
+
+// Adds to a counter and returns what it held: all that this block did before its last barrier is seen by whoever
+// takes a later ticket.
+INLINE int64 take_ticket(int64 *counter, int64 amount) {
+  int64 held;
+  asm volatile("atom.acq_rel.gpu.global.add.u64 %0, [%1], %2;" : "=l"(held) : "l"(counter), "l"(amount) : "memory");
+  return held;
+}
+
+// A number that another block of this launch has written.
+INLINE float load_fresh(const float *p) {
+  float value;
+  asm volatile("ld.relaxed.gpu.global.f32 %0, [%1];" : "=f"(value) : "l"(p) : "memory");
+  return value;
+}
+
+template <int BYTES>
+struct Words {
+  uint32 word[BYTES / 4];
+};
+template <>
+struct Words<2> {
+  uint16 half;
+};
+
+// BYTES at an address that is a multiple of them, for numbers that are read once.
+template <int BYTES>
+INLINE Words<BYTES> load_words(const void *p) {
+  Words<BYTES> w;
+  if constexpr (BYTES == 16)
+    asm volatile("ld.global.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(w.word[0]), "=r"(w.word[1]), "=r"(w.word[2]), "=r"(w.word[3])
+                 : "l"(p));
+  else if constexpr (BYTES == 8)
+    asm volatile("ld.global.L1::no_allocate.v2.u32 {%0, %1}, [%2];" : "=r"(w.word[0]), "=r"(w.word[1]) : "l"(p));
+  else if constexpr (BYTES == 4)
+    asm volatile("ld.global.L1::no_allocate.u32 %0, [%1];" : "=r"(w.word[0]) : "l"(p));
+  else
+    asm volatile("ld.global.L1::no_allocate.u16 %0, [%1];" : "=h"(w.half) : "l"(p));
+  return w;
+}
+
+template <int BYTES>
+INLINE void store_words(void *p, const Words<BYTES> &w) {
+  if constexpr (BYTES == 16)
+    asm volatile("st.global.v4.u32 [%0], {%1, %2, %3, %4};" ::"l"(p), "r"(w.word[0]), "r"(w.word[1]), "r"(w.word[2]),
+                 "r"(w.word[3])
+                 : "memory");
+  else if constexpr (BYTES == 8)
+    asm volatile("st.global.v2.u32 [%0], {%1, %2};" ::"l"(p), "r"(w.word[0]), "r"(w.word[1]) : "memory");
+  else if constexpr (BYTES == 4)
+    asm volatile("st.global.u32 [%0], %1;" ::"l"(p), "r"(w.word[0]) : "memory");
+  else
+    asm volatile("st.global.u16 [%0], %1;" ::"l"(p), "h"(w.half) : "memory");
+}
+
+// Copies that run by themselves. A thread reads back only what it has itself asked for, once it has waited for all but
+// the last PENDING groups that it committed: no barrier is needed.
+extern __shared__ __align__(16) unsigned char ring_memory[];
+
+template <int BYTES>
+INLINE void copy_async(int ring_offset, const void *from) {
+  const uint32 to = shared_address(ring_memory) + ring_offset;
+  if constexpr (BYTES == 16)
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(from) : "memory");
+  else
+    asm volatile("cp.async.ca.shared.global [%0], [%1], %2;" ::"r"(to), "l"(from), "n"(BYTES) : "memory");
+}
+
+INLINE void commit_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+
+template <int PENDING>
+INLINE void wait_for_copies() {
+  asm volatile("cp.async.wait_group %0;" ::"n"(PENDING) : "memory");
+}
+
+template <int BYTES>
+INLINE Words<BYTES> take_copied(int ring_offset) {
+  return *reinterpret_cast<const Words<BYTES> *>(__builtin_assume_aligned(ring_memory + ring_offset, BYTES));
+}
+
+INLINE float as_float(uint32 bits) { return __uint_as_float(bits); }
+INLINE uint32 as_bits(float value) { return __float_as_uint(value); }
+
+INLINE float widened(float x) { return x; }
+INLINE float widened(Bfloat16 x) { return as_float(static_cast<uint32>(x.bits) << 16); }
+INLINE float widened(Float16 x) {
+  float y;
+  asm("cvt.f32.f16 %0, %1;" : "=f"(y) : "h"(x.bits));
+  return y;
+}
+
+// To nearest, ties to even.
+INLINE void narrow(float x, float &to) { to = x; }
+INLINE void narrow(float x, Bfloat16 &to) { asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(to.bits) : "f"(x)); }
+INLINE void narrow(float x, Float16 &to) { asm("cvt.rn.f16.f32 %0, %1;" : "=h"(to.bits) : "f"(x)); }
+
+INLINE float fused(float x, float y, float z) { return __fmaf_rn(x, y, z); }
+INLINE float exponential(float x) { return expf(x); }
+INLINE float logarithm_of_1_and(float x) { return log1pf(x); }
+INLINE float inverse_root(float x) { return rsqrtf(x); }
+INLINE float reciprocal(float x) {
+  float y;
+  asm("rcp.approx.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
