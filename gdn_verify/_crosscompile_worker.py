@@ -6,14 +6,16 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from multiprocessing.connection import Connection
 
+from gdn_verify._crosscompile_cuda import cuda_kernels
 from gdn_verify._crosscompile_feed import production
-from gdn_verify.crosscompile import KERNELS, OWN, Done, NotCaptured, Row
+from gdn_verify.crosscompile import CUDA_KERNELS, KERNELS, OWN, Done, NotCaptured, Row
 from gdn_verify.emulator.crosscompile.capture import CapturedLaunch, capture
 from gdn_verify.emulator.crosscompile.compile import compile_launch
 from gdn_verify.emulator.crosscompile.resources import Compiled
 from gdn_verify.emulator.crosscompile.standin import stand_in
 from gdn_verify.emulator.crosscompile.targets import Chip
 from gdn_verify.hosts import Host
+from gdn_verify.hosts.emulated import EMULATED_CUDA
 from gdn_verify.paths import Launch, Path, find
 
 Launching = tuple[str, Callable[[], object]]
@@ -30,6 +32,10 @@ def serve(host: Host, pipe: Connection) -> None:
     compiled: dict[str, Compiled] = {}
     with stand_in(chip):
         for subject in subjects:
+            if subject == CUDA_KERNELS:
+                for answer in cuda_kernels(chip, subject in required):
+                    pipe.send(answer)
+                continue
             for found in _captured(subject, chip):
                 if isinstance(found, str):
                     pipe.send(NotCaptured(subject, chip.name, found, subject in required))
@@ -94,6 +100,8 @@ def _launches(path: Path, chip: Chip) -> Iterator[Launching]:
         raise UncapturableError(str(missing))
     if not path.kernels:
         raise UncapturableError("the path declares no Triton kernel")
+    if EMULATED_CUDA.name in path.hosts:
+        raise UncapturableError(f"the path's kernels are CUDA C++; {CUDA_KERNELS} stands for them")
     path.load(chip.host)
     yield from ((label, partial(_run, path, launch)) for label, launch in production(path))
 

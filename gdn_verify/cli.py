@@ -225,15 +225,18 @@ def _first_that_runs(jobs: Sequence[Job], profile: Profile) -> Report:
 @app.command()
 def crosscompile(
     targets: Annotated[str, typer.Option(help="Chips, separated by commas; all seven by default.")] = "",
-    paths: Annotated[str, typer.Option(help="Paths; kernels for this project's own, or all.")] = "kernels",
+    paths: Annotated[
+        str, typer.Option(help="Paths; kernels and cuda-kernels for this project's own, or all. Both by default.")
+    ] = "",
     workers: Workers = 0,
     json_file: Json = None,
 ) -> None:
-    """Compile every Triton kernel for chips that are not here; exit 1 if one does not compile, fit, or spills."""
+    """Compile every kernel for chips that are not here; exit 1 if one does not compile, fit, or spills."""
     chips = [CHIPS[name] for name in words_of(targets, CHIPS, "target")]
-    own = [crosscompiling.KERNELS]
-    named = own if paths == "all" else words_of(paths, [*own, *registered()], "path")
-    wanted = crosscompiling.subjects() if paths == "all" else named
+    own = [crosscompiling.KERNELS, crosscompiling.CUDA_KERNELS]
+    # Of our own, what needs a package more than Triton is no fault where that is not installed and was not asked for.
+    named = words_of(paths, [*own, *registered()], "path") if paths not in ("", "all") else own[:1]
+    wanted = crosscompiling.subjects() if paths == "all" else named if paths else own
     with Progress(TextColumn("{task.description}"), console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("capturing")
 

@@ -17,11 +17,15 @@ from gdn_verify.emulator.crosscompile.judge import Verdict, judge
 from gdn_verify.emulator.crosscompile.resources import Compiled, Resources
 from gdn_verify.emulator.crosscompile.targets import CHIPS, Chip
 from gdn_verify.hosts.cpu import CPU
+from gdn_verify.hosts.emulated import EMULATED_CUDA
 from gdn_verify.hosts.worker import Worker, WorkerDiedError
 from gdn_verify.paths import registered
 
 KERNELS = "kernels"
-"""The subject that stands for this project's own kernels, beside the names of paths."""
+"""The subject that stands for this project's own Triton kernels, beside the names of paths."""
+
+CUDA_KERNELS = "cuda-kernels"
+"""The same for its kernels in CUDA C++, on NVIDIA's chips."""
 
 OWN = "gdn_verify."
 """Where the modules of kernels begin that may not spill."""
@@ -109,12 +113,13 @@ def _row(body: dict[str, Any]) -> Row:
 
 def subjects() -> tuple[str, ...]:
     """Everything that can be asked for: this project's own kernels, and every path that launches Triton kernels."""
-    return (KERNELS, *(path.name for path in registered().values() if path.kernels))
+    triton = (path.name for path in registered().values() if path.kernels and EMULATED_CUDA.name not in path.hosts)
+    return (KERNELS, CUDA_KERNELS, *triton)
 
 
 def run(
     chips: Sequence[Chip],
-    wanted: Sequence[str] = (KERNELS,),
+    wanted: Sequence[str] = (KERNELS, CUDA_KERNELS),
     *,
     required: Collection[str] = (KERNELS,),
     workers: int | None = None,

@@ -82,7 +82,7 @@ def prefill_refuses(operands: Operands) -> str | None:
 
 def spec_refuses(operands: Operands) -> str | None:
     """Why `fused_spec_decode` does not take these operands, or None."""
-    from gdn_verify.kernels.triton.spec import MAX_WIDTH
+    from gdn_verify.kernels.triton.checks import MAX_WIDTH
 
     tables = operands.tables
     if tables.num_accepted_tokens is None:

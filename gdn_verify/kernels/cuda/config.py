@@ -15,6 +15,8 @@ WORD = 16
 """Bytes that a thread loads at once, where addresses allow it."""
 MOST_IN_CLUSTER = 8
 """Blocks of a cluster that every chip with clusters takes."""
+MOST_HELD = 64
+"""Numbers of the state that a thread keeps over the tokens of a draft."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,7 @@ class Cut(NamedTuple):
     LEAST_BLOCKS: int
     STATE_KV: bool
     CLUSTER: bool
+    TOKENS: int = 1
 
     @property
     def sharers(self) -> int:
@@ -132,6 +135,20 @@ def _cut(config: Config, capability: int, sizes: Sizes) -> Cut:
     )  # fmt: skip
 
 
+@cache
+def spec_cut(config: Config, capability: int, sizes: Sizes, tokens: int) -> Cut:
+    """`Config.cut` for drafts of so many tokens, whose state stays in registers: cut finer until it fits them.
+
+    Where that makes more blocks of a key head than a cluster takes, they take tickets.
+    """
+    splits, warps = config.splits, config.warps
+    while -(-sizes.V // splits) * sizes.K > MOST_HELD * 32 * warps and (splits < 8 or warps < 16):
+        splits, warps = (2 * splits, warps) if splits < 8 else (splits, 2 * warps)
+    fits = sizes.ratio * min(splits, _power_within(sizes.V)) <= MOST_IN_CLUSTER
+    finer = replace(config, whole_key_head=False, splits=splits, warps=warps, cluster=config.cluster and fits, stages=0)
+    return finer.cut(capability, sizes)._replace(TOKENS=tokens)
+
+
 def has_clusters(capability: int) -> bool:
     """Whether blocks of a chip can be a cluster, as they can where the chip is emulated."""
     return capability == EMULATED or capability >= CLUSTERS
@@ -147,22 +164,25 @@ def _power_over(n: int) -> int:
     return 1 << (n - 1).bit_length()
 
 
+_Table = tuple[tuple[int | None, Config], ...]
+
+
+def _by_tickets(table: _Table) -> _Table:
+    return tuple((limit, replace(config, cluster=False, dependent=False)) for limit, config in table)
+
+
 FEW = Config(splits=4)
 SOME = Config(splits=2)
 HEAD = Config(warps=8)
 STREAM = Config(warps=4, lanes=16, stages=4)
 
 # Up to so many value heads in a launch (rows · HV), this configuration; by bytes of a number of the state.
-_Table = tuple[tuple[int | None, Config], ...]
 HOPPER: dict[int, _Table] = {
     4: ((128, FEW), (256, SOME), (1024, HEAD), (None, STREAM)),
     2: ((128, FEW), (256, SOME), (1024, HEAD), (None, STREAM)),
 }
 # Without clusters a split head costs a trip through the L2, and the ticket one more.
-AMPERE: dict[int, _Table] = {
-    size: tuple((limit, replace(config, cluster=False, dependent=False)) for limit, config in table)
-    for size, table in HOPPER.items()
-}
+AMPERE: dict[int, _Table] = {size: _by_tickets(table) for size, table in HOPPER.items()}
 # One of each kind, at the sizes that a test has: small blocks, as every thread is paid for.
 _SMALL: _Table = (
     (1, Config(splits=2, warps=1, depth=2)),
@@ -176,18 +196,32 @@ _SMALL: _Table = (
 SMALL: dict[int, _Table] = dict.fromkeys((2, 4), _SMALL)
 
 
+# The same for drafts; `spec_cut` makes of it what fits.
+_SPEC: _Table = ((64, Config(splits=4)), (256, Config(splits=2)), (None, Config(splits=1, warps=8)))
+HOPPER_SPEC: dict[int, _Table] = dict.fromkeys((2, 4), _SPEC)
+AMPERE_SPEC: dict[int, _Table] = dict.fromkeys((2, 4), _by_tickets(_SPEC))
+_SMALL_SPEC: _Table = (
+    (2, Config(splits=2, warps=1)),
+    (4, Config(splits=4, warps=1, lanes=4, cluster=False)),
+    (6, Config(splits=1, warps=2)),
+    (None, Config(splits=1, warps=1, lanes=16, cluster=False)),
+)
+SMALL_SPEC: dict[int, _Table] = dict.fromkeys((2, 4), _SMALL_SPEC)
+
+
 @cache
-def choose(capability: int, rows: int, sizes: Sizes) -> Config:
-    """The configuration for a launch of `rows` rows."""
-    table = _table(capability, sizes)
+def choose(capability: int, rows: int, sizes: Sizes, drafts: bool = False) -> Config:
+    """The configuration for a launch of `rows` rows, of one token each or `drafts`."""
+    table = _table(capability, sizes, drafts)
     return next(config for limit, config in table if limit is None or rows * sizes.HV <= limit)
 
 
-def configurations(capability: int, sizes: Sizes) -> tuple[Config, ...]:
+def configurations(capability: int, sizes: Sizes, drafts: bool = False) -> tuple[Config, ...]:
     """Every configuration that `choose` can return for these sizes."""
-    return tuple(config for _, config in _table(capability, sizes))
+    return tuple(config for _, config in _table(capability, sizes, drafts))
 
 
-def _table(capability: int, sizes: Sizes) -> _Table:
-    tables = SMALL if capability == EMULATED else HOPPER if capability >= CLUSTERS else AMPERE
-    return tables[sizes.itemsize]
+def _table(capability: int, sizes: Sizes, drafts: bool) -> _Table:
+    place = 0 if capability == EMULATED else 1 if capability < CLUSTERS else 2
+    tables = (SMALL_SPEC, AMPERE_SPEC, HOPPER_SPEC) if drafts else (SMALL, AMPERE, HOPPER)
+    return tables[place][sizes.itemsize]

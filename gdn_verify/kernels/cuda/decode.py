@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cache
-
 import torch
 from torch import Tensor
 
 from gdn_verify.kernels.cuda.arguments import Arguments
-from gdn_verify.kernels.cuda.config import Config, Cut, Sizes, choose
-from gdn_verify.kernels.cuda.launch import CLUSTERS, Grid, Kernel, capability, launch
-from gdn_verify.kernels.cuda.operands import Options, options_of, sizes_of
+from gdn_verify.kernels.cuda.config import Config, choose
+from gdn_verify.kernels.cuda.launch import capability, launch
+from gdn_verify.kernels.cuda.operands import options_of, sizes_of
+from gdn_verify.kernels.cuda.plans import Source, plan_of
 from gdn_verify.kernels.fallback import Layer
 from gdn_verify.kernels.triton.checks import (  # imports no Triton
     check_conv_pool,
@@ -24,7 +22,6 @@ from gdn_verify.kernels.triton.checks import (  # imports no Triton
 from gdn_verify.kernels.triton.strides import stride_of
 from gdn_verify.kernels.triton.tickets import tickets_of
 
-NAME = "gdn_cuda_decode"
 ARGUMENTS = Arguments(
     pointer=(
         "x", "ba", "conv_weight", "conv_bias", "conv_pool", "A_log", "dt_bias", "pool", "state_indices",
@@ -40,6 +37,7 @@ ARGUMENTS = Arguments(
     ),
     float32=("scale", "qk_norm_eps", "norm_eps", "threshold", "beta_scale"),
 )  # fmt: skip
+SOURCE = Source("decode.cu", "gdn_cuda_decode", ARGUMENTS)
 NOBODY = -1
 """An id that is padding anyway."""
 
@@ -82,13 +80,13 @@ def fused_decode(
     sizes = sizes_of(layer, pool, state_order)
     chip = capability(qkvz.device)
     config = config or choose(chip, rows, sizes)
-    plan = plan_of(chip, config, sizes, options_of(qkvz, ba, layer, conv_pool, pool, output))
+    plan = plan_of(SOURCE, chip, config, sizes, options_of(qkvz, ba, layer, conv_pool, pool, output))
     if plan.takes_tickets and tickets is None:
         tickets = tickets_of(conv_pool, sizes.H)
     partial = sums = None
     if plan.joins:
-        partial = qkvz.new_empty(units * sizes.HV * sizes.V, dtype=torch.float32)
-        sums = qkvz.new_empty(units * sizes.HV * plan.cut.SPLITS, dtype=torch.float32)
+        partial = qkvz.new_empty(tokens * sizes.HV * sizes.V, dtype=torch.float32)
+        sums = qkvz.new_empty(tokens * sizes.HV * plan.cut.SPLITS, dtype=torch.float32)
     launch(
         qkvz.device, plan.kernel, plan.grid(units, sizes.H),
         qkvz, ba, layer.conv_weight, layer.conv_bias, conv_pool, layer.A_log, layer.dt_bias, pool, state_indices,
@@ -101,39 +99,3 @@ def fused_decode(
         layer.q_scale, layer.qk_norm_eps, layer.norm_eps, layer.softplus_threshold, layer.beta_scale,
     )  # fmt: skip
     return output
-
-
-@dataclass(frozen=True)
-class Plan:
-    """A specialised kernel, and how it is launched."""
-
-    kernel: Kernel
-    cut: Cut
-    ring_bytes: int
-    dependent: bool
-    norm: bool
-
-    @property
-    def takes_tickets(self) -> bool:
-        """Whether blocks of a key head agree by a counter in memory."""
-        return self.cut.sharers > 1 and not self.cut.CLUSTER
-
-    @property
-    def joins(self) -> bool:
-        """Whether they hand o to each other through memory."""
-        return self.takes_tickets and self.norm and self.cut.SPLITS > 1
-
-    def grid(self, units: int, heads: int) -> Grid:
-        """For so many rows or tokens, and key heads."""
-        sharers = self.cut.sharers
-        cluster = sharers if self.cut.CLUSTER else 1
-        return Grid(units * sharers, heads, 32 * self.cut.WARPS, cluster, self.ring_bytes, self.dependent)
-
-
-@cache
-def plan_of(chip: int, config: Config, sizes: Sizes, options: Options) -> Plan:
-    """One for all launches that are alike in these."""
-    cut = config.cut(chip, sizes)
-    kernel = Kernel("decode.cu", NAME, ARGUMENTS, {**cut._asdict(), **options._asdict()})
-    dependent = config.dependent and chip >= CLUSTERS
-    return Plan(kernel, cut, cut.ring_numbers * sizes.itemsize, dependent, options.NORM)

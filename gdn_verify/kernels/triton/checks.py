@@ -12,6 +12,8 @@ PACKINGS = ("flat", "interleaved")
 STATE_ORDERS = ("VK", "KV")
 CHECKPOINT_STEP = 64
 """A multiple of every chunk's length: states are known where chunks end, and nowhere else."""
+MAX_WIDTH = 8
+"""The longest draft, with the token before it, that kernels are unrolled for."""
 MOST_STRIDE = 2**31 // 64 - 1
 """Elements from token to token of a prefill: within a chunk 32 bits count them."""
 
@@ -126,6 +128,30 @@ def check_rows(state_indices: Tensor, query_start_loc: Tensor | None) -> None:
         expect_dtype("query_start_loc", query_start_loc, INDEX_DTYPES)
         if not query_start_loc.is_contiguous():
             raise ValueError("query_start_loc must be contiguous: call .contiguous()")
+
+
+def check_drafts(
+    state_indices: Tensor, query_start_loc: Tensor, num_accepted_tokens: Tensor, spec_rows: Tensor | None
+) -> None:
+    """Raises ValueError unless the tables are of drafts of up to `MAX_WIDTH` tokens, and fit each other."""
+    expect_shape("state_indices", state_indices, (None, None))
+    rows, width = state_indices.shape
+    if width > MAX_WIDTH:
+        raise ValueError(f"state_indices has {width} columns; at most {MAX_WIDTH} tokens a row are taken")
+    expect_dtype("state_indices", state_indices, INDEX_DTYPES)
+    if width < 1:
+        raise ValueError("state_indices has no columns; a row needs at least one slot")
+    expect_shape("query_start_loc", query_start_loc, (rows + 1,))
+    expect_shape("num_accepted_tokens", num_accepted_tokens, (rows,))
+    for name, indices in (("query_start_loc", query_start_loc), ("num_accepted_tokens", num_accepted_tokens)):
+        expect_dtype(name, indices, INDEX_DTYPES)
+        if not indices.is_contiguous():
+            raise ValueError(f"{name} must be contiguous: call .contiguous()")
+    if spec_rows is not None:
+        expect_shape("spec_rows", spec_rows, (rows,))
+        expect_dtype("spec_rows", spec_rows, (torch.bool,))
+        if not spec_rows.is_contiguous():
+            raise ValueError("spec_rows must be contiguous: call .contiguous()")
 
 
 def check_plain(tables: Tables) -> None:

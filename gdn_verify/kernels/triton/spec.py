@@ -6,8 +6,14 @@ import torch
 from torch import Tensor
 
 from gdn_verify.kernels.fallback import Layer
-from gdn_verify.kernels.rows import INDEX_DTYPES, expect_dtype, expect_shape
-from gdn_verify.kernels.triton.checks import check_conv_pool, check_outputs, check_packed, check_pool, check_tickets
+from gdn_verify.kernels.triton.checks import (
+    check_conv_pool,
+    check_drafts,
+    check_outputs,
+    check_packed,
+    check_pool,
+    check_tickets,
+)
 from gdn_verify.kernels.triton.config import Sizes, SpecConfig, choose_spec
 from gdn_verify.kernels.triton.contraction import may_contract
 from gdn_verify.kernels.triton.decode import fused_decode, taps_in_word
@@ -15,9 +21,6 @@ from gdn_verify.kernels.triton.spec_kernel import gdn_spec_kernel
 from gdn_verify.kernels.triton.strides import stride_of
 from gdn_verify.kernels.triton.target import check_join, current_target, on_device_of
 from gdn_verify.kernels.triton.tickets import tickets_of
-
-MAX_WIDTH = 8
-"""The longest draft, with the token before it, that a kernel is unrolled for."""
 
 
 def fused_spec_decode(
@@ -50,15 +53,12 @@ def fused_spec_decode(
 
     Returns `output` as `fused_decode` does, and raises as it does.
     """
-    expect_shape("state_indices", state_indices, (None, None))
+    check_drafts(state_indices, query_start_loc, num_accepted_tokens, spec_rows)
     rows, width = state_indices.shape
-    if width > MAX_WIDTH:
-        raise ValueError(f"state_indices has {width} columns; at most {MAX_WIDTH} tokens a row are taken")
     sizes = Sizes(*layer.geometry, pool.element_size())
     check_packed(qkvz, ba, layer, packing)
     check_pool(layer, pool, state_order)
     check_conv_pool(layer, conv_pool, slots=pool.shape[0], columns=layer.conv_weight.shape[1] - 2 + width)
-    _check_tables(rows, state_indices, query_start_loc, num_accepted_tokens, spec_rows)
     check_tickets(tickets, pool.shape[0], layer.num_k_heads)
     output = check_outputs(qkvz, layer, output, z_output)
     if qkvz.shape[0] == 0:
@@ -94,22 +94,3 @@ def fused_spec_decode(
             enable_fp_fusion=may_contract(pool, state_order, constants, config.num_warps * target.wavefront),
         )  # fmt: skip
     return output
-
-
-def _check_tables(
-    rows: int, table: Tensor, query_start_loc: Tensor, num_accepted_tokens: Tensor, spec_rows: Tensor | None
-) -> None:
-    expect_dtype("state_indices", table, INDEX_DTYPES)
-    if table.shape[1] < 1:
-        raise ValueError("state_indices has no columns; a row needs at least one slot")
-    expect_shape("query_start_loc", query_start_loc, (rows + 1,))
-    expect_shape("num_accepted_tokens", num_accepted_tokens, (rows,))
-    for name, indices in (("query_start_loc", query_start_loc), ("num_accepted_tokens", num_accepted_tokens)):
-        expect_dtype(name, indices, INDEX_DTYPES)
-        if not indices.is_contiguous():
-            raise ValueError(f"{name} must be contiguous: call .contiguous()")
-    if spec_rows is not None:
-        expect_shape("spec_rows", spec_rows, (rows,))
-        expect_dtype("spec_rows", spec_rows, (torch.bool,))
-        if not spec_rows.is_contiguous():
-            raise ValueError("spec_rows must be contiguous: call .contiguous()")

@@ -18,28 +18,9 @@
 
 #include "layer.cuh"
 #include "tile.cuh"
+#include "block.cuh"
 
-constexpr int SHARERS = RATIO / HEADS * SPLITS;
-constexpr bool SHARED_HEAD = SHARERS > 1;
-constexpr bool JOIN = NORM && SPLITS > 1;
-constexpr bool BY_CLUSTER = CLUSTER && SHARED_HEAD;
-constexpr bool BY_TICKET = !CLUSTER && SHARED_HEAD;
-constexpr int SUMS = JOIN && BY_CLUSTER ? SPLITS * WARPS : WARPS;
-constexpr int QUANTUM = 192;  // a multiple of every SHARERS: of ratios that divide 24 times up to 8 splits
-
-constexpr int CHANNELS = 2 * K + HEADS * VB;
-constexpr int CHANNELS_EACH = divided_up(CHANNELS, THREADS);
-constexpr int OUTPUTS = HEADS * VB;
-constexpr int OUTPUTS_EACH = divided_up(OUTPUTS, THREADS);
 constexpr int TURNS = HEADS * PASSES;
-
-struct Shared {
-  Array<float, K> q, k;
-  Array<float, OUTPUTS> v, o;
-  Array<float, HEADS> decay, beta;
-  Array<float, HEADS * SUMS> squares;
-  Array<int, 1> last;
-};
 
 struct Row {
   int64 slot, token, first, stop;  // tokens [first, stop) are those of a row that is padding
@@ -63,42 +44,6 @@ INLINE Row row_of(const Arguments &a, int64 unit) {
   return row;
 }
 
-// What the threads of a block know of where it is.
-struct Block {
-  int key_head, head, rank, split;
-  int64 unit;
-};
-
-INLINE Block block_of() {
-  Block b;
-  b.rank = block_x() % SHARERS;
-  b.unit = block_x() / SHARERS;
-  b.key_head = block_y();
-  b.head = b.key_head * RATIO + b.rank / SPLITS * HEADS;
-  b.split = b.rank % SPLITS;
-  return b;
-}
-
-// A block's output number i: which head and which row of V it is, and whether there is one.
-struct Output {
-  int head, v;  // of the block's heads; of all V
-  bool there;
-};
-
-INLINE Output output_of(const Block &b, int i) {
-  const int row = i % VB, v = b.split * VB + row;
-  return {i / VB, v, i < OUTPUTS && v < V};
-}
-
-INLINE const TX *z_of(const Arguments &a, const Block &b, int64 token, Output at) {
-  const int column = columns_of(b.key_head, a.heads, a.interleaved).z;
-  return static_cast<const TX *>(a.x) + token * a.stride_x + column + (b.head - b.key_head * RATIO + at.head) * V + at.v;
-}
-
-INLINE TOut *out_of(const Arguments &a, const Block &b, int64 token, Output at) {
-  return static_cast<TOut *>(a.out) + token * a.stride_out + (b.head + at.head) * V + at.v;
-}
-
 // z of token `unit`, and zeros for what belongs to no live row.
 INLINE void pass_through(const Arguments &a, const Block &b, const Row &row) {
   const bool beyond = a.query_start_loc && b.unit < a.num_tokens &&
@@ -113,28 +58,6 @@ INLINE void pass_through(const Arguments &a, const Block &b, const Row &row) {
     if (a.zero_pads && !row.live)
       for (int64 t = row.first; t < row.stop; t++) *out_of(a, b, t, at) = TOut{};
   }
-}
-
-// Channel number i of a block: q, then k, then v of its heads.
-struct Where {
-  int channel, column;  // among the conv's, and in a packed row
-  bool there;
-};
-
-INLINE Where where(const Arguments &a, const Block &b, const Columns &columns, int i) {
-  const int qk = a.heads * K;
-  if (i < K) return {b.key_head * K + i, columns.q + i, true};
-  if (i < 2 * K) return {qk + b.key_head * K + i - K, columns.k + i - K, true};
-  const Output at = output_of(b, i - 2 * K);
-  const int among = (b.head - b.key_head * RATIO + at.head) * V + at.v;
-  return {2 * qk + b.key_head * RATIO * V + among, columns.v + among, at.there};
-}
-
-INLINE void store_shifted(const Arguments &a, TConv *slot, const Channel &c, int channel) {
-  TConv *at = slot + channel * a.stride_d;
-#pragma unroll
-  for (int w = 0; w < W - 2; w++) at[w * a.stride_c] = c.history[w + 1];
-  at[(W - 2) * a.stride_c] = converted<TConv>(c.x);
 }
 
 // The sum of o² of each of a block's heads, for all threads of all blocks that have the head.
@@ -154,58 +77,6 @@ INLINE void exchange_squares(Shared &s, const Block &b, float (&squares)[HEADS])
     cluster_wait();
   } else {
     block_barrier();
-  }
-}
-
-INLINE float in_all(Shared &s, int head) {
-  float sum = 0.0f;
-#pragma unroll
-  for (int i = 0; i < SUMS; i++) sum += s.squares[head * SUMS + i];
-  return sum;
-}
-
-// Equation 5.
-INLINE float normalised(const Arguments &a, float o, float squares, TX z, TNorm weight) {
-  return o * inverse_root(squares / V + a.norm_eps) * widened(weight) * activated(widened(z), a.norm_silu);
-}
-
-INLINE void store_out(TOut *at, float value) { *at = converted<TOut>(value); }
-
-// Takes a ticket for the block; whether it is the last of its key head's.
-INLINE bool is_last(const Arguments &a, Shared &s, const Block &b, int64 slot) {
-  block_barrier();
-  if (thread_index() == 0) {
-    const int64 held = take_ticket(static_cast<int64 *>(a.tickets) + slot * a.heads + b.key_head, QUANTUM / SHARERS);
-    s.last[0] = (held + QUANTUM / SHARERS) % QUANTUM == 0;
-  }
-  block_barrier();
-  return s.last[0];
-}
-
-// Without a cluster: o of this block to memory, and its sum of squares.
-INLINE void hand_over(const Arguments &a, Shared &s, const Block &b) {
-  for (int i = thread_index(); i < OUTPUTS; i += THREADS) {
-    const Output at = output_of(b, i);
-    if (at.there) static_cast<float *>(a.partial)[(b.unit * a.heads * RATIO + b.head + at.head) * V + at.v] = s.o[i];
-  }
-  if (thread_index() < HEADS)
-    static_cast<float *>(a.sums)[(b.unit * a.heads * RATIO + b.head + thread_index()) * SPLITS + b.split] =
-        in_all(s, thread_index());
-}
-
-// ... and what the last one does with it, for all value heads of the key head.
-INLINE void take_over(const Arguments &a, const Block &b, int64 token) {
-  Block whole = b;
-  whole.head = b.key_head * RATIO;
-  for (int i = thread_index(); i < RATIO * V; i += THREADS) {
-    const Output at = {i / V, i % V, true};
-    const int64 head = b.unit * a.heads * RATIO + whole.head + at.head;
-    float squares = 0.0f;
-    for (int split = 0; split < SPLITS; split++)
-      squares += load_fresh(static_cast<const float *>(a.sums) + head * SPLITS + split);
-    const float o = load_fresh(static_cast<const float *>(a.partial) + head * V + at.v);
-    const TNorm weight = static_cast<const TNorm *>(a.norm_weight)[at.v];
-    store_out(out_of(a, whole, token, at), normalised(a, o, squares, *z_of(a, whole, token, at), weight));
   }
 }
 
@@ -316,7 +187,7 @@ KERNEL(gdn_cuda_decode) {
   if constexpr (BY_CLUSTER) cluster_arrive();  // this block has read all its history
 
   // The delta rule, turn by turn.
-  const Keys keys = keys_of(s.q, s.k, place, a.scale, a.qk_norm_eps);
+  const Keys keys = keys_of(s.q, s.k, 0, place, a.scale, a.qk_norm_eps);
   float squares[HEADS] = {};
 #pragma unroll
   for (int turn = 0; turn < TURNS; turn++) {
@@ -339,7 +210,6 @@ KERNEL(gdn_cuda_decode) {
 
   if constexpr (BY_CLUSTER) {
     cluster_wait();  // all blocks of the key head have read
-    constexpr int SHARE = divided_up(2 * K, SHARERS);
 #pragma unroll
     for (int n = 0; n < CHANNELS_EACH; n++) {
       const int i = n * THREADS + thread;
@@ -358,9 +228,9 @@ KERNEL(gdn_cuda_decode) {
   }
   pass_through(a, b, row);
   if constexpr (BY_TICKET) {
-    if constexpr (JOIN) hand_over(a, s, b);
+    if constexpr (JOIN) hand_over(a, s, b, row.token, 1);
     if (!is_last(a, s, b, row.slot)) return;
-    if constexpr (JOIN) take_over(a, b, row.token);
+    if constexpr (JOIN) take_over(a, b, row.token, 1);
 #pragma unroll
     for (int n = 0; n < CHANNELS_EACH; n++) {
       const int i = n * THREADS + thread;

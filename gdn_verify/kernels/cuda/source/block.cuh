@@ -1,0 +1,140 @@
+// What a block of a decode or a draft is, and what it shares: which channels and outputs are its own, its memory, and how
+// it agrees with the other blocks of its key head (`decode.cu` says on what).
+
+constexpr int SHARERS = RATIO / HEADS * SPLITS;
+constexpr bool SHARED_HEAD = SHARERS > 1;
+constexpr bool JOIN = NORM && SPLITS > 1;
+constexpr bool BY_CLUSTER = CLUSTER && SHARED_HEAD;
+constexpr bool BY_TICKET = !CLUSTER && SHARED_HEAD;
+constexpr int SUMS = JOIN && BY_CLUSTER ? SPLITS * WARPS : WARPS;
+constexpr int QUANTUM = 192;  // a multiple of every SHARERS: of ratios that divide 24 times up to 8 splits
+constexpr int SHARE = divided_up(2 * K, SHARERS);  // channels of q and k that a block of a cluster shifts
+
+constexpr int CHANNELS = 2 * K + HEADS * VB;
+constexpr int CHANNELS_EACH = divided_up(CHANNELS, THREADS);
+constexpr int OUTPUTS = HEADS * VB;
+constexpr int OUTPUTS_EACH = divided_up(TOKENS * OUTPUTS, THREADS);
+
+// Of TOKENS tokens, one after the other.
+struct Shared {
+  Array<float, TOKENS * K> q, k;
+  Array<float, TOKENS * OUTPUTS> v, o;
+  Array<float, TOKENS * HEADS> decay, beta;
+  Array<float, TOKENS * HEADS * SUMS> squares;
+  Array<int64, TOKENS> writes;
+  Array<int, 1> last;
+};
+
+// What the threads of a block know of where it is.
+struct Block {
+  int key_head, head, rank, split;
+  int64 unit;
+};
+
+INLINE Block block_of() {
+  Block b;
+  b.rank = block_x() % SHARERS;
+  b.unit = block_x() / SHARERS;
+  b.key_head = block_y();
+  b.head = b.key_head * RATIO + b.rank / SPLITS * HEADS;
+  b.split = b.rank % SPLITS;
+  return b;
+}
+
+// A block's output number i: which head and which row of V it is, and whether there is one.
+struct Output {
+  int head, v;  // of the block's heads; of all V
+  bool there;
+};
+
+INLINE Output output_of(const Block &b, int i) {
+  const int row = i % VB, v = b.split * VB + row;
+  return {i / VB, v, i < OUTPUTS && v < V};
+}
+
+INLINE const TX *z_of(const Arguments &a, const Block &b, int64 token, Output at) {
+  const int column = columns_of(b.key_head, a.heads, a.interleaved).z;
+  return static_cast<const TX *>(a.x) + token * a.stride_x + column + (b.head - b.key_head * RATIO + at.head) * V + at.v;
+}
+
+INLINE TOut *out_of(const Arguments &a, const Block &b, int64 token, Output at) {
+  return static_cast<TOut *>(a.out) + token * a.stride_out + (b.head + at.head) * V + at.v;
+}
+
+// Channel number i of a block: q, then k, then v of its heads.
+struct Where {
+  int channel, column;  // among the conv's, and in a packed row
+  bool there;
+};
+
+INLINE Where where(const Arguments &a, const Block &b, const Columns &columns, int i) {
+  const int qk = a.heads * K;
+  if (i < K) return {b.key_head * K + i, columns.q + i, true};
+  if (i < 2 * K) return {qk + b.key_head * K + i - K, columns.k + i - K, true};
+  const Output at = output_of(b, i - 2 * K);
+  const int among = (b.head - b.key_head * RATIO + at.head) * V + at.v;
+  return {2 * qk + b.key_head * RATIO * V + among, columns.v + among, at.there};
+}
+
+INLINE void store_shifted(const Arguments &a, TConv *slot, const Channel &c, int channel) {
+  TConv *at = slot + channel * a.stride_d;
+#pragma unroll
+  for (int w = 0; w < W - 2; w++) at[w * a.stride_c] = c.history[w + 1];
+  at[(W - 2) * a.stride_c] = converted<TConv>(c.x);
+}
+
+// The sum of o² of a head and token, `at` among those of the block, once all have told theirs.
+INLINE float in_all(Shared &s, int at) {
+  float sum = 0.0f;
+#pragma unroll
+  for (int i = 0; i < SUMS; i++) sum += s.squares[at * SUMS + i];
+  return sum;
+}
+
+// Equation 5.
+INLINE float normalised(const Arguments &a, float o, float squares, TX z, TNorm weight) {
+  return o * inverse_root(squares / V + a.norm_eps) * widened(weight) * activated(widened(z), a.norm_silu);
+}
+
+INLINE void store_out(TOut *at, float value) { *at = converted<TOut>(value); }
+
+// Takes a ticket for the block; whether it is the last of its key head's.
+INLINE bool is_last(const Arguments &a, Shared &s, const Block &b, int64 slot) {
+  block_barrier();
+  if (thread_index() == 0) {
+    const int64 held = take_ticket(static_cast<int64 *>(a.tickets) + slot * a.heads + b.key_head, QUANTUM / SHARERS);
+    s.last[0] = (held + QUANTUM / SHARERS) % QUANTUM == 0;
+  }
+  block_barrier();
+  return s.last[0];
+}
+
+// Without a cluster: o of this block to memory, and its sums of squares, of `count` tokens from `token` on.
+INLINE void hand_over(const Arguments &a, Shared &s, const Block &b, int64 token, int count) {
+  for (int i = thread_index(); i < count * OUTPUTS; i += THREADS) {
+    const Output at = output_of(b, i % OUTPUTS);
+    const int64 head = (token + i / OUTPUTS) * a.heads * RATIO + b.head + at.head;
+    if (at.there) static_cast<float *>(a.partial)[head * V + at.v] = s.o[i];
+  }
+  for (int i = thread_index(); i < count * HEADS; i += THREADS) {
+    const int64 head = (token + i / HEADS) * a.heads * RATIO + b.head + i % HEADS;
+    static_cast<float *>(a.sums)[head * SPLITS + b.split] = in_all(s, i);
+  }
+}
+
+// ... and what the last one does with it, for all value heads of the key head.
+INLINE void take_over(const Arguments &a, const Block &b, int64 token, int count) {
+  Block whole = b;
+  whole.head = b.key_head * RATIO;
+  for (int i = thread_index(); i < count * RATIO * V; i += THREADS) {
+    const Output at = {i / V % RATIO, i % V, true};
+    const int64 here = token + i / (RATIO * V), head = here * a.heads * RATIO + whole.head + at.head;
+    float squares = 0.0f;
+    for (int split = 0; split < SPLITS; split++)
+      squares += load_fresh(static_cast<const float *>(a.sums) + head * SPLITS + split);
+    const float o = load_fresh(static_cast<const float *>(a.partial) + head * V + at.v);
+    const TNorm weight = static_cast<const TNorm *>(a.norm_weight)[at.v];
+    store_out(out_of(a, whole, here, at), normalised(a, o, squares, *z_of(a, whole, here, at), weight));
+  }
+}
+

@@ -1,0 +1,223 @@
+// Rows of up to TOKENS tokens, the state written after each: conv, gates, q/k norm, delta rule and gated norm, one launch.
+//
+// A row and a key head have SHARERS blocks, as in `decode.cu`, which also says what they must agree on and how. A block
+// reads its part of the state once, from the slot that the accepted count names, and keeps it in registers over all
+// tokens. The convs of all tokens run before the walk, so that its threads do not meet between tokens.
+
+#include "layer.cuh"
+#include "tile.cuh"
+#include "block.cuh"
+
+static_assert(HEADS == 1, "a block's registers hold the state of one head");
+static_assert(TOKENS <= 32, "a lane keeps the sum of each token");
+
+struct Row {
+  int64 own, read, first, stop;
+  int length, accepted;
+  bool live;
+};
+
+INLINE Row row_of(const Arguments &a, int64 n) {
+  Row row;
+  row.first = entry(a.query_start_loc, n, a.wide_starts);
+  row.stop = entry(a.query_start_loc, n + 1, a.wide_starts);
+  const int64 accepted = entry(a.num_accepted_tokens, n, a.wide_counts);
+  const bool counted = accepted >= 1 && accepted <= TOKENS;
+  row.own = entry(a.state_indices, n * a.stride_row, a.wide_indices);
+  row.read = counted ? entry(a.state_indices, n * a.stride_row + (accepted - 1) * a.stride_column, a.wide_indices) : -1;
+  const int64 length = row.stop - row.first;
+  row.live = counted && is_slot(a, row.own) && is_slot(a, row.read) && length > 0 && length <= TOKENS &&
+             row.first >= 0 && row.stop <= a.num_tokens;
+  row.accepted = counted ? accepted : 1;
+  row.length = row.live ? length : 0;
+  row.first = row.first < 0 ? 0 : row.first;
+  row.stop = row.stop < a.num_tokens ? row.stop : a.num_tokens;
+  return row;
+}
+
+// z of tokens [first, stop) in steps, and with `clear` zeros for their outputs.
+INLINE void pass_through(const Arguments &a, const Block &b, int64 first, int64 stop, int64 step, bool clear) {
+  for (int64 t = first; t < stop; t += step)
+    for (int i = thread_index(); i < OUTPUTS; i += THREADS) {
+      const Output at = output_of(b, i);
+      if (!at.there) continue;
+      if (a.z_out) static_cast<TX *>(a.z_out)[t * a.stride_z + (b.head + at.head) * V + at.v] = *z_of(a, b, t, at);
+      if (clear) *out_of(a, b, t, at) = TOut{};
+    }
+}
+
+// A channel's inputs: what its slot holds from the accepted token on, and the row's tokens.
+struct Stream {
+  TConv history[W - 1];
+  TX x[TOKENS];
+  TWeight taps[W];
+  float bias;
+};
+
+// The rest of the history, followed by the row's tokens, from column 0: exact copies.
+INLINE void store_stream(const Arguments &a, TConv *slot, const Stream &c, int channel, int length) {
+  TConv *at = slot + channel * a.stride_d;
+#pragma unroll
+  for (int w = 0; w < W - 2; w++) at[w * a.stride_c] = c.history[w + 1];
+#pragma unroll
+  for (int t = 0; t < TOKENS; t++)
+    if (t < length) at[(W - 2 + t) * a.stride_c] = converted<TConv>(c.x[t]);
+}
+
+// Number i of a channel's inputs, oldest first.
+INLINE float input(const Stream &c, int i) { return i < W - 1 ? widened(c.history[i]) : widened(c.x[i - (W - 1)]); }
+
+// The sum of o² of each token, for all blocks of the head; lane t of each warp has the warp's for token t.
+INLINE void exchange_squares(Shared &s, const Block &b, float squares, int length) {
+  const int warp = thread_index() / 32, t = thread_index() % 32;
+  if constexpr (JOIN && BY_CLUSTER) {
+    if (t < length)
+#pragma unroll
+      for (int split = 0; split < SPLITS; split++)
+        send(s.squares[(t * SPLITS + b.split) * WARPS + warp], b.rank - b.split + split, squares);
+    cluster_arrive();
+    cluster_wait();
+  } else {
+    if (t < length) s.squares[t * SUMS + warp] = squares;
+    block_barrier();
+  }
+}
+
+KERNEL(gdn_cuda_spec) {
+  SHARED(Shared, s);
+  launch_dependents();
+  wait_for_preceding();
+  const int thread = thread_index();
+  const Block b = block_of();
+  const Row row = row_of(a, b.unit);
+
+  // Tokens beyond the last row are dealt out to the rows.
+  const int64 end = entry(a.query_start_loc, a.num_rows, a.wide_starts);
+  pass_through(a, b, (end < 0 ? 0 : end) + b.unit, a.num_tokens, a.num_rows, a.zero_pads);
+  if (a.spec_rows && !static_cast<const unsigned char *>(a.spec_rows)[b.unit]) return;
+  if (!row.live) {
+    pass_through(a, b, row.first, row.stop, 1, a.zero_pads);
+    return;
+  }
+
+  const Place place = {thread / LANES, thread % LANES, b.split};
+  TState *const pool = static_cast<TState *>(a.pool) + b.head * (V * K);
+  Tile tiles[PASSES];
+#pragma unroll
+  for (int pass = 0; pass < PASSES; pass++) tiles[pass] = load_tile(pool + row.read * a.stride_pool, place, pass);
+
+  const Columns columns = columns_of(b.key_head, a.heads, a.interleaved);
+  const TX *x = static_cast<const TX *>(a.x) + row.first * a.stride_x;
+  TConv *conv_slot = static_cast<TConv *>(a.conv_pool) + row.own * a.stride_conv;
+  Stream streams[CHANNELS_EACH];
+#pragma unroll
+  for (int n = 0; n < CHANNELS_EACH; n++) {
+    const int i = n * THREADS + thread;
+    const Where at = where(a, b, columns, i);
+    streams[n] = {};
+    if (i >= CHANNELS || !at.there) continue;
+    load_history(streams[n].history, a, conv_slot, at.channel, row.accepted - 1);
+#pragma unroll
+    for (int t = 0; t < TOKENS; t++)
+      if (t < row.length) streams[n].x[t] = x[t * a.stride_x + at.column];
+    load_taps(streams[n].taps, static_cast<const TWeight *>(a.conv_weight) + at.channel * W);
+    streams[n].bias = a.conv_bias ? widened(static_cast<const TBias *>(a.conv_bias)[at.channel]) : 0.0f;
+  }
+  TX z[OUTPUTS_EACH];
+  TNorm weight[OUTPUTS_EACH];
+#pragma unroll
+  for (int n = 0; n < OUTPUTS_EACH; n++) {
+    const int i = n * THREADS + thread;
+    const Output at = output_of(b, i % OUTPUTS);
+    if (NORM && at.there && i < row.length * OUTPUTS) {
+      z[n] = *z_of(a, b, row.first + i / OUTPUTS, at);
+      weight[n] = static_cast<const TNorm *>(a.norm_weight)[at.v];
+    }
+  }
+
+  // All convs, a channel a thread; gates and slots, a token a thread.
+#pragma unroll
+  for (int n = 0; n < CHANNELS_EACH; n++) {
+    const int i = n * THREADS + thread;
+    const Where at = where(a, b, columns, i);
+    if (i >= CHANNELS || !at.there) continue;
+#pragma unroll
+    for (int t = 0; t < TOKENS; t++) {
+      if (t >= row.length) continue;
+      float window[W];
+#pragma unroll
+      for (int w = 0; w < W; w++) window[w] = input(streams[n], t + w);
+      const float y = convolved(window, streams[n].taps, streams[n].bias, a.conv_silu);
+      (i < K ? s.q[t * K + i] : i < 2 * K ? s.k[t * K + i - K] : s.v[t * OUTPUTS + i - 2 * K]) = y;
+    }
+    if (i >= 2 * K || !SHARED_HEAD) store_stream(a, conv_slot, streams[n], at.channel, row.length);
+  }
+  const int token = THREADS - 1 - thread;
+  if (token < row.length) {
+    const Gates gates = gates_of(a, row.first + token, b.key_head, b.head);
+    s.decay[token] = gates.decay;
+    s.beta[token] = gates.beta;
+    s.writes[token] = entry(a.state_indices, b.unit * a.stride_row + token * a.stride_column, a.wide_indices);
+  }
+  block_barrier();
+  if constexpr (BY_CLUSTER) cluster_arrive();  // this block has read all its history
+
+  float S[PASSES][CHUNKS][VEC], squares = 0.0f;
+#pragma unroll
+  for (int pass = 0; pass < PASSES; pass++) widen(S[pass], tiles[pass]);
+  for (int t = 0; t < row.length; t++) {
+    const Keys keys = keys_of(s.q, s.k, t * K, place, a.scale, a.qk_norm_eps);
+    const Gates gates = {s.decay[t], s.beta[t]};
+    const bool stored = is_slot(a, s.writes[t]);
+    float sum = 0.0f;
+#pragma unroll
+    for (int pass = 0; pass < PASSES; pass++) {
+      const int at = t * OUTPUTS + place.row(pass);
+      float v[ROWS], o[ROWS];
+#pragma unroll
+      for (int r = 0; r < ROWS; r++) v[r] = place.inside(pass) ? s.v[at + r] : 0.0f;
+      advance(S[pass], keys, v, gates, o);
+      if (stored) store_tile(pool + s.writes[t] * a.stride_pool, S[pass], place, pass);
+#pragma unroll
+      for (int r = 0; r < ROWS; r++) {
+        if (place.inside(pass) && place.lane == 0) s.o[at + r] = o[r];
+        sum = place.inside(pass) ? fused(o[r], o[r], sum) : sum;
+      }
+    }
+    sum = sum_over_lanes<32 / LANES, LANES>(sum);
+    squares = thread % 32 == t ? sum : squares;
+  }
+
+  if constexpr (BY_CLUSTER) {
+    cluster_wait();  // all blocks of the key head have read
+#pragma unroll
+    for (int n = 0; n < CHANNELS_EACH; n++) {
+      const int i = n * THREADS + thread;
+      if (i < 2 * K && i / SHARE == b.rank)
+        store_stream(a, conv_slot, streams[n], where(a, b, columns, i).channel, row.length);
+    }
+  }
+  exchange_squares(s, b, squares, row.length);
+  if constexpr (!(JOIN && BY_TICKET)) {
+#pragma unroll
+    for (int n = 0; n < OUTPUTS_EACH; n++) {
+      const int i = n * THREADS + thread;
+      const Output at = output_of(b, i % OUTPUTS);
+      if (!at.there || i >= row.length * OUTPUTS) continue;
+      const float o = s.o[i];
+      store_out(out_of(a, b, row.first + i / OUTPUTS, at),
+                NORM ? normalised(a, o, in_all(s, i / OUTPUTS), z[n], weight[n]) : o);
+    }
+  }
+  if (a.z_out) pass_through(a, b, row.first, row.stop, 1, false);
+  if constexpr (BY_TICKET) {
+    if constexpr (JOIN) hand_over(a, s, b, row.first, row.length);
+    if (!is_last(a, s, b, row.own)) return;
+    if constexpr (JOIN) take_over(a, b, row.first, row.length);
+#pragma unroll
+    for (int n = 0; n < CHANNELS_EACH; n++) {
+      const int i = n * THREADS + thread;
+      if (i < 2 * K) store_stream(a, conv_slot, streams[n], where(a, b, columns, i).channel, row.length);
+    }
+  }
+}
