@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from importlib import import_module
 
-from gdn_verify.bench import ours
+from gdn_verify.bench import ours, ours_cuda
 from gdn_verify.bench.contender import Contender, Missing, Setting
 from gdn_verify.bench.prefill import ours as prefill_ours
 
@@ -15,6 +15,7 @@ PEERS = ("fla", "vllm", "aiter", "flashinfer")
 def gather(settings: Sequence[Setting], every_configuration: bool) -> Iterable[Contender | Missing]:
     """Ours first, then the peers, each found or missing; a peer whose adapter fails to import is missing."""
     yield from ours.contenders(settings, every_configuration)
+    yield from ours_cuda.contenders(settings, every_configuration)
     for name in PEERS:
         yield from _peer(name, "contenders")
 

@@ -34,22 +34,24 @@ def contenders(settings: Sequence[Setting], every_configuration: bool) -> Iterat
 
 
 def _chosen() -> Iterator[Contender]:
-    yield _ours("fused-decode", WHOLE, _fused(None), _decode_only, path="fused-decode")
-    yield _ours("fused-decode-o", UN_NORMED, _fused(None, norm=False), _decode_only, path="fused-decode-o")
-    yield _ours("two-launch-decode", UN_NORMED, _two_launches, _decode_only, path="two-launch-decode")
-    yield _ours("delta-update", RECURRENCE, _recurrence, _decode_only)
-    yield _ours("fused-spec", WHOLE, _drafts(None), _drafts_only, path="fused-spec")
+    yield _ours("fused-decode", WHOLE, _fused(None), decode_only, path="fused-decode")
+    yield _ours("fused-decode-o", UN_NORMED, _fused(None, norm=False), decode_only, path="fused-decode-o")
+    yield _ours("two-launch-decode", UN_NORMED, _two_launches, decode_only, path="two-launch-decode")
+    yield _ours("delta-update", RECURRENCE, _recurrence, decode_only)
+    yield _ours("fused-spec", WHOLE, _drafts(None), drafts_only, path="fused-spec")
 
 
 def _ours(name: str, span: Span, prepare: Prepare, refuses: Refuses, path: str = "") -> Contender:
     return Contender(name, gdn_verify.__version__, span, prepare, refuses, path=path)
 
 
-def _decode_only(setting: Setting) -> str | None:
+def decode_only(setting: Setting) -> str | None:
+    """Why a kernel for one token a row does not take a setting, or None."""
     return f"decodes one token a row, not S={setting.geometry.S}" if setting.geometry.S > 1 else None
 
 
-def _drafts_only(setting: Setting) -> str | None:
+def drafts_only(setting: Setting) -> str | None:
+    """Why a kernel for drafts does not take a setting, or None."""
     return "verifies drafts, and S=1 is none" if setting.geometry.S == 1 else None
 
 
@@ -62,9 +64,9 @@ def _configurations(settings: Sequence[Setting]) -> Iterator[Contender]:
     shapes = [(setting.geometry, setting.state.itemsize) for setting in settings]
     sizes = dict.fromkeys((g.S, Sizes(g.H, g.HV, g.K, g.V, itemsize)) for g, itemsize in shapes)
     for config in dict.fromkeys(config for _, size in sizes for config in configurations(target, size)):
-        yield _ours(f"fused-decode {config.name}", WHOLE, _fused(config), _decode_only)
+        yield _ours(f"fused-decode {config.name}", WHOLE, _fused(config), decode_only)
     for spec in dict.fromkeys(config for width, size in sizes for config in spec_configurations(target, width, size)):
-        yield _ours(f"fused-{spec.name}", WHOLE, _drafts(spec), _drafts_only)
+        yield _ours(f"fused-{spec.name}", WHOLE, _drafts(spec), drafts_only)
 
 
 def layer(inputs: Inputs, norm: bool = True) -> Layer:
@@ -115,7 +117,7 @@ def _drafts(config: SpecConfig | None) -> Prepare:
     def prepare(inputs: Inputs) -> Launch:
         from gdn_verify.kernels.triton.spec import fused_spec_decode
 
-        assert inputs.num_accepted_tokens is not None  # `_drafts_only`
+        assert inputs.num_accepted_tokens is not None  # `drafts_only`
         operands = (
             inputs.qkvz, inputs.ba, layer(inputs), inputs.conv_pool, inputs.pool,
             inputs.state_indices, inputs.query_start_loc, inputs.num_accepted_tokens,

@@ -27,7 +27,7 @@ from gdn_verify.kernels.operands import Operands
 from gdn_verify.kernels.plan import Classes, LaunchPlan, classify, read_plan
 from gdn_verify.kernels.rows import Tables, expect_dtype, live_rows
 
-KERNELS = ("auto", "fused", "two-launch", "fallback")
+KERNELS = ("auto", "fused", "two-launch", "cuda", "fallback")
 NOBODY = -1
 """An id outside [0, P) of every pool, so a padded row to every kernel, whatever the launch's pad_slot_id."""
 
@@ -84,9 +84,9 @@ def gated_delta_net_packed(
     there are kernels to choose from. `validate` checks the tables as the fallback does, and reads them back too.
     `kernel` settles who serves the rows: "auto" the chunk kernels and the one-launch ones for decode and drafts, each
     where it runs and takes the operands, else the standard path; "fused" the same kernels or an error; "two-launch"
-    the pair of decode kernels and the chunk kernels, or an error; "fallback" the standard path. Speculative rows
-    without initial state always take the standard path. So does all of a launch that shows its `stages` or asks for a
-    gradient.
+    the pair of decode kernels and the chunk kernels, or an error; "cuda" those in CUDA C++ for decode and drafts, and
+    the chunk kernels, or an error; "fallback" the standard path. Speculative rows without initial state always take
+    the standard path. So does all of a launch that shows its `stages` or asks for a gradient.
 
     Raises ValueError for operands that do not fit, for another `kernel`, and for a forced one that cannot serve.
     """
@@ -95,7 +95,7 @@ def gated_delta_net_packed(
     operands = Operands(qkvz, ba, layer, conv_pool, pool, tables, packing, state_order, pad_slot_id, output, z_output)
     if validate:
         live_rows(tables, qkvz.shape[0], pool.shape[0], conv=True, pad_slot_id=pad_slot_id)
-    obstacle = None if kernel == "fallback" else _obstacle(operands, stages)
+    obstacle = None if kernel == "fallback" else _obstacle(operands, stages, kernel)
     if kernel == "fallback" or not _admitted(obstacle, kernel):
         return _standard(operands, stages=stages)
     plan = read_plan(tables) if plan is None else plan
@@ -103,13 +103,18 @@ def gated_delta_net_packed(
     return _standard(operands) if routes.standard and routes.alone else _launch(operands, routes, plan)
 
 
-def _obstacle(operands: Operands, stages: dict[str, Tensor] | None) -> str | None:
+def _obstacle(operands: Operands, stages: dict[str, Tensor] | None, kernel: str) -> str | None:
     """Why no fast kernel can serve any row of this launch, or None."""
     if stages is not None:
         return "`stages` asks for intermediates, which only the standard path shows"
     if operands.wants_gradient:
         return "an input requires a gradient, which only the standard path has"
-    return fast.kernels_missing(operands.qkvz.device.type)
+    return fast.kernels_missing(operands.qkvz.device.type, _named(kernel))
+
+
+def _named(kernel: str) -> str:
+    """Whose kernels are meant."""
+    return "fused" if kernel == "auto" else kernel
 
 
 def _admitted(reason: str | None, kernel: str) -> bool:
@@ -121,7 +126,7 @@ def _admitted(reason: str | None, kernel: str) -> bool:
 
 def _routes(operands: Operands, plan: LaunchPlan, kernel: str) -> Routes:
     """Who serves which rows. A launch without any live row counts as decode: its outputs need zeros."""
-    kernels = fast.kernels("fused" if kernel == "auto" else kernel)
+    kernels = fast.kernels(_named(kernel))
     decode_rows = plan.decode or not (plan.spec or plan.prefill or plan.fresh_spec)
     prefill = plan.prefill and _admitted(kernels.prefill_refuses(operands), kernel)
     decode = decode_rows and _admitted(kernels.decode_refuses(operands), kernel)

@@ -1,4 +1,4 @@
-"""The door to the Triton kernels: whether they can run on a tensor, what they refuse, and the calls themselves.
+"""The door to the kernels: whether they can run on a tensor, what they refuse, and the calls themselves.
 
 Nothing behind the door is imported before it is asked for, so this module imports on a machine without Triton.
 """
@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
+from typing import Any
 
 from torch import Tensor
 
@@ -36,11 +37,16 @@ class Kernels:
 
 
 @cache
-def kernels_missing(device_type: str) -> str | None:
-    """Why Triton kernels cannot run on tensors of this type of device, found once a process; None if they can.
+def kernels_missing(device_type: str, name: str = "fused") -> str | None:
+    """Why the kernels called `name` cannot run on tensors of this type of device, found once a process, or None.
 
-    They can on "cuda" (NVIDIA and ROCm), and on "cpu" where Triton's interpreter is active.
+    Triton's can on "cuda" (NVIDIA and ROCm), and on "cpu" where its interpreter is active. Those called "cuda" can on
+    NVIDIA, and on "cpu" where they are emulated; prompts beside them are Triton's, which may be missing.
     """
+    if name == "cuda":
+        from gdn_verify.kernels.cuda.launch import missing
+
+        return missing(device_type)
     if find_spec("triton") is None:
         return "triton is not installed"
     import triton
@@ -54,7 +60,13 @@ def kernels_missing(device_type: str) -> str | None:
 
 @cache
 def kernels(name: str) -> Kernels:
-    """The kernels called "fused" or "two-launch"; to be asked only where `kernels_missing` gives no reason."""
+    """The kernels called "fused", "two-launch" or "cuda"; to be asked only where `kernels_missing` gives no reason."""
+    if name == "cuda":
+        from gdn_verify.kernels.cuda import decode, spec
+
+        return Kernels(
+            decode.fused_decode, decode_refuses, _prefill, _prefill_refuses, spec.fused_spec_decode, spec_refuses
+        )
     from gdn_verify.kernels.triton.decode import fused_decode
     from gdn_verify.kernels.triton.prefill import chunked_prefill
     from gdn_verify.kernels.triton.spec import fused_spec_decode
@@ -63,6 +75,17 @@ def kernels(name: str) -> Kernels:
     if name == "two-launch":
         return Kernels(two_launch_decode, decode_refuses, chunked_prefill, prefill_refuses)
     return Kernels(fused_decode, decode_refuses, chunked_prefill, prefill_refuses, fused_spec_decode, spec_refuses)
+
+
+def _prefill(*operands: Any, **options: Any) -> Tensor:
+    from gdn_verify.kernels.triton.prefill import chunked_prefill
+
+    return chunked_prefill(*operands, **options)
+
+
+def _prefill_refuses(operands: Operands) -> str | None:
+    """There is no chunk kernel in CUDA C++ yet: Triton's serve prompts beside the others."""
+    return kernels_missing(operands.qkvz.device.type) or prefill_refuses(operands)
 
 
 def decode_refuses(operands: Operands) -> str | None:

@@ -209,6 +209,21 @@ _SMALL_SPEC: _Table = (
 SMALL_SPEC: dict[int, _Table] = dict.fromkeys((2, 4), _SMALL_SPEC)
 
 
+CANDIDATES: tuple[Config, ...] = (
+    *(Config(splits=splits, warps=warps) for splits in (1, 2, 4, 8) for warps in (2, 4, 8)),
+    *(Config(splits=splits, lanes=16) for splits in (2, 4)),
+    *(Config(splits=4, cluster=False), Config(splits=4, dependent=False), Config(warps=8, dependent=False)),
+    *(Config(whole_key_head=True, splits=splits, warps=warps) for splits in (1, 2, 4, 8) for warps in (4, 8)),
+    *(Config(warps=warps, lanes=16, stages=stages) for warps in (2, 4) for stages in (2, 4, 6)),
+    *(Config(warps=8, blocks=2, depth=2), Config(lanes=16, blocks=4, depth=2), Config(warps=2, lanes=16, depth=2)),
+)
+"""What a sweep on a card tries, to fill the tables with."""
+SPEC_CANDIDATES: tuple[Config, ...] = tuple(
+    Config(splits=splits, warps=warps, lanes=lanes) for splits in (1, 2, 4) for warps in (4, 8) for lanes in (8, 16)
+)
+"""The same for drafts."""
+
+
 @cache
 def choose(capability: int, rows: int, sizes: Sizes, drafts: bool = False) -> Config:
     """The configuration for a launch of `rows` rows, of one token each or `drafts`."""

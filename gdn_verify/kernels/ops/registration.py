@@ -18,26 +18,29 @@ _FIELDS: dict[type, tuple[str, ...]] = {
 }
 """Looked up in a compiled function too, where `fields` cannot be called."""
 _SCHEMA_TYPES = {"Tensor | None": "Tensor?", "float | None": "float?", "str | None": "str?"}
-_WAY_OUT = (
-    "torch's CUDA and ROCm builds bring Triton; on a processor, pip install 'gdn-verify[interpreter]' and set "
-    "TRITON_INTERPRET=1 before Triton is imported"
-)
+_WAYS_OUT = {
+    "fused": "; torch's CUDA and ROCm builds bring Triton; on a processor, pip install 'gdn-verify[interpreter]' and "
+    "set TRITON_INTERPRET=1 before Triton is imported"
+}
 # Not `torch.library.custom_op`: its bookkeeping is quadratic in the number of arguments, over a millisecond here.
 _LIBRARY = torch.library.Library("gdn_verify", "DEF")
 
 
-def operator(name: str, arguments: str, *records: type) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def operator(
+    name: str, arguments: str, *records: type, kernels: str = "fused"
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Registers a function as torch.ops.gdn_verify.`name`, of these arguments followed by the records' fields.
 
     The function is called with the arguments and then with each record in one piece. The operator returns nothing.
+    `kernels` are those that it needs, by the name in `fast`.
     """
     taken = sum(len(_FIELDS[record]) for record in records)
     schema = ", ".join([arguments, *(_schema(record) for record in records)])
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
         def checked(x: Tensor, *operands: Any) -> None:
-            if (reason := fast.kernels_missing(x.device.type)) is not None:
-                raise RuntimeError(f"torch.ops.gdn_verify.{name} cannot run: {reason}; {_WAY_OUT}")
+            if (reason := fast.kernels_missing(x.device.type, kernels)) is not None:
+                raise RuntimeError(f"torch.ops.gdn_verify.{name} cannot run: {reason}{_WAYS_OUT.get(kernels, '')}")
             own = len(operands) - taken
             function(x, *operands[:own], *_rebuilt(records, operands[own:]))
 
