@@ -12,7 +12,6 @@ from gdn_verify.hosts.autotune import choose, pin_autotuning
 from gdn_verify.hosts.base import SINGLE_THREAD, Host
 from gdn_verify.hosts.circumstances import CARD, Circumstance
 from gdn_verify.hosts.dispatch import dispatches
-from gdn_verify.kernels.cuda.observe import observed
 
 
 @dataclass(frozen=True)
@@ -65,6 +64,8 @@ class Gpu(Host):
 
     @contextmanager
     def launches(self) -> Iterator[list[str]]:
+        from gdn_verify.kernels.cuda.observe import observed
+
         names: list[str] = []
         with observed(lambda name, _: names.append(name)), _triton_launches(names):
             yield names

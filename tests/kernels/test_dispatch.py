@@ -35,7 +35,7 @@ relaxed = settings(
 def stubs(monkeypatch: pytest.MonkeyPatch) -> Stubs:
     """Fast kernels that can run everywhere; the standard path is watched too."""
     made = Stubs()
-    monkeypatch.setattr(fast, "kernels_missing", lambda device_type: None)
+    monkeypatch.setattr(fast, "kernels_missing", lambda device_type, name: None)
     monkeypatch.setattr(fast, "kernels", lambda name: made.kernels)
 
     def watched(*operands: Any, stages: dict[str, Tensor] | None, **options: Any) -> tuple[Tensor, Tensor]:
@@ -289,7 +289,7 @@ class Blind:
 def blind(monkeypatch: pytest.MonkeyPatch) -> Blind:
     """Kernels for tensors of the device "meta", which raise whenever the host asks for a value."""
     made = Blind()
-    monkeypatch.setattr(fast, "kernels_missing", lambda device_type: None)
+    monkeypatch.setattr(fast, "kernels_missing", lambda device_type, name: None)
     monkeypatch.setattr(fast, "kernels", lambda name: made.kernels)
     return made
 
@@ -368,7 +368,9 @@ def test_a_forced_kernel_that_refuses_is_an_error_before_anything_is_written(stu
 
 def test_an_unknown_kernel_is_refused():
     """The message has the value and the known ones."""
-    with pytest.raises(ValueError, match="kernel='fast' is not one of 'auto', 'fused', 'two-launch', 'fallback'"):
+    with pytest.raises(
+        ValueError, match="kernel='fast' is not one of 'auto', 'fused', 'two-launch', 'cuda', 'fallback'"
+    ):
         dispatched(tiny([]), kernel="fast")
 
 

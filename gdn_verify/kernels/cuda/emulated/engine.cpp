@@ -252,7 +252,9 @@ void misaligned(int bytes) {
   end_here();
 }
 
-uint64_t &canary(int number) { return *reinterpret_cast<uint64_t *>(stacks + number * STACK); }
+char *stack_of(size_t number) { return stacks + (number + 1) * STACK; }  // a thread that needs more ends in another's
+
+uint64_t &canary(size_t number) { return *reinterpret_cast<uint64_t *>(stack_of(number)); }
 
 void entry() {
   launch.kernel(launch.arguments);
@@ -271,7 +273,7 @@ void run(int warp, bool backwards) {
     machine.block_x = block().x;
     machine.block_y = block().y;
     scheduler.go(threads[number].context);
-    if (canary(number) != UNTOUCHED) find("a thread needs more than %zu bytes of stack", STACK);
+    if (canary(number) != UNTOUCHED) find("thread %d needs more than %zu bytes of stack", machine.thread, STACK);
   }
 }
 
@@ -330,7 +332,7 @@ void begin(int first_x, int y) {
     t.arrivals = t.waits = t.committed = 0;
     t.copies.clear();
     canary(i) = UNTOUCHED;
-    t.context.prepare(stacks + i * STACK, entry);
+    t.context.prepare(stack_of(i), entry);
   }
 }
 
@@ -358,8 +360,8 @@ void run_cluster(int first_x, int y) {
 
 bool make_stacks(size_t count) {
   if (count <= stacks_made) return true;
-  if (stacks) munmap(stacks, stacks_made * STACK);
-  void *made = mmap(nullptr, count * STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (stacks) munmap(stacks, (stacks_made + 1) * STACK);
+  void *made = mmap(nullptr, (count + 1) * STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   stacks = made == MAP_FAILED ? nullptr : static_cast<char *>(made);
   stacks_made = stacks ? count : 0;
   return stacks;

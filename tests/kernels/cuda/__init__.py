@@ -1,0 +1,1 @@
+"""Tests of the kernels in CUDA C++, emulated; `test_on_gpu` is for a card."""
