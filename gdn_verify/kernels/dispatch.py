@@ -109,12 +109,7 @@ def _obstacle(operands: Operands, stages: dict[str, Tensor] | None, kernel: str)
         return "`stages` asks for intermediates, which only the standard path shows"
     if operands.wants_gradient:
         return "an input requires a gradient, which only the standard path has"
-    return fast.kernels_missing(operands.qkvz.device.type, _named(kernel))
-
-
-def _named(kernel: str) -> str:
-    """Whose kernels are meant."""
-    return "fused" if kernel == "auto" else kernel
+    return fast.kernels_missing(operands.qkvz.device.type, kernel)
 
 
 def _admitted(reason: str | None, kernel: str) -> bool:
@@ -126,7 +121,7 @@ def _admitted(reason: str | None, kernel: str) -> bool:
 
 def _routes(operands: Operands, plan: LaunchPlan, kernel: str) -> Routes:
     """Who serves which rows. A launch without any live row counts as decode: its outputs need zeros."""
-    kernels = fast.kernels(_named(kernel))
+    kernels = fast.kernels("fused" if kernel == "auto" else kernel)
     decode_rows = plan.decode or not (plan.spec or plan.prefill or plan.fresh_spec)
     prefill = plan.prefill and _admitted(kernels.prefill_refuses(operands), kernel)
     decode = decode_rows and _admitted(kernels.decode_refuses(operands), kernel)

@@ -27,6 +27,30 @@ LEFT_OUT = {
     "ops/registration.py": "likewise",
     "ops/decode.py": "likewise",
     "ops/prefill.py": "likewise",
+    "ops/cuda.py": "likewise: tests/kernels/cuda/test_reached.py",
+    **dict.fromkeys(
+        (
+            f"cuda/{name}.py"
+            for name in (
+                "__init__",
+                "arguments",
+                "compile",
+                "config",
+                "decode",
+                "emulate",
+                "launch",
+                "observe",
+                "operands",
+                "plans",
+                "samples",
+                "sources",
+                "spec",
+                "store",
+            )
+        ),
+        "runs on a card, or emulated on a host that the campaign has not; defects in the sources themselves are in "
+        "tests/kernels/cuda/test_planted.py",
+    ),
     "prepare.py": "compiled preparation for the bench's peers, which no path calls: tests/kernels/test_prepare.py",
 }
 """Files without mutants, and why."""

@@ -46,11 +46,12 @@ class Arguments:
         return -(-self._format.size // 8) * 8
 
     def packed(self, *values: Tensor | float | None) -> bytes:
-        """The struct of these values, in the order of `names`. A tensor stands for its address, None for a null.
+        """The struct of these values, in the order of `names`: tensors, or None for a null, where there are pointers.
 
         Raises TypeError for a number of values, and struct.error for a value, that does not fit its place.
         """
         if len(values) != len(self.names):
             raise TypeError(f"{len(values)} arguments are given; the kernel has {len(self.names)}")
-        numbers = [x.data_ptr() if isinstance(x, Tensor) else 0 if x is None else x for x in values]
-        return self._format.pack(*numbers).ljust(self._size, b"\0")
+        pointers, numbers = values[: len(self.pointer)], values[len(self.pointer) :]
+        addresses = [0 if x is None else x.data_ptr() for x in pointers]  # type: ignore[union-attr]
+        return self._format.pack(*addresses, *numbers).ljust(self._size, b"\0")

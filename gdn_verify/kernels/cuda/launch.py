@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cache, lru_cache, partial
 from typing import Any
@@ -120,7 +121,8 @@ def _on_card(device: torch.device, kernel: Kernel, grid: Grid, arguments: bytes)
     config = _config(grid, torch.cuda.current_stream(index).cuda_stream)
     held = ctypes.create_string_buffer(arguments, len(arguments))  # the driver copies it before the call returns
     pointers = (ctypes.c_void_p * 1)(ctypes.addressof(held))
-    with torch.cuda.device(index):
+    elsewhere = index != torch.cuda.current_device()
+    with torch.cuda.device(index) if elsewhere else nullcontext():
         (status,) = _driver().cuLaunchKernelEx(config, function, ctypes.addressof(pointers), 0)
         if status == _driver().CUresult.CUDA_ERROR_INVALID_CONTEXT:  # a thread that has not used the device yet
             _checked(_driver().cuCtxSetCurrent(_context(index)))
@@ -148,24 +150,24 @@ def _context(index: int) -> Any:
 
 
 @cache
-def _library(kernel: Kernel, arch: str) -> tuple[Any, bytes]:
+def _library(kernel: Kernel, arch: str) -> Any:
     code = nvrtc.built(kernel.source(), arch).cubin
-    return _checked(_driver().cuLibraryLoadData(code, [], [], 0, [], [], 0)), code
+    return _checked(_driver().cuLibraryLoadData(code, [], [], 0, [], [], 0))  # which copies it
 
 
 @cache
 def _function(kernel: Kernel, ring_bytes: int, index: int) -> Any:
-    """The kernel on a device, allowed its dynamic shared memory: the driver's own limit is 48 KiB."""
+    """The kernel on a device, loaded there and allowed its dynamic shared memory: the driver's own limit is 48 KiB."""
     driver = _driver()
     torch.cuda.current_stream(index)  # which makes torch, and so the driver, begin
     arch = nvrtc.architecture(capability(torch.device("cuda", index)))
     with torch.cuda.device(index):
-        library, _ = _library(kernel, arch)
-        found = _checked(driver.cuLibraryGetKernel(library, kernel.name.encode()))
+        found = _checked(driver.cuLibraryGetKernel(_library(kernel, arch), kernel.name.encode()))
+        function = _checked(driver.cuKernelGetFunction(found))  # now, and not at a launch that may be captured
         if ring_bytes:
             wanted = driver.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
-            _checked(driver.cuKernelSetAttribute(wanted, ring_bytes, found, _checked(driver.cuDeviceGet(index))))
-    return driver.CUfunction(int(found))
+            _checked(driver.cuFuncSetAttribute(function, wanted, ring_bytes))
+    return function
 
 
 @lru_cache(maxsize=4096)

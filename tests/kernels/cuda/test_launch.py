@@ -40,9 +40,6 @@ class Driver:
     def CUstream(self, number: int) -> Any:
         return ("stream", number)
 
-    def CUfunction(self, number: int) -> Any:
-        return ("function", number)
-
     def cuLaunchKernelEx(self, config: Any, function: Any, pointers: int, extra: int) -> Any:
         address = ctypes.c_void_p.from_address(pointers).value
         assert address is not None
@@ -93,14 +90,14 @@ def test_a_launch_is_as_it_was_asked_for(card):
     ((_, config, function),) = launches(driver)
     assert (config.gridDimX, config.gridDimY, config.gridDimZ) == (16, 3, 1)
     assert (config.blockDimX, config.blockDimY, config.blockDimZ) == (128, 1, 1)
-    assert (config.sharedMemBytes, config.hStream, function) == (65536, ("stream", 7), ("function", 41))
+    assert (config.sharedMemBytes, config.hStream, function) == (65536, ("stream", 7), 41)
     assert [attribute.id for attribute in config.attrs] == ["cluster", "pdl"]
     assert config.numAttrs == 2
     cluster = config.attrs[0].value.clusterDim
     assert (cluster.x, cluster.y, cluster.z) == (8, 1, 1)
     assert config.attrs[1].value.programmaticStreamSerializationAllowed == 1
     assert driver.sent == struct.pack("Pi4x", x.data_ptr(), 5)
-    assert ("cuKernelSetAttribute", "dynamic", 65536, 41, 41) in driver.calls
+    assert ("cuFuncSetAttribute", 41, "dynamic", 65536) in driver.calls
     assert ("cuLibraryLoadData", b"cubin sm_90a", [], [], 0, [], [], 0) in driver.calls
 
 
@@ -110,7 +107,7 @@ def test_what_is_not_asked_for_is_not_there(card):
     launching.launch(CARD, a_kernel(), Grid(16, 3, 128), None, 5)
     ((_, config, _),) = launches(driver)
     assert (config.attrs, config.numAttrs) == ([], 0)
-    assert not [call for call in driver.calls if call[0] == "cuKernelSetAttribute"]
+    assert not [call for call in driver.calls if call[0] == "cuFuncSetAttribute"]
 
 
 def test_a_kernel_is_loaded_once(card):
