@@ -48,8 +48,7 @@ def _hold(report: Report, path: Subject, host: str) -> None:
         raise MissingPathError(f"{path.name} on {host}: {reason}")
     if report.failures:
         raise AssertionError("\n\n".join(describe(failure, count) for failure, count in grouped(report.failures)))
-    if not report.ok:
+    if not report.nothing_new:
         raise AssertionError(
-            f"{path.name} on {host}: of some kind no case agrees, for none has run or all show what is known: "
-            f"{report.refusals or 'no cases'}"
+            f"{path.name} on {host}: no case agrees, for none has run: {report.refusals or 'no cases'}"
         )

@@ -45,6 +45,10 @@ class ChunkDeltaCheckpoints(ChunkDelta):
         groups=frozenset({Group.PREFILL}), states=frozenset({DType.F32}),
     )  # fmt: skip
 
+    def captures(self, launch: Launch) -> bool:
+        """Where a row goes on is decided on the host."""
+        return False
+
     def run(self, launch: Launch) -> Outputs:
         import torch
 

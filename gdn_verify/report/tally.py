@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -277,9 +277,17 @@ class Report:
 
         A run of laws alone is one in which each path and kind has obeyed some.
         """
+        return self._right(lambda row: row.agrees)
+
+    @property
+    def nothing_new(self) -> bool:
+        """The same, where it is enough of a path and kind to have shown what is known: of runs of a few cases."""
+        return self._right(lambda row: row.agrees or row.known)
+
+    def _right(self, proves: Callable[[Row], int]) -> bool:
         ran = [row for row in self.rows if not row.missing]
         judged = [row for row in ran if row.check in STANDING] or [row for row in ran if row.check == Check.LAWS]
-        proved = bool(judged) and all(row.agrees for row in judged)
+        proved = bool(judged) and all(map(proves, judged))
         return self.whole and proved and not self.broken and not any(row.failed for row in self.rows)
 
     @property

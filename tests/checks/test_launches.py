@@ -42,6 +42,13 @@ def test_healthy_kernels_are_captured_and_never_accused(judge: Judge, path: str,
     assert tally["compared"] >= 8  # other slots, and fewer rows, of each
 
 
+def test_a_path_that_reads_tables_on_the_host_is_not_held_to_a_capture(judge: Judge) -> None:
+    """One of ours, of kernels that a graph can hold."""
+    tally, messages = judge("healthy", "chunk-delta-checkpoints", "prefill", 2)
+    assert (tally["red"], tally["compared"]) == (0, 0), messages
+    assert all("tolist() reads contents on the host" in message for message in messages)
+
+
 @pytest.mark.parametrize(("path", "kind"), [("fla-recurrent", "decode"), ("fla-chunk", "prefill")])
 def test_flas_kernels_are_captured_too(judge: Judge, path: str, kind: str) -> None:
     """What their path needs to know of the rows it does not read from the device."""

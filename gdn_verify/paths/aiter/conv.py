@@ -185,6 +185,7 @@ class AiterConvUpdate(AiterConvolved):
         mixes=False,
         min_tokens=1,
         equal_lengths=True,
+        alike=frozenset({"activation", "conv_state"}),
         widths=LOADED,
         state_orders=VK,
         column_strides=True,
