@@ -23,7 +23,8 @@ OWN = ("_cpu_gdn_attention_nonspec", "_cpu_gdn_attention_spec_aware")
 
 
 def install() -> None:
-    """Take the operator's place. Raises where vLLM is another than was read."""
+    """Take the operator's place. Raises where a name of vLLM's is missing; what has kept its name and does something
+    else is seen by the counts alone."""
     from torch.library import Library
     from vllm.model_executor.layers.mamba.ops.cpu import gdn_attention as engine
 

@@ -27,7 +27,7 @@ WAYS = {"cuda": "forward_cuda", "rocm": "forward_hip"}
 
 
 def install() -> None:
-    """Take the place of the layer's cores. Raises where vLLM is another than was read."""
+    """Take the place of the layer's cores. Raises where a name of vLLM's is missing."""
     from importlib import import_module
 
     layer = getattr(import_module(MODULE), LAYER)
@@ -65,7 +65,8 @@ def _core(right: Callable[..., None]) -> Callable[..., None]:
     def forward_core(layer: Any, mixed_qkv: Tensor, b: Tensor, a: Tensor, core_attn_out: Tensor) -> None:
         own = partial(right, layer, mixed_qkv=mixed_qkv, b=b, a=a, core_attn_out=core_attn_out)
         made = _made(layer)
-        if SEAM.core is None or made is None:
+        # ROCm's own core ends here for prompts: then the call is a part of that core, and not another one.
+        if SEAM.core is None or made is None or SEAM.inside:
             own()
         else:
             launch = launch_of(layer, made, _memory(layer), mixed_qkv, b, a, core_attn_out)

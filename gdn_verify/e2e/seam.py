@@ -32,6 +32,9 @@ Watcher = Callable[[Call, "Turn", Core], None]
 """Runs the core on a call and looks at what it did."""
 
 
+NO_TURN = "no turn was announced: this is not vLLM's model runner V1 (VLLM_USE_V2_MODEL_RUNNER=0 asks for it)"
+
+
 @dataclass
 class Seam:
     """What is in place, and what has run since `begin`."""
@@ -46,6 +49,7 @@ class Seam:
     stock: int = 0
     lacking: set[str] = field(default_factory=set)
     raised: str = ""
+    inside: bool = False
     _owners: dict[int, str] = field(default_factory=dict)
 
     def begin(self, core: Core, watcher: Watcher | None, spec_width: int, guide: Guide | None = None) -> None:
@@ -69,22 +73,22 @@ class Seam:
         batch = call.launch.batch
         self.ran[call.name][batch.kind] += 1
         self.tokens[call.name] += batch.tokens
-        if call.name == next(iter(self.ran)):
-            self._recycle(batch)
         try:
+            if self.turn is None:
+                raise RuntimeError(NO_TURN)
+            if call.name == next(iter(self.ran)):
+                self._recycle(batch, self.turn)
             if self.watcher is None:
                 self.core(call)
             else:
-                assert self.turn is not None
                 self.watcher(call, self.turn, self.core)
         except Exception as error:  # an engine does not outlive one, and others are to be asked
             self.raised = self.raised or f"{call.name} raised {type(error).__name__}: {error}"
             call.launch["out"].zero_()
 
-    def _recycle(self, batch: Batch) -> None:
+    def _recycle(self, batch: Batch, turn: Turn) -> None:
         """Count the slots that a request begins in and another one has used."""
-        assert self.turn is not None
-        for row, seat in zip(batch.rows, self.turn.seats, strict=False):
+        for row, seat in zip(batch.rows, turn.seats, strict=False):
             slot = row.slots[0]
             if slot is None:
                 continue
@@ -140,11 +144,17 @@ def stock(call: Call) -> None:
 
 
 def counted(own: Callable[..., None]) -> Callable[..., None]:
-    """Code of the engine's own core, counting how often it runs."""
+    """Code of the engine's own core, counting how often it runs; what it calls of itself belongs to it."""
 
     def counting(*args: Any, **kwargs: Any) -> None:
-        SEAM.stock += 1
-        own(*args, **kwargs)
+        if SEAM.inside:
+            own(*args, **kwargs)
+            return
+        SEAM.stock, SEAM.inside = SEAM.stock + 1, True
+        try:
+            own(*args, **kwargs)
+        finally:
+            SEAM.inside = False
 
     return counting
 

@@ -46,7 +46,14 @@ class Layer:
         core_attn_out.fill_(7.0)
 
     def _forward_core_rocm(self, qkvz: torch.Tensor, ba: Any, z_out: Any, core_attn_out: torch.Tensor) -> None:
-        core_attn_out.fill_(8.0)
+        # As vLLM's: only decode steps are served here, and prompts by the core that is given projections apart.
+        made = gpu_seam._made(self)
+        if made.num_prefills == 0:
+            core_attn_out.fill_(8.0)
+            return
+        x, z, b, a = self.prepare_gdn_attention_core_inputs(qkvz, ba, qkvz.shape[0])
+        z_out[:] = z
+        self._forward_core(mixed_qkv=x, b=b, a=a, core_attn_out=core_attn_out)
 
     def _can_use_fused_gdn_mtp_decode(self, made: Any) -> bool:
         return True
@@ -176,6 +183,27 @@ def prompts_then_steps(
     assert torch.equal(*pools)
     assert core.ran == 2
     return found[0], wanted
+
+
+def test_rocm_s_own_core_is_counted_once_where_it_calls_cuda_s(layer: Layer) -> None:
+    """A healthy engine would be accused of running its core twice; and it is not given to another core inside."""
+    SEAM.begin(core_of(Variant("stock"), HOSTS["cpu"]), None, 1)
+    SEAM.turned(TURN)
+    out, z_out = torch.ones(4, HV, V), torch.zeros(4, HV, V)
+    layer._forward_core_rocm(torch.ones(4, D + HV * V), torch.ones(4, 2 * HV), z_out, out)
+    assert (out == 7.0).all()
+    assert (z_out == 1.0).all()
+    assert SEAM.ran[Layer.prefix] == {Kind.MIXED: 1}
+    assert SEAM.stock == 1
+    assert not list(SEAM.shortcomings(1, Variant("stock").leaves))
+
+
+def test_a_model_runner_that_announces_no_turn_is_told(layer: Layer) -> None:
+    """As vLLM's V2 is not asked for: by what the run says, and not by an engine that dies."""
+    SEAM.begin(core_of(Variant("oracle"), HOSTS["cpu"]), None, 1)
+    SEAM.turn = None
+    assert (launched(layer) == 0.0).all()
+    assert "VLLM_USE_V2_MODEL_RUNNER=0" in SEAM.raised
 
 
 def test_one_stage_alone_is_exchanged_inside_the_engine_s_core(layer: Layer, convs: dict[str, ModuleType]) -> None:
