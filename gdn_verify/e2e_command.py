@@ -19,7 +19,7 @@ from gdn_verify.e2e.local import LINES, Local, Side, prompts_of, run_local
 from gdn_verify.e2e.plan import FALLBACK, Part, whole
 from gdn_verify.e2e.run import Place, Result, run
 from gdn_verify.e2e.scenario import Settings, seeded
-from gdn_verify.e2e.task import Score, TaskError, score
+from gdn_verify.e2e.task import TASK, TaskError, score
 from gdn_verify.e2e.variant import STOCK, Variant, variant
 from gdn_verify.paths import UnknownPathError
 from gdn_verify.report import e2e as report
@@ -45,7 +45,7 @@ def e2e(
     models: Annotated[
         File | None, typer.Option(help="Keep the tiny models here; else in a folder that goes.", metavar="FOLDER")
     ] = None,
-    workers: Annotated[int, typer.Option(help="Engines side by side.", min=1)] = 2,
+    workers: Annotated[int, typer.Option(help="Engines side by side; 0 for two.", min=0)] = 0,
     json_file: Annotated[
         File | None, typer.Option("--json", help="Write the report to this file as JSON.", metavar="FILE")
     ] = None,
@@ -69,6 +69,10 @@ def e2e(
     dtype: Annotated[str, typer.Option(help="With --model: the type of activations.")] = "bfloat16",
     seam: Annotated[str, typer.Option(help="With --model: the platform, cpu, cuda or rocm.")] = "cpu",
     generate: Annotated[int, typer.Option(help="With --model: tokens for each prompt.", min=1)] = 64,
+    length: Annotated[int, typer.Option(help="With --model: tokens of a request at most.", min=1)] = 4096,
+    options: Annotated[
+        str, typer.Option("--engine-options", help="With --model: arguments of vLLM's LLM, in JSON.", metavar="JSON")
+    ] = "",
     questions: Annotated[int, typer.Option(help="With --model: ask so many of gsm8k too, by lm_eval.", min=0)] = 0,
 ) -> None:
     """Hold cores to the float64 oracle inside vLLM, and that to transformers; exit 1 for what noise cannot explain."""
@@ -76,20 +80,39 @@ def e2e(
     if page_file and page_file.suffix not in SUFFIXES:
         raise refuse(f"--page {page_file}: a page is {' or '.join(SUFFIXES)}")
     if model:
+        if parts or seed or repeat > 1 or models or reference or workers or not faults:
+            words = "--parts, --no-faults, --seed, --repeat, --models, --reference and --workers"
+            raise refuse(f"{words} are of the tiny models, not of --model")
         sides = (Side(_core(baseline), engine), Side(_core(candidate), candidate_engine or engine))
-        settings = Settings(dtype=dtype, budget=LOCAL_BUDGET, seam=seam, blocks=0)
+        settings = _settings(dtype, seam, length, options)
         lines, tokens = _prompts(prompts)
         asked_of = Local(str(model), *sides, settings, lines, tokens, generate)
-        _give([run_local(asked_of)], json_file, page_file, _scores(asked_of, questions))
-        return
+        results = [run_local(asked_of)]
+        if save:
+            saved(results, save)
+        red = _give(results, json_file, page_file)
+        if questions:
+            red = not _score(asked_of, questions) or red
+        raise typer.Exit(RED if red else 0)
     asked = chosen(parts, faults, seed, repeat)
     with tempfile.TemporaryDirectory(prefix="gdn-verify-e2e-") as room:
         root = models or File(room)
         root.mkdir(parents=True, exist_ok=True)
-        results = _run(asked, Place(str(root), engine, reference or engine), workers)
+        results = _run(asked, Place(str(root), engine, reference or engine), workers or 2)
     if save:
         saved(results, save)
-    _give(results, json_file, page_file)
+    if _give(results, json_file, page_file):
+        raise typer.Exit(RED)
+
+
+def _settings(dtype: str, seam: str, length: int, options: str) -> Settings:
+    """Of a user's own model. Raises typer.Exit for options that are none."""
+    made = Settings(dtype=dtype, budget=LOCAL_BUDGET, seam=seam, blocks=0, length=length, options=options)
+    try:
+        assert made.given is not None
+    except ValueError as error:
+        raise refuse(f"--engine-options: {error}") from None
+    return made
 
 
 def _core(word: str) -> Variant:
@@ -106,15 +129,14 @@ def _prompts(file: File | None) -> tuple[tuple[str, ...], tuple[tuple[int, ...],
         raise refuse(str(error)) from None
 
 
-def _scores(asked: Local, questions: int) -> tuple[Score, Score] | None:
-    """What both sides score on a task, where that is asked."""
-    if not questions:
-        return None
+def _score(asked: Local, questions: int) -> bool:
+    """Ask both sides a task, and print what they answer; whether they are alike. What was printed before stays."""
     try:
         one, other = (score(asked.model, side, asked.settings, questions) for side in (asked.baseline, asked.candidate))
+        return not report.show_scores(one, other, wide())
     except TaskError as error:
-        raise refuse(str(error)) from None
-    return one, other
+        report.show_trouble(f"{TASK}: {error}", wide())
+        return False
 
 
 def chosen(words: str, faults: bool, seed: int = 0, repeat: int = 1) -> tuple[Part, ...]:
@@ -166,18 +188,11 @@ def saved(results: Sequence[Result], folder: File) -> None:
                     (folder / f"{stem}.json").write_text(found.case, encoding="utf-8")
 
 
-def _give(
-    results: Sequence[Result],
-    json_file: File | None,
-    page_file: File | None,
-    scores: tuple[Score, Score] | None = None,
-) -> None:
-    """Write it, show it, and end the command with its status if that is not 0."""
+def _give(results: Sequence[Result], json_file: File | None, page_file: File | None) -> bool:
+    """Write it and show it; whether anything is not as it should be."""
     if json_file:
         json_file.write_text(json.dumps(report.as_json(results), indent=1) + "\n", encoding="utf-8")
     if page_file:
         page_file.write_text(report.page(results, page_file.suffix), encoding="utf-8")
     report.show(results, wide())
-    apart = scores is not None and report.show_scores(*scores, wide())
-    if apart or not all(result.ok for result in results):
-        raise typer.Exit(RED)
+    return not all(result.ok for result in results)

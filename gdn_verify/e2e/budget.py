@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import isfinite, sqrt
+from math import hypot, isfinite, sqrt
 from statistics import median
 
 from gdn_verify.cases.contract import DType
@@ -29,7 +29,8 @@ RUNS_BEFORE_ACCUSATION = 32
 
 @dataclass(frozen=True)
 class Budget:
-    """The spread of each step over `runs` noisy runs, and the least that a step is held to, in log-probability."""
+    """The spread of each step over `runs` noisy runs (of each path that rounds), and the least that a step is held to,
+    in log-probability."""
 
     spreads: dict[Place, float]
     floor: float
@@ -45,18 +46,37 @@ class Budget:
         return threshold(len(self.spreads))
 
 
-def measured(base: Transcript, noisy: Sequence[Transcript], dtype: str, apart: Sequence[Transcript] = ()) -> Budget:
-    """The budget that runs of the baseline's core under noise come to, `noisy` in its batches and `apart` in others.
+def measured(
+    exact: Transcript,
+    noisy: Sequence[Transcript],
+    dtype: str,
+    apart: Sequence[Transcript] = (),
+    base: Transcript | None = None,
+    smaller: Sequence[Transcript] = (),
+) -> Budget:
+    """The budget of the core that said `exact`, by its runs under noise: `noisy` in its batches, `apart` in others.
 
-    Raises ValueError without any of the first, and where one says what is not a number: everything could be explained.
+    `smaller` are runs without noise of a baseline that said `base`, in other batches. Raises ValueError without any of
+    `noisy`, and where one says what is not a number: everything could be explained.
     """
     if not noisy:
         raise ValueError("no noisy run was made; a budget is measured from some")
-    if not all(isfinite(moved) for run in (*noisy, *apart) for moved in distances(base, run).values()):
+    if not all(isfinite(moved) for run in (*noisy, *apart) for moved in distances(exact, run).values()):
         raise ValueError("a noisy run says log-probabilities that are no numbers; its budget would explain anything")
-    spreads = _spreads(base, noisy)
-    least = max(median(_spreads(base, (*noisy, *apart)).values()), _ulp(base, dtype))
+    spreads = _spreads(exact, noisy)
+    least = max(median(_spreads(exact, (*noisy, *apart)).values()), _ulp(exact, dtype))
+    if base is not None and smaller:
+        least = hypot(least, median(_spreads(base, smaller).values()))
     return Budget(spreads, least, len(noisy) + len(apart))
+
+
+def in_quadrature(budgets: Sequence[Budget]) -> Budget:
+    """The budget of independent noise: that of all, added by squares. Raises ValueError without any."""
+    if not budgets:
+        raise ValueError("no rounding was declared; a budget is measured from some")
+    places = {place for budget in budgets for place in budget.spreads}
+    spreads = {place: hypot(*(budget.spreads.get(place, 0.0) for budget in budgets)) for place in places}
+    return Budget(spreads, hypot(*(budget.floor for budget in budgets)), min(budget.runs for budget in budgets))
 
 
 def _spreads(base: Transcript, runs: Sequence[Transcript]) -> dict[Place, float]:

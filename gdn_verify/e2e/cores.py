@@ -122,12 +122,15 @@ def _noisy(wanted: Variant, host: Host) -> Core:
     """The oracle, perturbed as the path `wanted.sites` rounds; every launch draws noise of its own."""
     oracle = Oracle()
     whose = path_of(wanted.sites) if wanted.sites else oracle
+    # As `packed` will hand it over: kernels of packed projections serve tokens that have room between them.
+    pad = ROW_PAD if whose.capabilities.span.first is Stage.UNPACK else None
     launches = 0
 
     def core(call: Call) -> None:
         nonlocal launches
         launches += 1
-        rounding = whose.rounding(case_of(call.launch), call.launch.presentation, host.name)
+        shown = call.launch.presentation if pad is None else replace(call.launch.presentation, row_pad=pad)
+        rounding = whose.rounding(case_of(call.launch), shown, host.name)
         draw = rounding.draw(seed=1000 * wanted.noise + launches, runs=1, first=wanted.noise)
         deliver(oracle.perturbed(call.launch, draw), call.launch)
 

@@ -6,6 +6,7 @@ The process hosts the engine's core itself, so that the operator's implementatio
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import tempfile
@@ -20,32 +21,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gdn_verify.e2e.checkpoint import Kind
+from gdn_verify.e2e.environment import ALLOWED, OURS, PLUGINS, put
 from gdn_verify.e2e.messages import Ask, Open, Opened, Prompts, Seen, Texts, answer
-from gdn_verify.e2e.plugin import ASKED, put_in
+from gdn_verify.e2e.plugin import ASKED, host_of, put_in
 from gdn_verify.e2e.scenario import Settings
 from gdn_verify.e2e.transcript import SHOWN, Request, Step, Transcript
-from gdn_verify.e2e.variant import OWN, path_of
+from gdn_verify.e2e.variant import path_of, whose
 from gdn_verify.hosts import Host
 from gdn_verify.oracles.ready import load
 
 if TYPE_CHECKING:
     from gdn_verify.e2e.seam import Core, Watcher
 
-PLUGINS = "vllm.general_plugins"
-OURS = "gdn_verify"
-ENVIRONMENT = {
-    "HF_HUB_OFFLINE": "1",
-    "TRANSFORMERS_OFFLINE": "1",
-    "VLLM_NO_USAGE_STATS": "1",
-    "DO_NOT_TRACK": "1",
-    "VLLM_PLUGINS": OURS,
-    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # the core must be exchanged in this process
-    "VLLM_CPU_KVCACHE_SPACE": "1",
-    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-    "VLLM_LOGGING_LEVEL": "ERROR",
-    # Eager engines compile a helper of log-probabilities all the same, for seconds, with a C++ compiler.
-    "TORCHDYNAMO_DISABLE": "1",
-}
 CLASSES = {
     Kind.QWEN3_5: (("qwen3_5", "Qwen3_5ForCausalLM"), ("qwen3_5_mtp", "Qwen3_5MTP")),
     Kind.QWEN3_NEXT: (("qwen3_next", "Qwen3NextForCausalLM"), ("qwen3_next_mtp", "Qwen3NextMTP")),
@@ -77,7 +64,7 @@ def ready() -> None:
 
     What cannot be imported is passed over: the engine then says so itself.
     """
-    os.environ.update(ENVIRONMENT)
+    put(os.environ, alone=True)
     _stand_in()
     with suppress(Exception):
         _let_vllm_look()
@@ -88,7 +75,8 @@ def ready() -> None:
 
 def prepare(asked: Open) -> None:
     """The environment of vLLM's processes, before it is imported; what it keeps of its own lies beside the models."""
-    os.environ.update(ENVIRONMENT, **{ASKED: asked.settings.seam})
+    put(os.environ, alone=asked.checkpoint is not None)
+    os.environ[ASKED] = asked.settings.seam
     os.environ.setdefault("VLLM_CACHE_ROOT", str(Path(asked.root or tempfile.gettempdir()) / "gdn-verify-vllm"))
     _stand_in()
 
@@ -130,16 +118,16 @@ class _Engine:
     """One `LLM`, and the seam in its layers."""
 
     def __init__(self, asked: Open, host: Host) -> None:
-        self.host, self.settings = host, asked.settings
-        folder = asked.model
+        self.settings, folder = asked.settings, asked.model
         _let_vllm_look()
         if asked.checkpoint is not None:
             folder = str(asked.checkpoint.ensure(Path(asked.root)))
             _inspect_here(asked.checkpoint.kind)
         self.llm = _llm(folder, asked.settings, asked.tokenizer)
         _require_plugin()
+        self.host = host_of(asked.settings.seam, host)
         config = self.llm.llm_engine.model_config.hf_text_config
-        self.layers = sum(kind == "linear_attention" for kind in config.layer_types)
+        self.layers = gdn_layers(config, folder)
         self.opened = Opened(_version(), self.layers, config.vocab_size, folder)
 
     def reply(self, message: Ask | Texts) -> Any:
@@ -178,11 +166,11 @@ class _Engine:
 
     def _watched(self, asked: Ask) -> Seen:
         from gdn_verify.e2e.cores import core_of
-        from gdn_verify.e2e.pinpoint import STOCK_PATH, pinpoint
+        from gdn_verify.e2e.pinpoint import pinpoint
         from gdn_verify.e2e.seam import SEAM
         from gdn_verify.e2e.watch import Watch
 
-        watch = Watch(path_of(STOCK_PATH if asked.variant.core in OWN else asked.variant.core), self.host)
+        watch = Watch(path_of(whose(asked.variant.core, self.host.name)), self.host)
         self._begin(asked, core_of(asked.variant, self.host, watch.given), watch)
         with self._until(lambda: watch.wrong is not None):
             for number in range(len(asked.rounds)):
@@ -237,10 +225,26 @@ class _Engine:
         return self.llm.generate(given, parameters, use_tqdm=False)
 
 
+def gdn_layers(config: Any, folder: str) -> int:
+    """How many layers of a model are Gated DeltaNet, by its text configuration. Raises ValueError where it has none."""
+    kinds = getattr(config, "layer_types", None)
+    if kinds is None:
+        raise ValueError(
+            f"the configuration of {folder} has no layer_types, so nobody knows in how many layers a core must run; "
+            'add them to its config.json, as "linear_attention" or "full_attention" for each layer'
+        )
+    if not (count := sum(kind == "linear_attention" for kind in kinds)):
+        raise ValueError(f"{folder}: none of its layers is linear_attention (layer_types={kinds}); ask for a GDN model")
+    return count
+
+
 def _llm(folder: str, settings: Settings, tokenizer: bool) -> Any:
     from vllm import LLM
 
     more: dict[str, Any] = {"num_gpu_blocks_override": settings.blocks} if settings.blocks else {}
+    if sees(Path(folder)):
+        # Text is all that is asked, and a first run on the largest picture takes as much memory as the model.
+        more["limit_mm_per_prompt"] = {"image": 0, "video": 0}
     if settings.mtp:
         more["speculative_config"] = {"method": "mtp", "num_speculative_tokens": settings.drafts}
     elif settings.drafts:
@@ -248,12 +252,19 @@ def _llm(folder: str, settings: Settings, tokenizer: bool) -> Any:
         more["speculative_config"] = {"method": "ngram", "num_speculative_tokens": settings.drafts, **lookup}
     else:
         more["logits_processors"] = [FORCING]
-    return LLM(
-        model=folder, skip_tokenizer_init=not tokenizer, dtype=settings.dtype, enforce_eager=True, seed=0,
-        max_model_len=settings.length, max_num_batched_tokens=settings.budget, max_num_seqs=settings.seats,
-        enable_prefix_caching=settings.prefix_cache, async_scheduling=False, disable_log_stats=True,
-        max_logprobs=SHOWN, **more,
-    )  # fmt: skip
+    usual = {
+        "model": folder, "skip_tokenizer_init": not tokenizer, "dtype": settings.dtype, "enforce_eager": True,
+        "seed": 0, "max_model_len": settings.length, "max_num_batched_tokens": settings.budget,
+        "max_num_seqs": settings.seats, "enable_prefix_caching": settings.prefix_cache, "async_scheduling": False,
+        "disable_log_stats": True, "max_logprobs": SHOWN,
+    }  # fmt: skip
+    return LLM(**{**usual, **more, **settings.given})
+
+
+def sees(folder: Path) -> bool:
+    """Whether a checkpoint is of a model that takes pictures too."""
+    file = folder / "config.json"
+    return file.is_file() and "vision_config" in json.loads(file.read_text(encoding="utf-8"))
 
 
 def _require_plugin() -> None:
@@ -269,7 +280,7 @@ def _require_plugin() -> None:
             "(pip install --no-deps gdn-verify), not only its folder on the path"
         )
     put_in(os.environ[ASKED])  # raises what vLLM has swallowed
-    raise RuntimeError(f"vLLM did not load its plugin {OURS!r}, though it can be loaded; see VLLM_PLUGINS")
+    raise RuntimeError(f"vLLM did not load its plugin {OURS!r}, though it can be loaded; see {ALLOWED}")
 
 
 def _version() -> str:

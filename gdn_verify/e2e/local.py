@@ -9,18 +9,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path as File
 
+from gdn_verify.e2e.budget import RUNS_BEFORE_ACCUSATION
 from gdn_verify.e2e.judgement import judge
-from gdn_verify.e2e.noise import Noise
+from gdn_verify.e2e.noise import EXACT, Noise
 from gdn_verify.e2e.plan import Rule
-from gdn_verify.e2e.run import Result, Verdict
+from gdn_verify.e2e.run import Looked, Result, Verdict, look
 from gdn_verify.e2e.scenario import Round, Scenario, Settings
 from gdn_verify.e2e.session import Model, Session, SessionError
 from gdn_verify.e2e.transcript import Transcript
-from gdn_verify.e2e.variant import ORACLE, STOCK, Variant
+from gdn_verify.e2e.variant import ORACLE, OWN, STOCK, Variant, whose
 
 AT_ONCE = 8
 """Requests in a round."""
-NOISY_RUNS = 8
 LINES = (
     "The capital of France is",
     "def fibonacci(n):",
@@ -78,24 +78,53 @@ def run_local(asked: Local) -> Result:
 
 
 def _compared(asked: Local, name: str) -> tuple[Verdict, str]:
-    model, core = Model(local=asked.model), asked.baseline.core
-    with Session(model, asked.settings, python=asked.baseline.python) as session:
+    core, wanted = asked.baseline.core, asked.candidate.core
+    with _session(asked, asked.baseline) as session:
         scenario = _scenario(asked, asked.tokens or session.encoded(asked.lines), name)
         base = session.transcript(scenario, core)
-        sites = asked.candidate.core.core if core.core == ORACLE and asked.candidate.core.core != STOCK else ""
-        budget = Noise(session, scenario, base, sites, core).budget(NOISY_RUNS)
-        version = session.opened.version
-    with Session(model, asked.settings, python=asked.candidate.python) as session:
-        free = session.transcript(scenario, asked.candidate.core)
+        if base.failure:
+            raise SessionError(f"the baseline {core} failed, so it accuses nobody: {base.failure}")
+        noise = Noise(session, scenario, base, sites_of(asked), core)
+        budget, version = noise.budget(), session.opened.version
+    names = (f"{core} ({asked.baseline.python})", f"{wanted} ({asked.candidate.python})")
+    looked: Looked | None = None
+    with _session(asked, asked.candidate) as session:
+        free = session.transcript(scenario, wanted)
         same = all(a.tokens == b.tokens for a, b in zip(base.requests, free.requests, strict=True))
-        forced: Transcript | None = None if same else session.transcript(scenario, asked.candidate.core, base)
+        forced: Transcript | None = None if same else session.transcript(scenario, wanted, base)
         version = f"{version}; {session.opened.version}"
-    names = (f"{core} ({asked.baseline.python})", f"{asked.candidate.core} ({asked.candidate.python})")
-    judged = judge(name, names, base, free, forced, budget)
-    return Verdict(judged, Rule.EXPLAINED, base, free), version
+        if not (judged := judge(name, names, base, free, forced, budget)).explained:
+            looked = look(session, scenario, wanted)
+    if judged.first is not None:
+        with _session(asked, asked.baseline) as noise.session:
+            judged = judge(name, names, base, free, forced, noise.budget(RUNS_BEFORE_ACCUSATION))
+    return Verdict(judged, Rule.EXPLAINED, base, free, None if judged.explained else looked), version
+
+
+def _session(asked: Local, side: Side) -> Session:
+    """An engine of the user's model; without lines of text nobody needs its tokenizer."""
+    return Session(Model(local=asked.model), asked.settings, python=side.python, tokenizer=not asked.tokens)
+
+
+def sites_of(asked: Local) -> tuple[str, ...]:
+    """Paths by whose roundings noise is made: of either side, unless it is the float64 core itself."""
+    made: list[str] = []
+    for core in (asked.baseline.core, asked.candidate.core):
+        if core != EXACT:
+            made.append("" if core.core == ORACLE else whose(core.core, asked.settings.seam))
+        if core.only is not None and core.core not in OWN:  # all other launches are the engine's
+            made.append(whose(STOCK, asked.settings.seam))
+    return tuple(made) or ("",)
 
 
 def _scenario(asked: Local, prompts: Sequence[tuple[int, ...]], name: str) -> Scenario:
+    """Raises SessionError for a prompt that is too long for the engine that was asked for."""
+    needed = max(map(len, prompts)) + asked.generate
+    if needed > asked.settings.length:
+        raise SessionError(
+            f"a prompt and what it generates take {needed} tokens, and the engine has length={asked.settings.length}; "
+            f"ask for --length {needed}"
+        )
     rounds = tuple(tuple(prompts[at : at + AT_ONCE]) for at in range(0, len(prompts), AT_ONCE))
     shapes = tuple(Round(tuple(map(len, each)), asked.generate) for each in rounds)
     return replace(Scenario(name, shapes, asked.settings), given=rounds)

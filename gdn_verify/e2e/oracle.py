@@ -53,7 +53,7 @@ class Oracle(Path):
         problem = _problem(launch, live, tokens)
         made = evaluate(problem, draw)
         launch["out"].zero_()
-        launch["out"][tokens] = torch.from_numpy(made["o"][0]).to(launch["out"].dtype)
+        launch["out"][tokens] = torch.from_numpy(made["o"][0]).to(launch["out"])
         _store_states(launch, live, made["h"][0], problem.every_token)
         _store_windows(launch, live, tokens)
         return Outputs(o=launch["out"])

@@ -18,7 +18,7 @@ from gdn_verify.cases.values import Betas, Fill, Gates, States, Taps, Values, Ve
 from gdn_verify.e2e.captured import Captured, renumbered
 from gdn_verify.e2e.cores import ROW_PAD
 from gdn_verify.e2e.faults import BUILDER, begin_of, of_tables, run_of
-from gdn_verify.e2e.variant import OWN, Variant, path_of
+from gdn_verify.e2e.variant import OWN, Variant, path_of, whose
 from gdn_verify.e2e.watch import Tier, Wrong
 from gdn_verify.hosts import Host
 from gdn_verify.oracles.compose import Array
@@ -27,8 +27,6 @@ from gdn_verify.paths.base import Path
 from gdn_verify.paths.builder import Builder
 from gdn_verify.runner import CaseResult, Effort, run_case, run_tables
 
-STOCK_PATH = "vllm-cpu-core"
-"""The path of this suite that runs the engine's own core."""
 LIVELY = Values(
     q=Vectors.NORMAL, k=Vectors.NORMAL, v=Fill.NORMAL, gates=Gates.WEAK, beta=Betas.NORMAL, state=States.NORMAL,
     conv=Taps.NORMAL, z=Fill.NORMAL,
@@ -73,7 +71,7 @@ def pinpoint(wrong: Wrong, variant: Variant, host: Host) -> Pinpointed:
         assert isinstance(builder, Builder)
         subject = builder
     else:
-        subject = path_of(STOCK_PATH if variant.core in OWN else variant.core)
+        subject = path_of(whose(variant.core, host.name))
     for file in candidates(wrong, subject, variant):
         result = _result(file, subject, variant, host)
         if result.findings:

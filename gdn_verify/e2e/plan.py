@@ -22,7 +22,7 @@ from gdn_verify.e2e.scenario import (
     in_type,
     seeded,
 )
-from gdn_verify.e2e.variant import CONV, STOCK
+from gdn_verify.e2e.variant import CONV, STOCK, STOCK_PATHS
 
 FALLBACK = "dispatch-o"
 """This project's dispatcher: on the cpu its fallback, in the interpreter its Triton kernels."""
@@ -102,7 +102,6 @@ def faults_in(scenario: Scenario) -> tuple[str, ...]:
     return tuple(fault.name for fault in CATALOGUE if fault.scenario == scenario.name)
 
 
-STOCK_SITES = "vllm-cpu-core"
 FIRST_TEN = 10
 """Of the catalogue: those of which the separation was first measured. They are seeded in bfloat16 too."""
 
@@ -115,7 +114,7 @@ def whole() -> tuple[Part, ...]:
         Part(dense, scenario, (FALLBACK,), reference=True, faults=faults_in(scenario))
         for scenario in (NGRAM, PREFIX, PREEMPTION, MTP)
     )
-    narrow = Part(dense, in_type(MIXED, "bfloat16"), (STOCK, CONV), Rule.EXPLAINED, sites=STOCK_SITES)
+    narrow = Part(dense, in_type(MIXED, "bfloat16"), (STOCK, CONV), Rule.EXPLAINED, sites=STOCK_PATHS["cpu"])
     # One kind of launch alone is ours, and the engine's own core serves the others.
     shared = tuple(f"{FALLBACK}@{kind}" for kind in (Launches.DECODE, Launches.PREFILL))
     few = replace(narrow, candidates=(*narrow.candidates, *shared), seeded_in=in_type(SEEDED, "bfloat16"))

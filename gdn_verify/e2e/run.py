@@ -207,7 +207,7 @@ def _desk(session: Session, part: Part, question: Question) -> _Desk:
     base = guide = session.transcript(scenario, Variant(ORACLE))
     if scenario.settings.drafts:
         base = session.transcript(scenario, Variant(ORACLE), guide=guide)
-    return _Desk(session, part, scenario, base, Noise(session, scenario, base, question.sites, guide=guide), guide)
+    return _Desk(session, part, scenario, base, Noise(session, scenario, base, (question.sites,), guide=guide), guide)
 
 
 @dataclass(frozen=True)
@@ -268,9 +268,13 @@ class _Desk:
         return self.session.transcript(self.scenario, wanted, self.base)
 
     def _looked_into(self, wanted: Variant) -> Looked:
-        """The run again, every launch looked at; an engine that does not outlive it has still told what was judged."""
-        try:
-            seen = self.session.watched(self.scenario, wanted, self.guide)
-        except SessionError as error:
-            return Looked(trouble=str(error))
-        return Looked(seen.launches, seen.unknown, seen.wrong, seen.failure)
+        return look(self.session, self.scenario, wanted, self.guide)
+
+
+def look(session: Session, scenario: Scenario, wanted: Variant, guide: Transcript | None = None) -> Looked:
+    """The run again, every launch looked at; an engine that does not outlive it has still told what was judged."""
+    try:
+        seen = session.watched(scenario, wanted, guide)
+    except SessionError as error:
+        return Looked(trouble=str(error))
+    return Looked(seen.launches, seen.unknown, seen.wrong, seen.failure)

@@ -6,9 +6,11 @@ can be asked again of other ones.
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 FIRST_TOKEN = 2
 """0 ends a text and 1 fills one up: no prompt has them."""
@@ -22,6 +24,7 @@ class Settings:
     what fits: a tiny model's request takes one block for each GDN layer, and one for every few hundred tokens of
     attention. `drafts` are drafts of so many tokens, looked up by n-grams, or with `mtp` made by a layer of the model's
     own. `seam` is the platform whose way layers go: a CPU can go a GPU's, as far as the cores are this suite's.
+    `options` are more arguments of vLLM's `LLM`, in JSON, which go before all of these.
     """
 
     dtype: str = "float32"
@@ -33,6 +36,15 @@ class Settings:
     drafts: int = 0
     mtp: bool = False
     seam: str = "cpu"
+    options: str = ""
+
+    @property
+    def given(self) -> Mapping[str, Any]:
+        """`options` as arguments. Raises ValueError where they are none."""
+        made = json.loads(self.options or "{}")
+        if not isinstance(made, dict):
+            raise ValueError(f"options={self.options!r} is no JSON object of arguments of vLLM's LLM")
+        return made
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ class Model:
 class Session:
     """One process with one engine or reference in it, where no other was before. Use as a context manager.
 
-    `python` is whose packages it has. Raises SessionError.
+    `python` is whose packages it has; `tokenizer` whether lines are to be encoded. Raises SessionError.
     """
 
     def __init__(
@@ -58,6 +58,7 @@ class Session:
         host: str = "cpu",
         python: str = sys.executable,
         folders: Sequence[str] = (),
+        tokenizer: bool = False,
     ) -> None:
         self._what = f"{target.partition(':')[0].rpartition('.')[2]} of {python}"
         # Tiny models run on a processor: their engines are forked of a process that has imported vLLM. In the
@@ -65,9 +66,7 @@ class Session:
         forked = model.checkpoint is not None and target == ENGINE and host == CPU.name
         made = {"ready": READY} if forked else {"bare": True}
         self._worker = Worker(HOSTS[host], target, python=python, folders=folders, **made)
-        self.opened: Opened = self._answer(
-            Open(settings, model.root, model.checkpoint, model.local, tokenizer=bool(model.local))
-        )
+        self.opened: Opened = self._answer(Open(settings, model.root, model.checkpoint, model.local, tokenizer))
 
     def transcript(
         self,

@@ -20,6 +20,8 @@ ORACLE = "oracle"
 CONV = "conv"
 OWN = (STOCK, CONV)
 """Cores that are the engine's, or are inside it."""
+STOCK_PATHS = {"cpu": "vllm-cpu-core", "cuda": "vllm-core", "rocm": "vllm-core"}
+"""The path of this suite that runs the engine's own core, by the seam of the platform: it declares how that rounds."""
 SPANS = (Span(Stage.CONV, Stage.DELTA), Span(Stage.UNPACK, Stage.DELTA))
 """What a core may span: an engine's own norm comes after it, and its own unpacking before."""
 
@@ -42,6 +44,11 @@ class Variant:
     def leaves(self, kind: Kind) -> bool:
         """Whether launches of this kind are the engine's own core's."""
         return self.core in OWN or self.only not in (None, kind)
+
+
+def whose(core: str, way: str) -> str:
+    """The path that rounds as a core does: its own, and for the engine's, on the platform `way`, this suite's of it."""
+    return STOCK_PATHS.get(way, STOCK_PATHS["cpu"]) if core in OWN else core
 
 
 def variant(word: str) -> Variant:

@@ -173,5 +173,5 @@ def left_bytes(launch: Launch, row: Row, token: int) -> bytes:
 def _digest(*tensors: Tensor) -> bytes:
     made = blake2b(digest_size=16)
     for tensor in tensors:
-        made.update(tensor.contiguous().view(torch.uint8).numpy().tobytes())
+        made.update(tensor.contiguous().view(torch.uint8).cpu().numpy().tobytes())
     return made.digest()

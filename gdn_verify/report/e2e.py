@@ -51,15 +51,20 @@ def show(results: Sequence[Result], console: Console) -> None:
 
 
 def show_scores(base: Score, other: Score, console: Console) -> bool:
-    """Print two accuracies; whether they differ by more than chance."""
+    """Print two accuracies; whether they differ by more than chance. Raises TaskError where that cannot be told."""
     apart = base.differs(other)
     words = "more than chance explains" if apart else "within chance"
     line = (
-        f"{TASK}, {base.questions} questions: baseline {base.accuracy:.3f} ± {base.error:.3f}, candidate "
-        f"{other.accuracy:.3f} ± {other.error:.3f}: {words}"
+        f"{TASK}, {base.questions} questions: baseline {base.accuracy:.3f}, candidate {other.accuracy:.3f}: {words} "
+        f"(question by question, p = {base.chance(other):.2g})"
     )
     console.print(Text(line, style="red" if apart else ""), soft_wrap=True)
     return apart
+
+
+def show_trouble(line: str, console: Console) -> None:
+    """Print why something could not be told."""
+    console.print(Text(line, style="red"), soft_wrap=True)
 
 
 def _table(head: Sequence[str], rows: Iterable[tuple[Sequence[str], bool]], console: Console) -> None:

@@ -12,7 +12,7 @@ from toy_engine import LAYER, ToyEngine
 
 from gdn_verify.cases.case import Row
 from gdn_verify.cases.contract import ContractError, Kind
-from gdn_verify.e2e import engine, plugin, seam
+from gdn_verify.e2e import engine, environment, plugin, seam
 from gdn_verify.e2e.account import Account, Seat, Turn, turn_of
 from gdn_verify.e2e.cores import CoreUnavailableError, core_of
 from gdn_verify.e2e.handed import rows_of, tables_of
@@ -182,7 +182,7 @@ def test_a_plugin_that_vllm_has_not_loaded_ends_the_run(monkeypatch: pytest.Monk
     monkeypatch.setattr(engine, "entry_points", lambda group: [])
     with pytest.raises(RuntimeError, match="install gdn-verify itself there"):
         engine._require_plugin()
-    ours = SimpleNamespace(name=engine.OURS)
+    ours = SimpleNamespace(name=environment.OURS)
     monkeypatch.setattr(engine, "entry_points", lambda group: [ours])
     monkeypatch.setitem(sys.modules, "vllm", None)
     with pytest.raises(ImportError):  # what vLLM has only logged
