@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from math import exp, lgamma, log, log1p
 
 from gdn_verify.checks.question import Written, states_of
 from gdn_verify.oracles.compose import Array, Problem, Results
@@ -17,6 +18,8 @@ SHARE = 0.6
 """The share of value cases in which each wrong oracle must be that far away."""
 VACUOUS = 0.1
 """The largest share of value cases that may prove nothing, not even that the output is not zero."""
+CHANCE = 1e-4
+"""Drawn cases of a generator that keeps to these shares are beyond them so rarely; each path and kind is asked."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,19 @@ def _distance(made: Mapping[str, Array], expected: Mapping[str, Expected], names
     return float(max(ratios, default=0.0))
 
 
+def beyond(count: int, cases: int, share: float) -> bool:
+    """Whether `count` of so many cases are more than a `share`, 0 to 1, of them, and more than `CHANCE` makes of it."""
+    if count <= share * cases:
+        return False
+    # The upper tail of the binomial distribution, its terms by logarithms: thousands of cases overflow otherwise.
+    ways = lgamma(cases + 1)
+    terms = (
+        ways - lgamma(k + 1) - lgamma(cases - k + 1) + k * log(share) + (cases - k) * log1p(-share)
+        for k in range(count, cases + 1)
+    )
+    return sum(map(exp, terms)) < CHANCE
+
+
 @dataclass
 class Power:
     """The powers of all value cases of one path and kind."""
@@ -88,13 +104,15 @@ class Power:
         return {name: count / max(self.cases, 1) for name, count in strong.items()}
 
     def findings(self) -> list[Finding]:
-        """Why this run's cases do not suffice; empty if they do."""
+        """Why this run's cases do not suffice; empty if they do. Of no cases nothing is known, and all is missing."""
+        if not self.cases:
+            return [Finding(Check.POWER, name, f"no case would see '{name}'") for name in WRONG_NAMES]
         weak = [
             Finding(Check.POWER, name, f"only {share:.0%} of {self.cases} cases would see '{name}'; {SHARE:.0%} must")
             for name, share in self.shares().items()
-            if share < SHARE
+            if beyond(round((1.0 - share) * self.cases), self.cases, 1.0 - SHARE)
         ]
-        if self.vacuous > VACUOUS * self.cases:
+        if beyond(self.vacuous, self.cases, VACUOUS):
             text = f"{self.vacuous} of {self.cases} cases would not see a zero output; at most {VACUOUS:.0%} may"
             weak.append(Finding(Check.POWER, "vacuous", text))
         return weak

@@ -155,7 +155,7 @@ class Report:
             self.refusals.setdefault((job.path, job.host, job.kind), refused)
         group = self._group(job)
         group.worst = max(group.worst, (result.worst_ratio, file), key=lambda found: found[0])
-        if result.powers:
+        if result.powers and not job.files:  # saved cases are there for what else they show
             group.power.add(of_a_case(result.powers))
         for projections in result.projections if not (result.findings or result.known) else ():
             group.bias.add(projections)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+from math import comb
+
 import numpy as np
 import pytest
 from check_cases import BF16, DELTA, F32, NORMAL, SMALL, case_of, honest, question
@@ -10,7 +13,7 @@ from gdn_verify.cases.case import Row
 from gdn_verify.cases.contract import Geometry, Options
 from gdn_verify.cases.values import Fill, Gates, States, Values
 from gdn_verify.checks import power, values
-from gdn_verify.checks.power import ENOUGH, SHARE, VACUOUS, Power
+from gdn_verify.checks.power import CHANCE, ENOUGH, SHARE, VACUOUS, Power, beyond
 from gdn_verify.oracles.wrong import WRONG_NAMES
 from gdn_verify.verdict import Check
 
@@ -117,27 +120,49 @@ def pooled(strong: int, weak: int, name: str = "no decay") -> Power:
 
 
 def test_a_share_just_large_enough_passes():
-    """60 % at ten budgets or more."""
+    """60 % at ten budgets or more, and what chance takes of them: 58 of 100 where 40 may come by it once in 4800."""
     assert SHARE == 0.6
     assert pooled(60, 40).shares()["no decay"] == 0.6
-    assert pooled(60, 40).findings() == []
+    assert pooled(60, 40).findings() == pooled(42, 58).findings() == []
 
 
 @pytest.mark.parametrize("name", WRONG_NAMES[1:])
 def test_a_smaller_share_is_a_finding_that_names_the_oracle(name):
-    """59 of 100, for each wrong oracle."""
-    (finding,) = pooled(59, 41, name).findings()
+    """40 of 100, for each wrong oracle."""
+    (finding,) = pooled(40, 60, name).findings()
     assert (finding.check, finding.kind) == (Check.POWER, name)
-    assert finding.message == f"only 59% of 100 cases would see '{name}'; 60% must"
+    assert finding.message == f"only 40% of 100 cases would see '{name}'; 60% must"
+
+
+def test_many_cases_keep_closer_to_the_share():
+    """58 % of 6000 is no chance."""
+    assert pooled(3540, 2460).findings() == []
+    assert [finding.kind for finding in pooled(3400, 2600).findings()] == ["no decay"]
 
 
 def test_too_many_vacuous_cases_are_a_finding():
-    """More than a tenth that would not see a zero output, however strong the rest."""
+    """More than a tenth that would not see a zero output, however strong the rest, and more than chance makes of it."""
     assert VACUOUS == 0.1
-    assert pooled(90, 10, "zero output").findings() == []
-    (finding,) = pooled(89, 11, "zero output").findings()
+    assert pooled(90, 10, "zero output").findings() == pooled(107, 12, "zero output").findings() == []
+    (finding,) = pooled(76, 24, "zero output").findings()
     assert finding.kind == "vacuous"
-    assert "11 of 100" in finding.message
+    assert "24 of 100" in finding.message
+
+
+@pytest.mark.parametrize(("share", "cases"), [(0.1, 119), (0.4, 100), (0.1, 6000)])
+def test_chance_is_as_rare_as_is_said(share, cases):
+    """By the distribution itself, summed in fractions."""
+    p, q = int(10 * share), 10 - int(10 * share)
+    ways = [comb(cases, k) * p**k * q ** (cases - k) for k in range(cases + 1)]
+    least = next(count for count in range(cases + 1) if beyond(count, cases, share))
+    limit = Fraction(CHANCE) * 10**cases
+    assert sum(ways[least:]) < limit <= sum(ways[least - 1 :])
+
+
+def test_a_share_that_is_not_passed_is_never_beyond():
+    """However many cases there are."""
+    assert not any(beyond(count, 119, 0.1) for count in range(12))
+    assert not beyond(0, 0, 0.1)
 
 
 def test_no_cases_have_no_power():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from math import inf
 
 import pytest
@@ -138,6 +139,17 @@ def test_bias_and_power_are_judged_over_many_cases(report: Report, cases: int, j
     verdict = "agrees" if judged else "vacuous"
     pooled = {row.check: _verdicts(row) for row in report.rows if row.check in ("power", "bias")}
     assert pooled == {"power": {verdict: cases}, "bias": {verdict: cases}}
+
+
+def test_saved_cases_are_not_asked_for_power(report: Report) -> None:
+    """They are there for something else that they show; whoever draws has to draw such as tell."""
+    saved = replace(JOB, files=("{}",))
+    for number in range(MIN_POOLED):
+        report.add(JOB, "{}", CaseResult(judged=1, powers=[SEEN]))
+        if number % 4 == 0:
+            report.add(saved, "{}", CaseResult(judged=1, powers=[dict.fromkeys(SEEN, 0.0)]))
+    report.finish()
+    assert not report.failures
 
 
 def test_finishing_twice_is_finishing_once(report: Report) -> None:
