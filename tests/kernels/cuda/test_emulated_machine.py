@@ -57,14 +57,19 @@ def test_lanes_exchange():
 
 
 def test_blocks_of_a_cluster_send_numbers():
-    """Between two of its barriers."""
+    """Into open mailboxes; before it has waited, nobody sees them."""
     y = torch.zeros(256)
-    body = """cluster_arrive(); cluster_wait();
-  if (i < 4) send(s.number[block_x()], i, x[block_x()]);
-  cluster_arrive(); cluster_wait();
+    body = """if (!i) open_mailbox(s.box, 4);
+  block_barrier(); cluster_arrive(); cluster_wait();
+  if (i < 4) send(s.number[block_x()], i, x[block_x()], s.box);
+  for (int n = 0; n < 9; n++) block_barrier();
+  if (i < 4) y[64 + block_x() * 4 + i] = s.number[i];
+  block_barrier();
+  wait_for_mail(s.box);
   if (i < 4) y[block_x() * 4 + i] = s.number[i];"""
     run(f"{FLOAT} {body}", numbers(), y, blocks=4, cluster=4)
     assert torch.equal(y[:16], numbers(4).repeat(4))
+    assert y[64:80].isnan().all()
 
 
 def test_copies_arrive_when_they_are_waited_for():
@@ -84,15 +89,20 @@ FINDINGS = {
     "a warp has parted: lane 31 is at an exchange, lane 0 at another": (
         f"{FLOAT} y[i] = i < 16 ? of_lane_xor(x[i], 1) : of_lane_xor(x[i], 2);"
     ),
-    "threads wait for ones that never come: 126 are at the block's barrier": "if (i) block_barrier();",
+    "threads wait for what never comes: 126 are at the block's barrier": "if (i) block_barrier();",
     "64 at the cluster's barrier": "if (block_x()) cluster_arrive(); if (block_x()) cluster_wait();",
     "arrives twice": "cluster_arrive(); cluster_arrive();",
-    "a block that is not known to have begun": f"{FLOAT} if (!i) send(s.number[0], 1, x[0]);",
+    "a block that is not known to have begun": f"{FLOAT} if (!i) send(s.number[0], 1, x[0], s.box);",
+    "128 at a mailbox": "if (!i) open_mailbox(s.box, 4); block_barrier(); wait_for_mail(s.box);",
+    "a number is sent to a mailbox that expects 1": (
+        f"{FLOAT} if (!i) open_mailbox(s.box, 1); block_barrier(); cluster_arrive(); cluster_wait();\n"
+        "send(s.number[i], 0, x[i], s.box);"
+    ),
     "a block that has ended": (
         f"{FLOAT} cluster_arrive(); cluster_wait(); if (block_x()) return;\n"
-        "for (int n = 0; n < 99; n++) block_barrier(); if (!i) send(s.number[0], 1, x[0]);"
+        "for (int n = 0; n < 99; n++) block_barrier(); if (!i) send(s.number[0], 1, x[0], s.box);"
     ),
-    "block 2 of a cluster of 2": f"{FLOAT} if (!i) send(s.number[0], 2, x[0]);",
+    "block 2 of a cluster of 2": f"{FLOAT} if (!i) send(s.number[0], 2, x[0], s.box);",
     "528 of a ring of 256": f"{FLOAT} if (i == 32) copy_async<16>(16 * i, x);",
     "more than 65536 bytes of stack": (
         "volatile char big[65536]; for (int n = 0; n < 65536; n++) big[n] = n; block_barrier(); (void)big[i];"

@@ -30,11 +30,16 @@ DEFECTS = {
         "decode.cu", "    cluster_wait();  // all blocks of the key head have read\n", "", FEW, JOINED,
     ),
     "a head's sums are used before they have come": (
-        "decode.cu", "    cluster_arrive();\n    cluster_wait();\n  } else {\n    block_barrier();",
-        "    block_barrier();\n  } else {\n    block_barrier();", FEW, JOINED,
+        "decode.cu", "  if constexpr (JOIN && BY_CLUSTER) wait_for_mail(s.mailbox);\n", "", FEW, JOINED,
     ),
     "sums are sent to the wrong block": (
-        "decode.cu", "b.rank - b.split + lane, sum)", "lane, sum)", FEW, JOINED,
+        "decode.cu", "b.rank - b.split + lane, sum", "lane, sum", FEW, JOINED,
+    ),
+    "a mailbox is opened for fewer numbers than come": (
+        "decode.cu", "open_mailbox(s.mailbox, HEADS * SUMS)", "open_mailbox(s.mailbox, HEADS * WARPS)", FEW, JOINED,
+    ),
+    "a mailbox waits for more than come": (
+        "decode.cu", "open_mailbox(s.mailbox, HEADS * SUMS)", "open_mailbox(s.mailbox, HEADS * SUMS + 1)", FEW, JOINED,
     ),
     "every block shifts the conv state": (
         "block.cuh", "s.last[0] = (held + QUANTUM / SHARERS) % QUANTUM == 0;", "s.last[0] = 1;", FEW, TICKETS,
@@ -50,7 +55,8 @@ DEFECTS = {
         PLAIN,
     ),
     "some threads pass a barrier by": (
-        "decode.cu", "    block_barrier();\n  }\n}", "    if (thread_index()) block_barrier();\n  }\n}", FEW, PLAIN,
+        "decode.cu", "  block_barrier();\n  if constexpr (JOIN",
+        "  if (thread_index()) block_barrier();\n  if constexpr (JOIN", FEW, PLAIN,
     ),
     # Shared memory and its ends.
     "a row of V too many": (
@@ -62,8 +68,7 @@ DEFECTS = {
     ),
     # The layer.
     "a head map that deals out": (
-        "block.cuh", "if (i < K) return {b.key_head * K + i, columns.q + i, true};",
-        "if (i < K) return {b.head % a.heads * K + i, b.head % a.heads * K + i, true};", FEW, "head, cluster",
+        "block.cuh", "qk_column = columns.q + i", "qk_column = b.head % a.heads * K + i", FEW, "head, cluster",
     ),
     "the decay is dropped": ("tile.cuh", "h[c][i] * gates.decay)", "h[c][i])", FEW, PLAIN),
     "beta is dropped": ("tile.cuh", "u[row] = gates.beta * (", "u[row] = (", FEW, PLAIN),
@@ -94,8 +99,7 @@ DEFECTS = {
         "spec.cu", "(accepted - 1) * a.stride_column", "0 * a.stride_column", DRAFTS, "head, cluster",
     ),
     "a draft's sums are exchanged by nobody": (
-        "spec.cu", "    cluster_arrive();\n    cluster_wait();\n  } else {\n    if (t < length)",
-        "    block_barrier();\n  } else {\n    if (t < length)", DRAFTS, "head, 4 splits",
+        "spec.cu", "  if constexpr (JOIN && BY_CLUSTER) wait_for_mail(s.mailbox);\n", "", DRAFTS, "head, 4 splits",
     ),
 }  # fmt: skip
 ORDERS = range(8)

@@ -10,7 +10,7 @@ from gdn_verify.kernels.cuda.emulate import Kernel
 from gdn_verify.kernels.cuda.sources import NUMBERS, PROCESSOR, whole
 
 ARGUMENTS = Arguments(pointer=("x", "y"))
-HEAD = "#define THREADS 64\nstruct Shared {\n  Array<float, 64> number;\n};\n"
+HEAD = "#define THREADS 64\nstruct Shared {\n  Array<float, 64> number;\n  Mailbox box;\n};\n"
 
 
 def run(body: str, x: Tensor, y: Tensor, *, blocks: int = 1, cluster: int = 1, ring_bytes: int = 0) -> None:

@@ -76,9 +76,9 @@ struct Context {
 };
 #endif
 
-enum State { READY, EXCHANGES, AT_BARRIER, AT_CLUSTER, DONE };
+enum State { READY, EXCHANGES, AT_BARRIER, AT_CLUSTER, AT_MAILBOX, DONE };
 const char *const WORDS[] = {"ready", "at an exchange among lanes", "at the block's barrier", "at the cluster's barrier",
-                             "at its end"};
+                             "at a mailbox", "at its end"};
 
 struct Copy {
   int offset, bytes, group;
@@ -95,8 +95,15 @@ struct Thread {
   std::vector<Copy> copies;
 };
 
+struct Letter {
+  long offset;
+  float value;
+};
+
 struct Block {
   int x, y, shared_bytes, threads_at_barrier, threads_done;
+  int letters_expected;  // none where the mailbox is closed
+  std::vector<Letter> letters;
   std::vector<unsigned char> shared, ring;
 };
 
@@ -219,7 +226,29 @@ void send(float *own, int rank, float value) {
   else if (blocks[rank].threads_done == launch.threads)
     find("a number is sent to a block that has ended");
   if (message[0]) end_here();
-  memcpy(shared_of(blocks[rank]) + offset, &value, sizeof value);
+  Block &other = blocks[rank];
+  if (static_cast<int>(other.letters.size()) >= other.letters_expected) {
+    find("a number is sent to a mailbox that expects %d", other.letters_expected);
+    end_here();
+  }
+  other.letters.push_back({offset, value});
+  if (static_cast<int>(other.letters.size()) < other.letters_expected) return;
+  for (int i = 0; i < launch.threads; i++) {
+    Thread &t = threads[rank * launch.threads + i];
+    if (t.state == AT_MAILBOX) t.state = READY;
+  }
+}
+
+void open_mailbox(int numbers) { block().letters_expected = numbers; }
+
+// As late as may be, as copies: numbers are seen by whoever has waited for all of them.
+void wait_for_mail() {
+  Block &b = block();
+  if (static_cast<int>(b.letters.size()) < b.letters_expected || !b.letters_expected) {
+    threads[running].state = AT_MAILBOX;
+    go_back();
+  }
+  for (const Letter &letter : b.letters) memcpy(shared_of(b) + letter.offset, &letter.value, sizeof letter.value);
 }
 
 void copy_async(int offset, const void *from, int bytes) {
@@ -312,10 +341,10 @@ bool can_go_on(int warp) {
 }
 
 void say_who_waits() {
-  int count[5] = {};
+  int count[6] = {};
   for (const Thread &t : threads) count[t.state]++;
-  find("threads wait for ones that never come: %d are %s, %d %s, %d %s", count[AT_BARRIER], WORDS[AT_BARRIER],
-       count[AT_CLUSTER], WORDS[AT_CLUSTER], count[DONE], WORDS[DONE]);
+  find("threads wait for what never comes: %d are %s, %d %s, %d %s, %d %s", count[AT_BARRIER], WORDS[AT_BARRIER],
+       count[AT_CLUSTER], WORDS[AT_CLUSTER], count[AT_MAILBOX], WORDS[AT_MAILBOX], count[DONE], WORDS[DONE]);
 }
 
 void begin(int first_x, int y) {
@@ -324,6 +353,8 @@ void begin(int first_x, int y) {
     blocks[i].x = first_x + i;
     blocks[i].y = y;
     blocks[i].shared_bytes = blocks[i].threads_at_barrier = blocks[i].threads_done = 0;
+    blocks[i].letters_expected = 0;
+    blocks[i].letters.clear();
     blocks[i].ring.assign(launch.ring_bytes, 0xff);
   }
   for (size_t i = 0; i < threads.size(); i++) {
@@ -375,8 +406,20 @@ extern "C" const char *gdn_emulate(void (*set_machine)(Machine *), void (*kernel
                                    unsigned long seed) {
   message[0] = 0;
   random_state = seed * 0x9e3779b97f4a7c15u + 0x2545f4914f6cdd1du;
-  machine = {0,    0,    0,          shared_memory, ring,          block_barrier,   of_lane_xor, cluster_arrive,
-             cluster_wait, send, copy_async, commit_copies, wait_for_copies, outside,     misaligned};
+  machine.shared_memory = shared_memory;
+  machine.ring = ring;
+  machine.block_barrier = block_barrier;
+  machine.of_lane_xor = of_lane_xor;
+  machine.cluster_arrive = cluster_arrive;
+  machine.cluster_wait = cluster_wait;
+  machine.open_mailbox = open_mailbox;
+  machine.send = send;
+  machine.wait_for_mail = wait_for_mail;
+  machine.copy_async = copy_async;
+  machine.commit_copies = commit_copies;
+  machine.wait_for_copies = wait_for_copies;
+  machine.outside = outside;
+  machine.misaligned = misaligned;
   launch = {kernel, arguments, block_threads, cluster, ring_bytes};
   set_machine(&machine);
   if (block_threads % WARP || block_threads > 1024 || grid_x % cluster || cluster > 8) {

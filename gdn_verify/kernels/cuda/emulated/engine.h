@@ -10,7 +10,9 @@ struct Machine {
   float (*of_lane_xor)(float value, int bits);
   void (*cluster_arrive)();
   void (*cluster_wait)();
+  void (*open_mailbox)(int numbers);  // a block has one
   void (*send)(float *own, int rank, float value);
+  void (*wait_for_mail)();
   void (*copy_async)(int ring_offset, const void *from, int bytes);
   void (*commit_copies)();
   void (*wait_for_copies)(int pending);

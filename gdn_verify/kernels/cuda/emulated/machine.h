@@ -42,7 +42,12 @@ INLINE void launch_dependents() {}
 INLINE void wait_for_preceding() {}
 INLINE void cluster_arrive() { machine->cluster_arrive(); }
 INLINE void cluster_wait() { machine->cluster_wait(); }
-INLINE void send(float &own, int rank, float value) { machine->send(&own, rank, value); }
+struct Mailbox {
+  alignas(8) unsigned long long barrier;
+};
+INLINE void open_mailbox(Mailbox &, int numbers) { machine->open_mailbox(numbers); }
+INLINE void send(float &own, int rank, float value, Mailbox &) { machine->send(&own, rank, value); }
+INLINE void wait_for_mail(Mailbox &) { machine->wait_for_mail(); }
 
 INLINE int64 take_ticket(int64 *counter, int64 amount) {
   const int64 held = *counter;

@@ -17,12 +17,13 @@ constexpr int OUTPUTS_EACH = divided_up(TOKENS * OUTPUTS, THREADS);
 
 // Of TOKENS tokens, one after the other.
 struct Shared {
-  Array<float, TOKENS * K> q, k;
-  Array<float, TOKENS * OUTPUTS> v, o;
+  Array<float, TOKENS * CHANNELS> conv;  // q, k and v of the block's heads
+  Array<float, TOKENS * OUTPUTS> o;
   Array<float, TOKENS * HEADS> decay, beta;
   Array<float, TOKENS * HEADS * SUMS> squares;
   Array<int64, TOKENS> writes;
   Array<int, 1> last;
+  Mailbox mailbox;
 };
 
 // What the threads of a block know of where it is.
@@ -68,19 +69,14 @@ struct Where {
 };
 
 INLINE Where where(const Arguments &a, const Block &b, const Columns &columns, int i) {
-  const int qk = a.heads * K;
-  if (i < K) return {b.key_head * K + i, columns.q + i, true};
-  if (i < 2 * K) return {qk + b.key_head * K + i - K, columns.k + i - K, true};
-  const Output at = output_of(b, i - 2 * K);
+  // Without branches, which the loads would wait behind.
+  const bool of_v = i >= 2 * K, of_k = i >= K;
+  const Output at = output_of(b, of_v ? i - 2 * K : 0);
   const int among = (b.head - b.key_head * RATIO + at.head) * V + at.v;
-  return {2 * qk + b.key_head * RATIO * V + among, columns.v + among, at.there};
-}
-
-INLINE void store_shifted(const Arguments &a, TConv *slot, const Channel &c, int channel) {
-  TConv *at = slot + channel * a.stride_d;
-#pragma unroll
-  for (int w = 0; w < W - 2; w++) at[w * a.stride_c] = c.history[w + 1];
-  at[(W - 2) * a.stride_c] = converted<TConv>(c.x);
+  const int qk_channel = b.key_head * K + i + (of_k ? (a.heads - 1) * K : 0);
+  const int qk_column = columns.q + i + (of_k ? columns.k - columns.q - K : 0);
+  const int v_channel = (2 * a.heads * K + b.key_head * RATIO * V) + among;
+  return {of_v ? v_channel : qk_channel, of_v ? columns.v + among : qk_column, !of_v || at.there};
 }
 
 // The sum of o² of a head and token, `at` among those of the block, once all have told theirs.

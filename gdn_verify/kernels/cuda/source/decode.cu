@@ -13,14 +13,30 @@
 //   (`triton/decode_kernel.py` has the argument; the counters are the same). A thread's loads have returned before its
 //   block's barrier, since the conv consumed them.
 // - With V split, a head's sum of o² is of several blocks. In a cluster every warp sends its sum to the blocks of its
-//   head, which they may do since all have begun (they have waited), and a second barrier tells that all have come; no
-//   block touches another after that, so that blocks may end. Else o goes through memory to the last block.
+//   head, which they may do since all have begun (they have waited). A block waits for the bytes that it is sent, and for
+//   nothing else: a barrier of the cluster that released them would wait for the state's stores too. Nobody touches a
+//   block that has all its mail, so it may end. Else o goes through memory to the last block.
 
 #include "layer.cuh"
 #include "tile.cuh"
 #include "block.cuh"
 
 constexpr int TURNS = HEADS * PASSES;
+
+// One channel of the convolution: its new input, and what its slot and its weights hold.
+struct Channel {
+  TX x;
+  TConv history[W - 1];
+  Taps taps;
+  TBias bias;
+};
+
+INLINE void store_shifted(const Arguments &a, TConv *slot, const Channel &c, int channel) {
+  TConv *at = slot + channel * a.stride_d;
+#pragma unroll
+  for (int w = 0; w < W - 2; w++) at[w * a.stride_c] = c.history[w + 1];
+  at[(W - 2) * a.stride_c] = converted<TConv>(c.x);
+}
 
 struct Row {
   int64 slot, token, first, stop;  // tokens [first, stop) are those of a row that is padding
@@ -67,17 +83,14 @@ INLINE void exchange_squares(Shared &s, const Block &b, float (&squares)[HEADS])
   for (int h = 0; h < HEADS; h++) {
     const float sum = sum_over_lanes<32 / LANES, LANES>(squares[h]);
     if constexpr (JOIN && BY_CLUSTER) {
-      if (lane < SPLITS) send(s.squares[(h * SPLITS + b.split) * WARPS + warp], b.rank - b.split + lane, sum);
+      if (lane < SPLITS)
+        send(s.squares[(h * SPLITS + b.split) * WARPS + warp], b.rank - b.split + lane, sum, s.mailbox);
     } else if (lane == 0) {
       s.squares[h * SUMS + warp] = sum;
     }
   }
-  if constexpr (JOIN && BY_CLUSTER) {
-    cluster_arrive();
-    cluster_wait();
-  } else {
-    block_barrier();
-  }
+  block_barrier();
+  if constexpr (JOIN && BY_CLUSTER) wait_for_mail(s.mailbox);
 }
 
 // The state of turn `turn`, on its way: in registers, or in this thread's part of the ring.
@@ -132,9 +145,12 @@ KERNEL(gdn_cuda_decode) {
     channels[n] = {};
     if (i >= CHANNELS || !at.there) continue;
     channels[n].x = x[at.column];
-    load_taps(channels[n].taps, static_cast<const TWeight *>(a.conv_weight) + at.channel * W);
-    channels[n].bias = a.conv_bias ? widened(static_cast<const TBias *>(a.conv_bias)[at.channel]) : 0.0f;
+    load_taps(channels[n].taps, a, at.channel);
+    load_bias(channels[n].bias, a, at.channel);
   }
+  const int head = THREADS - 1 - thread;  // whose gates are this thread's: the last have the fewest channels
+  GateInputs gate_inputs;
+  if (head < HEADS) gate_inputs = load_gates(a, row.token, b.key_head, b.head + head);
   if (!row.live) {
     pass_through(a, b, row);
     return;
@@ -162,7 +178,7 @@ KERNEL(gdn_cuda_decode) {
     }
   }
 
-  // The conv, a channel a thread; the gates, a head a thread, from the last one that has the fewest channels.
+  // The conv, a channel a thread; the gates, a head a thread.
 #pragma unroll
   for (int n = 0; n < CHANNELS_EACH; n++) {
     const int i = n * THREADS + thread;
@@ -173,21 +189,21 @@ KERNEL(gdn_cuda_decode) {
     for (int w = 0; w < W - 1; w++) window[w] = widened(channels[n].history[w]);
     window[W - 1] = widened(channels[n].x);
     const float y = convolved(window, channels[n].taps, channels[n].bias, a.conv_silu);
-    (i < K ? s.q[i] : i < 2 * K ? s.k[i - K] : s.v[i - 2 * K]) = y;
+    s.conv[i] = y;
     // What no other block reads, no other thread does.
     if (i >= 2 * K || !SHARED_HEAD) store_shifted(a, conv_slot, channels[n], at.channel);
   }
-  const int head = THREADS - 1 - thread;
   if (head < HEADS) {
-    const Gates gates = gates_of(a, row.token, b.key_head, b.head + head);
+    const Gates gates = gates_of(a, gate_inputs);
     s.decay[head] = gates.decay;
     s.beta[head] = gates.beta;
   }
+  if (JOIN && BY_CLUSTER && thread == 0) open_mailbox(s.mailbox, HEADS * SUMS);
   block_barrier();
   if constexpr (BY_CLUSTER) cluster_arrive();  // this block has read all its history
 
   // The delta rule, turn by turn.
-  const Keys keys = keys_of(s.q, s.k, 0, place, a.scale, a.qk_norm_eps);
+  const Keys keys = keys_of(s.conv, 0, place, a.scale, a.qk_norm_eps);
   float squares[HEADS] = {};
 #pragma unroll
   for (int turn = 0; turn < TURNS; turn++) {
@@ -197,7 +213,7 @@ KERNEL(gdn_cuda_decode) {
     if constexpr (STAGES == 0) ask(ahead, state, place, turn + DEPTH);
     const int at = h * VB + place.row(pass);
 #pragma unroll
-    for (int r = 0; r < ROWS; r++) v[r] = place.inside(pass) ? s.v[at + r] : 0.0f;
+    for (int r = 0; r < ROWS; r++) v[r] = place.inside(pass) ? s.conv[2 * K + at + r] : 0.0f;
     advance(S, keys, v, {s.decay[h], s.beta[h]}, o);
     if constexpr (STAGES > 0) ask(ahead, state, place, turn + STAGES);  // where this turn's were: they are used now
     store_tile(state + h * (V * K), S, place, pass);

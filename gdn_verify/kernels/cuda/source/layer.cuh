@@ -19,24 +19,30 @@ INLINE Columns columns_of(int key_head, int heads, bool interleaved) {
   return {key_head * K, heads * K + key_head * K, v, v + heads * RATIO * V};
 }
 
-// One channel of the convolution: its new input, and what its slot and its weights hold.
-struct Channel {
-  TX x;
-  TConv history[W - 1];
-  TWeight taps[W];
-  float bias;
+// The taps of a channel as they were loaded: what is taken apart before the state is asked for would wait for them.
+template <class T, bool IN_WORD>
+struct TapsOf {  // one word, where W loads would each touch every line again
+  Words<W * sizeof(T)> word;
+  INLINE_MEMBER void load(const T *at) { word = load_words<W * sizeof(T)>(at); }
+  INLINE_MEMBER float operator[](int i) const { return widened(number<T>(word, i)); }
 };
-
 template <class T>
-INLINE void load_taps(T (&taps)[W], const T *at) {
-  if constexpr (TAPS_IN_WORD) {  // one load, where W would each touch every line again
-    const Words<W * sizeof(T)> w = load_words<W * sizeof(T)>(at);
+struct TapsOf<T, false> {
+  T tap[W];
+  INLINE_MEMBER void load(const T *at) {
 #pragma unroll
-    for (int i = 0; i < W; i++) taps[i] = number<T>(w, i);
-  } else {
-#pragma unroll
-    for (int i = 0; i < W; i++) taps[i] = at[i];
+    for (int i = 0; i < W; i++) tap[i] = at[i];
   }
+  INLINE_MEMBER float operator[](int i) const { return widened(tap[i]); }
+};
+using Taps = TapsOf<TWeight, TAPS_IN_WORD>;
+
+INLINE void load_taps(Taps &taps, const Arguments &a, int channel) {
+  taps.load(static_cast<const TWeight *>(a.conv_weight) + channel * W);
+}
+
+INLINE void load_bias(TBias &bias, const Arguments &a, int channel) {
+  bias = a.conv_bias ? static_cast<const TBias *>(a.conv_bias)[channel] : TBias{};
 }
 
 INLINE void load_history(TConv (&history)[W - 1], const Arguments &a, const TConv *slot, int channel, int first) {
@@ -45,10 +51,10 @@ INLINE void load_history(TConv (&history)[W - 1], const Arguments &a, const TCon
 }
 
 // act(bias + Σ taps · inputs), oldest first.
-INLINE float convolved(const float (&window)[W], const TWeight (&taps)[W], float bias, bool silu) {
-  float y = bias;
+INLINE float convolved(const float (&window)[W], const Taps &taps, TBias bias, bool silu) {
+  float y = widened(bias);
 #pragma unroll
-  for (int w = 0; w < W; w++) y = fused(window[w], widened(taps[w]), y);
+  for (int w = 0; w < W; w++) y = fused(window[w], taps[w], y);
   return silu ? y * sigmoid(y) : y;
 }
 
@@ -56,16 +62,25 @@ struct Gates {
   float decay, beta;
 };
 
-// e^g and β of equation 2.
-INLINE Gates gates_of(const Arguments &a, int64 token, int key_head, int head) {
-  const int r = head - key_head * RATIO;
+// What a head's gates are made of, as it was loaded.
+struct GateInputs {
+  TBa a, b;
+  TRate rate;
+  TShift shift;
+};
+
+INLINE GateInputs load_gates(const Arguments &a, int64 token, int key_head, int head) {
   const TBa *row = static_cast<const TBa *>(a.ba) + token * a.stride_ba;
-  const int b_at = a.interleaved ? key_head * 2 * RATIO + r : head;
+  const int b_at = a.interleaved ? key_head * 2 * RATIO + head - key_head * RATIO : head;
   const int a_at = b_at + (a.interleaved ? RATIO : a.heads * RATIO);
-  const float rate = exponential(widened(static_cast<const TRate *>(a.A_log)[head]));
-  const float x = widened(row[a_at]) + widened(static_cast<const TShift *>(a.dt_bias)[head]);
+  return {row[a_at], row[b_at], static_cast<const TRate *>(a.A_log)[head], static_cast<const TShift *>(a.dt_bias)[head]};
+}
+
+// e^g and β of equation 2.
+INLINE Gates gates_of(const Arguments &a, const GateInputs &in) {
+  const float x = widened(in.a) + widened(in.shift);
   const float softplus = x > a.threshold ? x : logarithm_of_1_and(exponential(x));
-  return {exponential(-rate * softplus), a.beta_scale * sigmoid(widened(row[b_at]))};
+  return {exponential(-exponential(widened(in.rate)) * softplus), a.beta_scale * sigmoid(widened(in.b))};
 }
 
 // A table's entry; tables are int32 or int64.

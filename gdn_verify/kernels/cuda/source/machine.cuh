@@ -51,11 +51,13 @@ INLINE void wait_for_preceding() {
 #endif
 }
 
-// The barrier of a cluster in its two halves: what threads did before they arrived is seen by all that have waited.
+// The barrier of a cluster in its two halves. Arriving is no release, which would wait until all stores of the thread
+// have come to memory: who has waited knows that all have arrived, that what they loaded and used is theirs, and that
+// their mailboxes are open, and not what they stored.
 INLINE void cluster_arrive() {
 #if __CUDA_ARCH__ >= 900
   __syncwarp();
-  asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
+  asm volatile("barrier.cluster.arrive.relaxed.aligned;" ::: "memory");
 #endif
 }
 
@@ -72,12 +74,45 @@ INLINE uint32 shared_address(const void *shared) {
   return address;
 }
 
-// Writes a number into the shared memory of block `rank` of the cluster, where this block has `own`.
-INLINE void send(float &own, int rank, float value) {
+// Where blocks of a cluster send numbers to, once: a barrier that counts bytes.
+struct Mailbox {
+  alignas(8) unsigned long long barrier;
+};
+
+// By one thread, before it arrives at the cluster's barrier: so many numbers will come.
+INLINE void open_mailbox(Mailbox &box, int numbers) {
 #if __CUDA_ARCH__ >= 900
-  uint32 there;
+  const uint32 barrier = shared_address(&box);
+  asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" ::"r"(barrier) : "memory");
+  asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier), "r"(numbers * 4) : "memory");
+#endif
+}
+
+// Writes a number into the shared memory of block `rank` of the cluster, where this block has `own`, by itself: the
+// stores before it need not have come to memory.
+INLINE void send(float &own, int rank, float value, Mailbox &box) {
+#if __CUDA_ARCH__ >= 900
+  uint32 there, barrier;
   asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(there) : "r"(shared_address(&own)), "r"(rank));
-  asm volatile("st.shared::cluster.f32 [%0], %1;" ::"r"(there), "f"(value) : "memory");
+  asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(barrier) : "r"(shared_address(&box)), "r"(rank));
+  asm volatile("st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.b32 [%0], %1, [%2];" ::"r"(there),
+               "r"(__float_as_uint(value)), "r"(barrier)
+               : "memory");
+#endif
+}
+
+// Until all numbers have come; then they are seen.
+INLINE void wait_for_mail(Mailbox &box) {
+#if __CUDA_ARCH__ >= 900
+  const uint32 barrier = shared_address(&box);
+  uint32 come = 0;
+  while (!come)
+    asm volatile(
+        "{ .reg .pred p; mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 p, [%1], 0; selp.u32 %0, 1, 0, p; }"
+        : "=r"(come)
+        : "r"(barrier)
+        : "memory");
 #endif
 }
 

@@ -50,8 +50,8 @@ INLINE void pass_through(const Arguments &a, const Block &b, int64 first, int64 
 struct Stream {
   TConv history[W - 1];
   TX x[TOKENS];
-  TWeight taps[W];
-  float bias;
+  Taps taps;
+  TBias bias;
 };
 
 // The rest of the history, followed by the row's tokens, from column 0: exact copies.
@@ -74,13 +74,12 @@ INLINE void exchange_squares(Shared &s, const Block &b, float squares, int lengt
     if (t < length)
 #pragma unroll
       for (int split = 0; split < SPLITS; split++)
-        send(s.squares[(t * SPLITS + b.split) * WARPS + warp], b.rank - b.split + split, squares);
-    cluster_arrive();
-    cluster_wait();
-  } else {
-    if (t < length) s.squares[t * SUMS + warp] = squares;
-    block_barrier();
+        send(s.squares[(t * SPLITS + b.split) * WARPS + warp], b.rank - b.split + split, squares, s.mailbox);
+  } else if (t < length) {
+    s.squares[t * SUMS + warp] = squares;
   }
+  block_barrier();
+  if constexpr (JOIN && BY_CLUSTER) wait_for_mail(s.mailbox);
 }
 
 KERNEL(gdn_cuda_spec) {
@@ -120,8 +119,15 @@ KERNEL(gdn_cuda_spec) {
 #pragma unroll
     for (int t = 0; t < TOKENS; t++)
       if (t < row.length) streams[n].x[t] = x[t * a.stride_x + at.column];
-    load_taps(streams[n].taps, static_cast<const TWeight *>(a.conv_weight) + at.channel * W);
-    streams[n].bias = a.conv_bias ? widened(static_cast<const TBias *>(a.conv_bias)[at.channel]) : 0.0f;
+    load_taps(streams[n].taps, a, at.channel);
+    load_bias(streams[n].bias, a, at.channel);
+  }
+  const int token = THREADS - 1 - thread;  // whose gates and slot are this thread's: the last have the fewest channels
+  GateInputs gate_inputs;
+  int64 write = 0;
+  if (token < row.length) {
+    gate_inputs = load_gates(a, row.first + token, b.key_head, b.head);
+    write = entry(a.state_indices, b.unit * a.stride_row + token * a.stride_column, a.wide_indices);
   }
   TX z[OUTPUTS_EACH];
   TNorm weight[OUTPUTS_EACH];
@@ -148,17 +154,17 @@ KERNEL(gdn_cuda_spec) {
 #pragma unroll
       for (int w = 0; w < W; w++) window[w] = input(streams[n], t + w);
       const float y = convolved(window, streams[n].taps, streams[n].bias, a.conv_silu);
-      (i < K ? s.q[t * K + i] : i < 2 * K ? s.k[t * K + i - K] : s.v[t * OUTPUTS + i - 2 * K]) = y;
+      s.conv[t * CHANNELS + i] = y;
     }
     if (i >= 2 * K || !SHARED_HEAD) store_stream(a, conv_slot, streams[n], at.channel, row.length);
   }
-  const int token = THREADS - 1 - thread;
   if (token < row.length) {
-    const Gates gates = gates_of(a, row.first + token, b.key_head, b.head);
+    const Gates gates = gates_of(a, gate_inputs);
     s.decay[token] = gates.decay;
     s.beta[token] = gates.beta;
-    s.writes[token] = entry(a.state_indices, b.unit * a.stride_row + token * a.stride_column, a.wide_indices);
+    s.writes[token] = write;
   }
+  if (JOIN && BY_CLUSTER && thread == 0) open_mailbox(s.mailbox, row.length * SUMS);
   block_barrier();
   if constexpr (BY_CLUSTER) cluster_arrive();  // this block has read all its history
 
@@ -166,16 +172,16 @@ KERNEL(gdn_cuda_spec) {
 #pragma unroll
   for (int pass = 0; pass < PASSES; pass++) widen(S[pass], tiles[pass]);
   for (int t = 0; t < row.length; t++) {
-    const Keys keys = keys_of(s.q, s.k, t * K, place, a.scale, a.qk_norm_eps);
+    const Keys keys = keys_of(s.conv, t * CHANNELS, place, a.scale, a.qk_norm_eps);
     const Gates gates = {s.decay[t], s.beta[t]};
     const bool stored = is_slot(a, s.writes[t]);
     float sum = 0.0f;
 #pragma unroll
     for (int pass = 0; pass < PASSES; pass++) {
-      const int at = t * OUTPUTS + place.row(pass);
+      const int at = t * OUTPUTS + place.row(pass), v_at = t * CHANNELS + 2 * K + place.row(pass);
       float v[ROWS], o[ROWS];
 #pragma unroll
-      for (int r = 0; r < ROWS; r++) v[r] = place.inside(pass) ? s.v[at + r] : 0.0f;
+      for (int r = 0; r < ROWS; r++) v[r] = place.inside(pass) ? s.conv[v_at + r] : 0.0f;
       advance(S[pass], keys, v, gates, o);
       if (stored) store_tile(pool + s.writes[t] * a.stride_pool, S[pass], place, pass);
 #pragma unroll

@@ -52,16 +52,16 @@ struct Keys {
   float q[KEYS], k[KEYS], kq;
 };
 
-// From the conv's outputs of K channels from `first` on: normalised (equation 3), zeros where there is no channel.
+// From the conv's outputs, q and then k from `first` on: normalised (equation 3), zeros where there is no channel.
 template <int N>
-INLINE Keys keys_of(Array<float, N> &q, Array<float, N> &k, int first, const Place &place, float scale, float eps) {
+INLINE Keys keys_of(Array<float, N> &conv, int first, const Place &place, float scale, float eps) {
   Keys keys;
   float qq = 0.0f, kk = 0.0f, kq = 0.0f;
 #pragma unroll
   for (int i = 0; i < KEYS; i++) {
     const bool there = EVEN_K || place.number(i) < K;
-    keys.q[i] = there ? q[first + place.number(i)] : 0.0f;
-    keys.k[i] = there ? k[first + place.number(i)] : 0.0f;
+    keys.q[i] = there ? conv[first + place.number(i)] : 0.0f;
+    keys.k[i] = there ? conv[first + K + place.number(i)] : 0.0f;
     qq = fused(keys.q[i], keys.q[i], qq);
     kk = fused(keys.k[i], keys.k[i], kk);
     kq = fused(keys.q[i], keys.k[i], kq);
