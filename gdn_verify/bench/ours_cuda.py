@@ -9,7 +9,7 @@ import gdn_verify
 from gdn_verify.bench.contender import Contender, Inputs, Launch, Missing, Results, Setting
 from gdn_verify.bench.ours import WHOLE, decode_only, drafts_only, layer
 from gdn_verify.kernels.cuda import launch as launching
-from gdn_verify.kernels.cuda.config import CANDIDATES, SPEC_CANDIDATES
+from gdn_verify.kernels.cuda.choices import CANDIDATES, SPEC_CANDIDATES
 
 if TYPE_CHECKING:
     from gdn_verify.kernels.cuda.config import Config

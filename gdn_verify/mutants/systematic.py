@@ -34,6 +34,7 @@ LEFT_OUT = {
             for name in (
                 "__init__",
                 "arguments",
+                "choices",
                 "compile",
                 "config",
                 "decode",

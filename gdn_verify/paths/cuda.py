@@ -56,7 +56,8 @@ class CudaDecode(Cuda):
         return Outputs(o=out)
 
     def _table(self, itemsize: int, geometry: Geometry | None = None) -> tuple[Any, ...]:
-        from gdn_verify.kernels.cuda.config import Sizes, configurations
+        from gdn_verify.kernels.cuda.choices import configurations
+        from gdn_verify.kernels.cuda.config import Sizes
         from gdn_verify.kernels.cuda.launch import here
 
         g = geometry or Geometry(1, 1, 128, 128)

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from gdn_verify.kernels.cuda.arguments import Arguments
-from gdn_verify.kernels.cuda.config import Config, choose
+from gdn_verify.kernels.cuda.choices import choose
+from gdn_verify.kernels.cuda.config import Config
 from gdn_verify.kernels.cuda.launch import capability, launch
 from gdn_verify.kernels.cuda.operands import options_of, sizes_of
 from gdn_verify.kernels.cuda.plans import Source, plan_of

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 
 from gdn_verify.kernels.cuda import decode, spec
-from gdn_verify.kernels.cuda.config import Sizes, configurations
+from gdn_verify.kernels.cuda.choices import configurations
+from gdn_verify.kernels.cuda.config import Sizes
 from gdn_verify.kernels.cuda.operands import Options
 from gdn_verify.kernels.cuda.plans import Plan, Source, plan_of
 

@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from gdn_verify.kernels.cuda.config import CANDIDATES, SPEC_CANDIDATES, Config, Sizes, configurations
+from gdn_verify.kernels.cuda.choices import CANDIDATES, SPEC_CANDIDATES, configurations
+from gdn_verify.kernels.cuda.config import Config, Sizes
 
 from ..triton.problems import Problem, mixed_up, one_each
 from ..triton.situations import DECODE_ROWS, DRAFTS, LAYERS

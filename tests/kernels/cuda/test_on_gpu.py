@@ -15,7 +15,8 @@ import pytest
 import torch
 
 from gdn_verify.kernels.cuda import compile as nvrtc
-from gdn_verify.kernels.cuda.config import CANDIDATES, SPEC_CANDIDATES, Config, Sizes, configurations
+from gdn_verify.kernels.cuda.choices import CANDIDATES, SPEC_CANDIDATES, configurations
+from gdn_verify.kernels.cuda.config import Config, Sizes
 
 from ..triton import bodies
 from ..triton.accounts import assert_same
