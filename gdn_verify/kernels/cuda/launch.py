@@ -124,7 +124,7 @@ def _on_card(device: torch.device, kernel: Kernel, grid: Grid, arguments: bytes)
     elsewhere = index != torch.cuda.current_device()
     with torch.cuda.device(index) if elsewhere else nullcontext():
         (status,) = _driver().cuLaunchKernelEx(config, function, ctypes.addressof(pointers), 0)
-        if status == _driver().CUresult.CUDA_ERROR_INVALID_CONTEXT:  # a thread that has not used the device yet
+        if status == _driver().CUresult.CUDA_ERROR_INVALID_CONTEXT:  # as in `_function`
             _checked(_driver().cuCtxSetCurrent(_context(index)))
             (status,) = _driver().cuLaunchKernelEx(config, function, ctypes.addressof(pointers), 0)
     _checked((status,))
@@ -162,6 +162,7 @@ def _function(kernel: Kernel, ring_bytes: int, index: int) -> Any:
     torch.cuda.current_stream(index)  # which makes torch, and so the driver, begin
     arch = nvrtc.architecture(capability(torch.device("cuda", index)))
     with torch.cuda.device(index):
+        _checked(driver.cuCtxSetCurrent(_context(index)))  # a thread that has not used the device yet has none
         found = _checked(driver.cuLibraryGetKernel(_library(kernel, arch), kernel.name.encode()))
         function = _checked(driver.cuKernelGetFunction(found))  # now, and not at a launch that may be captured
         if ring_bytes:
