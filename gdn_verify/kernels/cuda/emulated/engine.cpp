@@ -10,6 +10,7 @@
 // touched before it is known to have begun, or after it has ended.
 
 #include "engine.h"
+#include "fiber.h"
 
 #include <cstdarg>
 #include <cstdint>
@@ -21,60 +22,8 @@
 namespace {
 
 constexpr int WARP = 32;
-constexpr size_t STACK = 1 << 16;
 constexpr int MOST_SHARED = 227 * 1024;  // bytes of a block, on sm_90
 constexpr uint64_t UNTOUCHED = 0x5afe57ac;
-
-#if defined(__x86_64__) && !defined(GDN_UCONTEXT)
-extern "C" void gdn_switch(void **from, void *to);
-asm(R"(
-.text
-.globl gdn_switch
-.hidden gdn_switch
-.type gdn_switch, @function
-gdn_switch:
-  pushq %rbp
-  pushq %rbx
-  pushq %r12
-  pushq %r13
-  pushq %r14
-  pushq %r15
-  movq %rsp, (%rdi)
-  movq %rsi, %rsp
-  popq %r15
-  popq %r14
-  popq %r13
-  popq %r12
-  popq %rbx
-  popq %rbp
-  ret
-.size gdn_switch, .-gdn_switch
-)");
-
-struct Context {
-  void *stack_pointer;
-  void prepare(char *stack, void (*entry)()) {
-    void **top = reinterpret_cast<void **>(stack + STACK - 64);
-    *--top = nullptr;  // no return address: `entry` does not return
-    *--top = reinterpret_cast<void *>(entry);
-    stack_pointer = top - 6;
-  }
-  void go(Context &to) { gdn_switch(&stack_pointer, to.stack_pointer); }
-};
-#else
-#include <ucontext.h>
-struct Context {
-  ucontext_t context;
-  void prepare(char *stack, void (*entry)()) {
-    getcontext(&context);
-    context.uc_stack.ss_sp = stack;
-    context.uc_stack.ss_size = STACK;
-    context.uc_link = nullptr;
-    makecontext(&context, entry, 0);
-  }
-  void go(Context &to) { swapcontext(&context, &to.context); }
-};
-#endif
 
 enum State { READY, EXCHANGES, AT_BARRIER, AT_CLUSTER, AT_MAILBOX, DONE };
 const char *const WORDS[] = {"ready", "at an exchange among lanes", "at the block's barrier", "at the cluster's barrier",
