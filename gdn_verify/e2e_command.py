@@ -191,7 +191,7 @@ def saved(results: Sequence[Result], folder: File) -> None:
 def _give(results: Sequence[Result], json_file: File | None, page_file: File | None) -> bool:
     """Write it and show it; whether anything is not as it should be."""
     if json_file:
-        json_file.write_text(json.dumps(report.as_json(results), indent=1) + "\n", encoding="utf-8")
+        json_file.write_text(json.dumps(report.as_json(results), indent=1, allow_nan=False) + "\n", encoding="utf-8")
     if page_file:
         page_file.write_text(report.page(results, page_file.suffix), encoding="utf-8")
     report.show(results, wide())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from math import inf
+from math import inf, isfinite
 from typing import Any
 
 from rich.console import Console
@@ -221,7 +221,17 @@ def as_json(results: Iterable[Result]) -> dict[str, Any]:
     """The same as data."""
     results = list(results)
     again = [asdict(row) for row in repeated(results)]
-    return {"schema": SCHEMA, "parts": [_part_json(result) for result in results], "repeated": again}
+    made = {"schema": SCHEMA, "parts": [_part_json(result) for result in results], "repeated": again}
+    return {name: _finite(value) for name, value in made.items()}
+
+
+def _finite(value: Any) -> Any:
+    """Numbers that JSON has not, as of a core that said what is not a number, in words."""
+    if isinstance(value, float):
+        return value if isfinite(value) else str(value)
+    if isinstance(value, dict):
+        return {name: _finite(each) for name, each in value.items()}
+    return [_finite(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def _part_json(result: Result) -> dict[str, Any]:

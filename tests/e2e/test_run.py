@@ -19,12 +19,13 @@ from gdn_verify import e2e_command
 from gdn_verify.cases.codec import load
 from gdn_verify.cases.contract import Kind
 from gdn_verify.cli import app
-from gdn_verify.e2e import faults
+from gdn_verify.e2e import difference, faults
 from gdn_verify.e2e import run as running
 from gdn_verify.e2e.budget import Budget
 from gdn_verify.e2e.checkpoint import Checkpoint
 from gdn_verify.e2e.checkpoint import Kind as Model
 from gdn_verify.e2e.faults import CATALOGUE, Fault
+from gdn_verify.e2e.judgement import Leaving
 from gdn_verify.e2e.messages import Seen
 from gdn_verify.e2e.plan import FALLBACK, Part, Rule, whole
 from gdn_verify.e2e.run import Place, Result, run
@@ -221,6 +222,10 @@ def test_pages_and_data_hold_what_the_terminal_does() -> None:
     data = json.loads(json.dumps(report.as_json(results)))
     assert data["parts"][0]["pairs"][0]["explained"] is False
     assert data["parts"][0]["faults"][0]["pinpointed"]["tier"] == "kernel"
+    far = replace(results[0].verdicts[0].judgement, worst=Leaving(difference.Place(0, 0), float("inf"), 1.0))
+    result = replace(results[0], verdicts=(replace(results[0].verdicts[0], judgement=far),))
+    (part,) = json.loads(json.dumps(report.as_json([result]), allow_nan=False))["parts"]
+    assert part["pairs"][0]["worst"]["ratio"] == "inf"
     for suffix in (".md", ".html"):
         page = report.page(results, suffix)
         assert "dropped_decay" in page
