@@ -155,8 +155,13 @@ def chosen(words: str, faults: bool, seed: int = 0, repeat: int = 1) -> tuple[Pa
     if not faults:
         parts = [replace(part, faults=()) for part in parts]
     if seed:
-        parts = [replace(part, scenario=seeded(part.scenario, seed)) for part in parts]
+        parts = [_of_other_prompts(part, seed) for part in parts]
     return tuple(replace(part, seeds=_more(part.scenario.seed, repeat)) for part in parts)
+
+
+def _of_other_prompts(part: Part, seed: int) -> Part:
+    apart = None if part.seeded_in is None else seeded(part.seeded_in, seed)
+    return replace(part, scenario=seeded(part.scenario, seed), seeded_in=apart)
 
 
 def _more(first: int, repeat: int) -> tuple[int, ...]:

@@ -272,6 +272,8 @@ def test_a_repeated_run_asks_every_pair_again_and_says_the_worst_of_each(
     assert [(row.sets, row.flagged) for row in report.repeated([result])] == [(3, 0)] * 3
     assert report.repeated([result])[1].worst == max(v.judgement.worst.ratio for v in result.verdicts[1::3])
     assert "oracle → dispatch-o in apart: 3 sets of prompts, 0 flagged, worst ratio " in told([result])
+    (other,) = e2e_command.chosen("", faults=False, seed=5)
+    assert {question.scenario.seed for question in other.questions} == {5}
     (wrong,) = ran(replace(asked, candidates=("dispatch-o!dropped_decay",), seeds=(7,)))
     e2e_command.saved([wrong], tmp_path)
     assert len(list(tmp_path.glob("*.npz"))) == 2
