@@ -1,0 +1,47 @@
+"""Arguments that mutants are equivalent, where they are about so few numbers that all can be tried."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import product
+
+import pytest
+
+from gdn_verify.mutants.record import arguments
+
+pytest.importorskip("triton")
+KERNEL = "triton/decode_kernel.py::gdn_decode_kernel::factor::"
+EVEN, EVEN_K = "SPLITS * STEPS * BV == V", "KS * KK == K"
+"""Where no tile is cut off at the end of V, and of K: masks are left out there (`gdn_decode_kernel`)."""
+POWERS = tuple(1 << power for power in range(9))
+
+
+def sizes() -> Iterator[Mapping[str, int]]:
+    """The constants of every launch, by all sizes of V and of K: of one the other is nothing to these conditions."""
+    from gdn_verify.kernels.triton.config import Config, Sizes
+
+    for V, splits, block_v in product(range(1, 257), (1, 2, 4, 8), POWERS):
+        cut = Config(splits=splits, block_v=block_v).constants(Sizes(1, 1, 16, V, 4))
+        yield {**cut, "K": 16, "V": V}
+    for K, lanes, itemsize in product(range(1, 257), POWERS[:7], (2, 4)):
+        yield {**Config(lanes=lanes).constants(Sizes(1, 1, K, 16, itemsize)), "K": K, "V": 16}
+
+
+def left_out(condition: str, implied: str) -> int:
+    """In how many launches the masks would be left out where they are needed."""
+    narrow, whole = compile(condition, "a mutant", "eval"), compile(implied, "the kernel", "eval")
+    return sum(eval(narrow, {}, dict(each)) and not eval(whole, {}, dict(each)) for each in sizes())
+
+
+@pytest.mark.parametrize(("number", "whole"), [(5, EVEN_K), (6, EVEN_K), *((n, EVEN) for n in (7, 8, 9, 10))])
+def test_a_factor_less_leaves_out_no_mask_that_is_needed(number: int, whole: str) -> None:
+    """The condition of the mutant, by its own words, holds nowhere but where that of the kernel does."""
+    _, entry = arguments()[f"{KERNEL}{number}"]
+    assert whole.count(entry["before"]) == 1
+    assert left_out(whole.replace(entry["before"], entry["after"]), whole) == 0
+
+
+@pytest.mark.parametrize(("wrong", "whole"), [("SPLITS * STEPS * BV >= V", EVEN), ("KS * KK >= K", EVEN_K)])
+def test_a_condition_that_is_too_wide_is_seen(wrong: str, whole: str) -> None:
+    """Tiles are cut off in some of these launches."""
+    assert left_out(wrong, whole) > 100
