@@ -26,7 +26,7 @@ def test_every_configuration_agrees(family, order):
     check(replace(TILED, state_order=order), family)
 
 
-@pytest.mark.parametrize("family", [PLAIN, JOINED])
+@pytest.mark.parametrize("family", [pytest.param(PLAIN, marks=pytest.mark.slow), JOINED])  # each compiles
 @pytest.mark.parametrize("change", LAYERS.values(), ids=LAYERS)
 def test_every_layer(change, family):
     """All ratios, widths, types, layouts, alignments and options."""
@@ -62,6 +62,7 @@ def for_cards(drafts: bool) -> list[Config]:
     return list(dict.fromkeys((*chosen, *tried)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("config", for_cards(drafts=False), ids=lambda config: config.name)
 def test_every_configuration_for_a_card(config, monkeypatch):
     """On heads of the size that is served, with the blocks that a card would have."""
@@ -71,6 +72,7 @@ def test_every_configuration_for_a_card(config, monkeypatch):
     check(replace(SERVED, state_order="KV", **served), "asked")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("config", for_cards(drafts=True), ids=lambda config: config.name)
 def test_every_configuration_of_drafts_for_a_card(config, monkeypatch):
     """The same for drafts of three tokens."""
