@@ -113,15 +113,20 @@ def _recurrence(inputs: Inputs) -> Launch:
     return lambda: Results(delta_update(*operands))
 
 
+def of_drafts(inputs: Inputs) -> tuple[Any, ...]:
+    """The operands of a `fused_spec_decode`."""
+    assert inputs.num_accepted_tokens is not None  # `drafts_only`
+    return (
+        inputs.qkvz, inputs.ba, layer(inputs), inputs.conv_pool, inputs.pool,
+        inputs.state_indices, inputs.query_start_loc, inputs.num_accepted_tokens,
+    )  # fmt: skip
+
+
 def _drafts(config: SpecConfig | None) -> Prepare:
     def prepare(inputs: Inputs) -> Launch:
         from gdn_verify.kernels.triton.spec import fused_spec_decode
 
-        assert inputs.num_accepted_tokens is not None  # `drafts_only`
-        operands = (
-            inputs.qkvz, inputs.ba, layer(inputs), inputs.conv_pool, inputs.pool,
-            inputs.state_indices, inputs.query_start_loc, inputs.num_accepted_tokens,
-        )  # fmt: skip
+        operands = of_drafts(inputs)
         options: dict[str, Any] = {"output": inputs.out, "config": config, "tickets": _tickets(inputs)}
         return lambda: Results(fused_spec_decode(*operands, **options))
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import gdn_verify
 from gdn_verify.bench.contender import Contender, Inputs, Launch, Missing, Results, Setting
-from gdn_verify.bench.ours import WHOLE, decode_only, drafts_only, layer
+from gdn_verify.bench.ours import WHOLE, decode_only, drafts_only, layer, of_drafts
 from gdn_verify.kernels.cuda import launch as launching
 from gdn_verify.kernels.cuda.choices import CANDIDATES, SPEC_CANDIDATES
 
@@ -57,11 +57,7 @@ def _drafts(config: Config | None) -> Prepare:
     def prepare(inputs: Inputs) -> Launch:
         from gdn_verify.kernels.cuda.spec import fused_spec_decode
 
-        assert inputs.num_accepted_tokens is not None  # `drafts_only`
-        operands = (
-            inputs.qkvz, inputs.ba, layer(inputs), inputs.conv_pool, inputs.pool,
-            inputs.state_indices, inputs.query_start_loc, inputs.num_accepted_tokens,
-        )  # fmt: skip
+        operands = of_drafts(inputs)
         return lambda: Results(fused_spec_decode(*operands, output=inputs.out, config=config))
 
     return prepare

@@ -28,33 +28,11 @@ LEFT_OUT = {
     "ops/decode.py": "likewise",
     "ops/prefill.py": "likewise",
     "ops/cuda.py": "likewise: tests/kernels/cuda/test_reached.py",
-    **dict.fromkeys(
-        (
-            f"cuda/{name}.py"
-            for name in (
-                "__init__",
-                "arguments",
-                "choices",
-                "compile",
-                "config",
-                "decode",
-                "emulate",
-                "launch",
-                "observe",
-                "operands",
-                "plans",
-                "samples",
-                "sources",
-                "spec",
-                "store",
-            )
-        ),
-        "runs on a card, or emulated on a host that the campaign has not; defects in the sources themselves are in "
-        "tests/kernels/cuda/test_planted.py",
-    ),
+    "cuda/": "runs on a card, or emulated on a host that no campaign has; defects in the sources themselves are in "
+    "tests/kernels/cuda/test_planted.py",
     "prepare.py": "compiled preparation for the bench's peers, which no path calls: tests/kernels/test_prepare.py",
 }
-"""Files without mutants, and why."""
+"""Files without mutants, or all of a folder, and why."""
 CHOICES = (
     "default_shape", "default_segments", "hopper_takes", "precision", "may_contract",
     "kernels_missing",
@@ -107,7 +85,9 @@ def source_of(file: str) -> str:
 def files() -> tuple[str, ...]:
     """The kernels' files that have mutants."""
     found = (str(file.relative_to(folder())) for file in folder().rglob("*.py"))
-    return tuple(sorted(file for file in found if file not in LEFT_OUT))
+    return tuple(
+        sorted(file for file in found if file not in LEFT_OUT and f"{file.partition('/')[0]}/" not in LEFT_OUT)
+    )
 
 
 def mutants(chosen: Iterable[str] = ()) -> tuple[Slip, ...]:

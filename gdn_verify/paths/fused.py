@@ -25,6 +25,7 @@ from gdn_verify.oracles.noise import Rounding
 from gdn_verify.oracles.rounding import sequential_float32
 from gdn_verify.paths.base import Launch, Missing, Outputs, Path
 from gdn_verify.paths.fallback import layer, packing
+from gdn_verify.paths.installed import function
 
 if TYPE_CHECKING:
     from gdn_verify.kernels.triton.config import Sizes
@@ -84,9 +85,7 @@ class FusedDecode(Fused):
     )
 
     def run(self, launch: Launch) -> Outputs:
-        from gdn_verify.kernels.triton.decode import fused_decode
-
-        out = fused_decode(
+        out = function(self.entries[0])(
             launch["qkvz"], launch["ba"], layer(launch), launch["conv_pool"], launch["ssm_pool"],
             launch["state_indices"], query_start_loc=launch["query_start_loc"], packing=packing(launch),
             state_order=launch.presentation.state_order.value, output=launch["out"], z_output=launch["z_out"],
@@ -173,11 +172,9 @@ class FusedSpec(FusedDecode):
     )
 
     def run(self, launch: Launch) -> Outputs:
-        from gdn_verify.kernels.triton.spec import fused_spec_decode
-
         # Plain rows here are padding, and no other launch clears it.
         drafts = launch["spec_rows"] if all(row.spec for row in launch.batch.rows) else None
-        out = fused_spec_decode(
+        out = function(self.entries[0])(
             launch["qkvz"], launch["ba"], layer(launch), launch["conv_pool"], launch["ssm_pool"],
             launch["state_indices"], launch["query_start_loc"], launch["num_accepted_tokens"],
             spec_rows=drafts, packing=packing(launch),

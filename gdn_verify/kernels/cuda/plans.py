@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 
+import torch
+from torch import Tensor
+
 from gdn_verify.kernels.cuda.arguments import Arguments
 from gdn_verify.kernels.cuda.config import Config, Cut, Sizes, spec_cut
 from gdn_verify.kernels.cuda.launch import CLUSTERS, Grid, Kernel
@@ -39,6 +42,14 @@ class Plan:
     def joins(self) -> bool:
         """Whether they hand o to each other through memory."""
         return self.takes_tickets and self.norm and self.cut.SPLITS > 1
+
+    def scratch(self, x: Tensor, sizes: Sizes) -> tuple[Tensor | None, Tensor | None]:
+        """Where they do so, on x's device, for its tokens: o [T·HV·V], and sums of o² [T·HV·SPLITS]; float32."""
+        if not self.joins:
+            return None, None
+        of_each = (sizes.V, self.cut.SPLITS)
+        o, sums = (x.new_empty(x.shape[0] * sizes.HV * count, dtype=torch.float32) for count in of_each)
+        return o, sums
 
     def grid(self, units: int, heads: int) -> Grid:
         """For so many rows or tokens, and key heads."""

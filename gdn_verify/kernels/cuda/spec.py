@@ -88,10 +88,7 @@ def fused_spec_decode(
     plan = plan_of(SOURCE, chip, config, sizes, options_of(qkvz, ba, layer, conv_pool, pool, output), width)
     if plan.takes_tickets and tickets is None:
         tickets = tickets_of(conv_pool, sizes.H)
-    partial = sums = None
-    if plan.joins:
-        partial = qkvz.new_empty(tokens * sizes.HV * sizes.V, dtype=torch.float32)
-        sums = qkvz.new_empty(tokens * sizes.HV * plan.cut.SPLITS, dtype=torch.float32)
+    partial, sums = plan.scratch(qkvz, sizes)
     launch(
         qkvz.device, plan.kernel, plan.grid(rows, sizes.H),
         qkvz, ba, layer.conv_weight, layer.conv_bias, conv_pool, layer.A_log, layer.dt_bias, pool, state_indices,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 import torch
 from torch import Tensor
 
@@ -9,6 +11,8 @@ from gdn_verify.kernels.fallback import Layer
 from gdn_verify.kernels.ops.registration import flattened, operator
 from gdn_verify.kernels.triton.checks import check_no_gradient  # imports no Triton
 
+_PREFIXES = {"fused": "", "cuda": "cuda_"}
+"""What operators' names begin with, by the kernels that they call."""
 _ROW_OPTIONS = "str packing, str state_order, int? pad_slot_id, bool zero_pads"
 
 
@@ -27,11 +31,15 @@ def fused_decode(
     output: Tensor | None = None,
     z_output: Tensor | None = None,
     zero_pads: bool = True,
+    kernels: str = "fused",
 ) -> Tensor:
-    """`triton.decode.fused_decode` through its operator: the same operands, result and errors."""
+    """`triton.decode.fused_decode` through its operator: the same operands, result and errors.
+
+    With `kernels="cuda"` that of CUDA C++.
+    """
     check_no_gradient(layer, qkvz, ba)
     output = _output(qkvz, layer) if output is None else output
-    torch.ops.gdn_verify.fused_decode(
+    getattr(torch.ops.gdn_verify, f"{_PREFIXES[kernels]}fused_decode")(
         qkvz, ba, conv_pool, pool, state_indices, query_start_loc, output, z_output,
         packing, state_order, pad_slot_id, zero_pads, *flattened(layer),
     )  # fmt: skip
@@ -55,11 +63,15 @@ def fused_spec_decode(
     output: Tensor | None = None,
     z_output: Tensor | None = None,
     zero_pads: bool = True,
+    kernels: str = "fused",
 ) -> Tensor:
-    """`triton.spec.fused_spec_decode` through its operator: the same operands, result and errors."""
+    """`triton.spec.fused_spec_decode` through its operator: the same operands, result and errors.
+
+    With `kernels="cuda"` that of CUDA C++.
+    """
     check_no_gradient(layer, qkvz, ba)
     output = _output(qkvz, layer) if output is None else output
-    torch.ops.gdn_verify.fused_spec_decode(
+    getattr(torch.ops.gdn_verify, f"{_PREFIXES[kernels]}fused_spec_decode")(
         qkvz, ba, conv_pool, pool, state_indices, query_start_loc, num_accepted_tokens, spec_rows, output, z_output,
         packing, state_order, pad_slot_id, zero_pads, *flattened(layer),
     )  # fmt: skip
@@ -112,43 +124,47 @@ def _output(qkvz: Tensor, layer: Layer) -> Tensor:
     return qkvz.new_empty(qkvz.shape[0], layer.num_v_heads, layer.head_v_dim)
 
 
-@operator(
-    "fused_decode",
-    "Tensor qkvz, Tensor ba, Tensor(a!) conv_pool, Tensor(b!) pool, Tensor state_indices, Tensor? query_start_loc, "
-    f"Tensor(c!) output, Tensor(d!)? z_output, {_ROW_OPTIONS}",
-    Layer,
-)
-def _fused_decode(
-    qkvz: Tensor, ba: Tensor, conv_pool: Tensor, pool: Tensor, state_indices: Tensor, query_start_loc: Tensor | None,
-    output: Tensor, z_output: Tensor | None, packing: str, state_order: str, pad_slot_id: int | None, zero_pads: bool,
-    layer: Layer,
-) -> None:  # fmt: skip
-    from gdn_verify.kernels.triton import decode
+def _register(kernels: str, package: str) -> None:
+    """The operators of both for these kernels, by the name in `fast`, whose modules are in `package`."""
 
-    decode.fused_decode(
-        qkvz, ba, layer, conv_pool, pool, state_indices, query_start_loc=query_start_loc, output=output,
-        z_output=z_output, packing=packing, state_order=state_order, pad_slot_id=pad_slot_id, zero_pads=zero_pads,
-    )  # fmt: skip
+    @operator(
+        f"{_PREFIXES[kernels]}fused_decode",
+        "Tensor qkvz, Tensor ba, Tensor(a!) conv_pool, Tensor(b!) pool, Tensor state_indices, Tensor? query_start_loc, "
+        f"Tensor(c!) output, Tensor(d!)? z_output, {_ROW_OPTIONS}",
+        Layer,
+        kernels=kernels,
+    )
+    def decode(
+        qkvz: Tensor, ba: Tensor, conv_pool: Tensor, pool: Tensor, state_indices: Tensor,
+        query_start_loc: Tensor | None, output: Tensor, z_output: Tensor | None, packing: str, state_order: str,
+        pad_slot_id: int | None, zero_pads: bool, layer: Layer,
+    ) -> None:  # fmt: skip
+        import_module(f"{package}.decode").fused_decode(
+            qkvz, ba, layer, conv_pool, pool, state_indices, query_start_loc=query_start_loc, output=output,
+            z_output=z_output, packing=packing, state_order=state_order, pad_slot_id=pad_slot_id, zero_pads=zero_pads,
+        )  # fmt: skip
+
+    @operator(
+        f"{_PREFIXES[kernels]}fused_spec_decode",
+        "Tensor qkvz, Tensor ba, Tensor(a!) conv_pool, Tensor(b!) pool, Tensor state_indices, Tensor query_start_loc, "
+        f"Tensor num_accepted_tokens, Tensor? spec_rows, Tensor(c!) output, Tensor(d!)? z_output, {_ROW_OPTIONS}",
+        Layer,
+        kernels=kernels,
+    )
+    def drafts(
+        qkvz: Tensor, ba: Tensor, conv_pool: Tensor, pool: Tensor, state_indices: Tensor, query_start_loc: Tensor,
+        num_accepted_tokens: Tensor, spec_rows: Tensor | None, output: Tensor, z_output: Tensor | None,
+        packing: str, state_order: str, pad_slot_id: int | None, zero_pads: bool, layer: Layer,
+    ) -> None:  # fmt: skip
+        import_module(f"{package}.spec").fused_spec_decode(
+            qkvz, ba, layer, conv_pool, pool, state_indices, query_start_loc, num_accepted_tokens,
+            spec_rows=spec_rows, output=output, z_output=z_output, packing=packing, state_order=state_order,
+            pad_slot_id=pad_slot_id, zero_pads=zero_pads,
+        )  # fmt: skip
 
 
-@operator(
-    "fused_spec_decode",
-    "Tensor qkvz, Tensor ba, Tensor(a!) conv_pool, Tensor(b!) pool, Tensor state_indices, Tensor query_start_loc, "
-    f"Tensor num_accepted_tokens, Tensor? spec_rows, Tensor(c!) output, Tensor(d!)? z_output, {_ROW_OPTIONS}",
-    Layer,
-)
-def _fused_spec_decode(
-    qkvz: Tensor, ba: Tensor, conv_pool: Tensor, pool: Tensor, state_indices: Tensor, query_start_loc: Tensor,
-    num_accepted_tokens: Tensor, spec_rows: Tensor | None, output: Tensor, z_output: Tensor | None,
-    packing: str, state_order: str, pad_slot_id: int | None, zero_pads: bool, layer: Layer,
-) -> None:  # fmt: skip
-    from gdn_verify.kernels.triton import spec
-
-    spec.fused_spec_decode(
-        qkvz, ba, layer, conv_pool, pool, state_indices, query_start_loc, num_accepted_tokens,
-        spec_rows=spec_rows, output=output, z_output=z_output, packing=packing, state_order=state_order,
-        pad_slot_id=pad_slot_id, zero_pads=zero_pads,
-    )  # fmt: skip
+_register("fused", "gdn_verify.kernels.triton")
+_register("cuda", "gdn_verify.kernels.cuda")
 
 
 @operator(

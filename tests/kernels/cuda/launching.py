@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from gdn_verify.kernels.cuda.config import Config
 from gdn_verify.kernels.cuda.decode import fused_decode
 from gdn_verify.kernels.cuda.spec import fused_spec_decode
 
 from ..triton.accounts import assert_left
 from ..triton.families import operands, options
-from ..triton.problems import Buffers, Problem
+from ..triton.problems import Buffers, Problem, mixed_up
 
 # Small blocks: every thread is paid for. Splits that have no row at all, turns beyond V, threads without a row.
 DECODE: dict[str, Config | None] = {
@@ -61,3 +63,13 @@ def check(problem: Problem, family: str = "chosen") -> None:
     before = on.copy()
     launch(problem, on, family)
     assert_left(problem, before, on)
+
+
+def check_mixed_up(problems: Sequence[Problem], among: Sequence[str], launches: int = 40) -> None:
+    """So many launches with every knob turned at random; problems and configurations go round."""
+    for seed in range(launches):
+        problem, family = mixed_up(problems[seed % len(problems)], seed), among[seed % len(among)]
+        try:
+            check(problem, family)
+        except AssertionError as error:
+            raise AssertionError(f"{family!r}, {problem}") from error

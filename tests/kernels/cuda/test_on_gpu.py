@@ -20,7 +20,7 @@ from gdn_verify.kernels.cuda.config import Config, Sizes
 
 from ..triton import bodies
 from ..triton.accounts import assert_same
-from ..triton.problems import PADDING, Problem, one_each
+from ..triton.problems import LARGE, PADDING, SERVED, SMALL_HEADS, Problem, one_each
 from . import launching
 from .launching import DECODE, JOINED, PLAIN, SPEC, STAGED, TICKETS
 
@@ -28,18 +28,6 @@ on_card = pytest.mark.skipif(
     not torch.cuda.is_available() or nvrtc.missing() is not None,
     reason="no CUDA card on this machine" if not torch.cuda.is_available() else str(nvrtc.missing()),
 )
-SERVED = Problem(
-    rows=one_each(*range(5, 22), PADDING, *range(30, 36)),
-    K=128,
-    V=128,
-    slots=40,
-    packing="interleaved",
-    activations=torch.bfloat16,
-    conv=torch.bfloat16,
-)
-"""24 rows in a layer of four heads of Qwen3-Next's size."""
-LARGE = replace(SERVED, rows=one_each(0, 3, PADDING, 1), H=16, slots=5, state=torch.bfloat16)
-SMALL_HEADS = Problem(H=16, K=16, V=16)
 CASES = [("decode", name) for name in DECODE] + [("spec", name) for name in SPEC]
 
 

@@ -349,3 +349,17 @@ def mixed_up(problem: Problem, seed: int) -> Problem:
     if any(row.length != 1 for row in problem.rows):  # else row n is token n
         turned["starts"] = True
     return replace(problem, seed=seed, **turned)
+
+
+SERVED = Problem(
+    rows=one_each(*range(5, 22), PADDING, *range(30, 36)),
+    K=128,
+    V=128,
+    slots=40,
+    packing="interleaved",
+    activations=torch.bfloat16,
+    conv=torch.bfloat16,
+)
+"""24 rows in a layer of four heads of Qwen3-Next's size."""
+LARGE = replace(SERVED, rows=one_each(0, 3, PADDING, 1), H=16, slots=5, state=torch.bfloat16)
+SMALL_HEADS = Problem(H=16, K=16, V=16)

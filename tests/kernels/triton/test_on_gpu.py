@@ -19,23 +19,11 @@ from gdn_verify.kernels import ops
 from . import bodies
 from .accounts import assert_same
 from .families import PLAIN, SPLIT, STAGED, families, operands, options
-from .problems import PADDING, Problem, one_each
+from .problems import LARGE, SERVED, SMALL_HEADS, one_each
 
 pytest.importorskip("triton")
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA or ROCm card on this machine")
 
-SERVED = Problem(
-    rows=one_each(*range(5, 22), PADDING, *range(30, 36)),
-    K=128,
-    V=128,
-    slots=40,
-    packing="interleaved",
-    activations=torch.bfloat16,
-    conv=torch.bfloat16,
-)
-"""24 rows in a layer of four heads of Qwen3-Next's size."""
-LARGE = replace(SERVED, rows=one_each(0, 3, PADDING, 1), H=16, slots=5, state=torch.bfloat16)
-SMALL_HEADS = Problem(H=16, K=16, V=16)
 ids = [f"{kernel}: {family}" for kernel, family in bodies.CASES]
 
 
