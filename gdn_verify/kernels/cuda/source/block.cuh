@@ -94,6 +94,34 @@ INLINE float normalised(const Arguments &a, float o, float squares, TX z, TNorm 
 
 INLINE void store_out(TOut *at, float value) { *at = converted<TOut>(value); }
 
+// Asks for z and the norm's weight of each of the thread's outputs, of `count` tokens from `token` on.
+INLINE void ask_norm(const Arguments &a, const Block &b, int64 token, int count, TX (&z)[OUTPUTS_EACH],
+                     TNorm (&weight)[OUTPUTS_EACH]) {
+#pragma unroll
+  for (int n = 0; n < OUTPUTS_EACH; n++) {
+    const int i = n * THREADS + thread_index();
+    const Output at = output_of(b, i % OUTPUTS);
+    if (NORM && at.there && i < count * OUTPUTS) {
+      z[n] = *z_of(a, b, token + i / OUTPUTS, at);
+      weight[n] = static_cast<const TNorm *>(a.norm_weight)[at.v];
+    }
+  }
+}
+
+// ... and writes them.
+INLINE void write_outputs(const Arguments &a, Shared &s, const Block &b, int64 token, int count,
+                          const TX (&z)[OUTPUTS_EACH], const TNorm (&weight)[OUTPUTS_EACH]) {
+#pragma unroll
+  for (int n = 0; n < OUTPUTS_EACH; n++) {
+    const int i = n * THREADS + thread_index();
+    const Output at = output_of(b, i % OUTPUTS);
+    if (!at.there || i >= count * OUTPUTS) continue;
+    const float o = s.o[i];
+    store_out(out_of(a, b, token + i / OUTPUTS, at),
+              NORM ? normalised(a, o, in_all(s, i / OUTPUTS * HEADS + at.head), z[n], weight[n]) : o);
+  }
+}
+
 // Takes a ticket for the block; whether it is the last of its key head's.
 INLINE bool is_last(const Arguments &a, Shared &s, const Block &b, int64 slot) {
   block_barrier();

@@ -126,6 +126,75 @@ INLINE Tile taken(Ahead &ahead, const Place &place, int turn) {
   return tile;
 }
 
+// Asks for what needs no slot of each of the thread's channels.
+INLINE void ask_channels(const Arguments &a, const Block &b, const Columns &columns, const TX *x,
+                         Channel (&channels)[CHANNELS_EACH]) {
+  const int thread = thread_index();
+#pragma unroll
+  for (int n = 0; n < CHANNELS_EACH; n++) {
+    const int i = n * THREADS + thread;
+    const Where at = where(a, b, columns, i);
+    channels[n] = {};
+    if (i >= CHANNELS || !at.there) continue;
+    channels[n].x = x[at.column];
+    load_taps(channels[n].taps, a, at.channel);
+    load_bias(channels[n].bias, a, at.channel);
+  }
+}
+
+// The conv of each of the thread's channels, for all threads of the block.
+INLINE void convolve(const Arguments &a, Shared &s, const Block &b, const Columns &columns,
+                     const Channel (&channels)[CHANNELS_EACH], TConv *conv_slot) {
+  const int thread = thread_index();
+#pragma unroll
+  for (int n = 0; n < CHANNELS_EACH; n++) {
+    const int i = n * THREADS + thread;
+    const Where at = where(a, b, columns, i);
+    if (i >= CHANNELS || !at.there) continue;
+    float window[W];
+#pragma unroll
+    for (int w = 0; w < W - 1; w++) window[w] = widened(channels[n].history[w]);
+    window[W - 1] = widened(channels[n].x);
+    const float y = convolved(window, channels[n].taps, channels[n].bias, a.conv_silu);
+    s.conv[i] = y;
+    // What no other block reads, no other thread does.
+    if (i >= 2 * K || !SHARED_HEAD) store_shifted(a, conv_slot, channels[n], at.channel);
+  }
+}
+
+// The delta rule, turn by turn; adds up each head's o² of this thread.
+INLINE void walk(Shared &s, const Keys &keys, const Place &place, TState *state, Ahead &ahead, float (&squares)[HEADS]) {
+#pragma unroll
+  for (int turn = 0; turn < TURNS; turn++) {
+    const int h = turn / PASSES, pass = turn % PASSES;
+    float S[CHUNKS][VEC], v[ROWS], o[ROWS];
+    widen(S, taken(ahead, place, turn));
+    if constexpr (STAGES == 0) ask(ahead, state, place, turn + DEPTH);
+    const int at = h * VB + place.row(pass);
+#pragma unroll
+    for (int r = 0; r < ROWS; r++) v[r] = place.inside(pass) ? s.conv[2 * K + at + r] : 0.0f;
+    advance(S, keys, v, {s.decay[h], s.beta[h]}, o);
+    if constexpr (STAGES > 0) ask(ahead, state, place, turn + STAGES);  // where this turn's were: they are used now
+    store_tile(state + h * (V * K), S, place, pass);
+#pragma unroll
+    for (int r = 0; r < ROWS; r++) {
+      if (place.inside(pass) && place.lane == 0) s.o[at + r] = o[r];
+      squares[h] = place.inside(pass) ? fused(o[r], o[r], squares[h]) : squares[h];
+    }
+  }
+}
+
+// Shifts the conv state of q and k: this block's part of it, or all.
+INLINE void shift_keys(const Arguments &a, const Block &b, const Columns &columns, const Channel (&channels)[CHANNELS_EACH],
+                       TConv *conv_slot, bool part) {
+#pragma unroll
+  for (int n = 0; n < CHANNELS_EACH; n++) {
+    const int i = n * THREADS + thread_index();
+    if (i < 2 * K && (!part || i / SHARE == b.rank))
+      store_shifted(a, conv_slot, channels[n], where(a, b, columns, i).channel);
+  }
+}
+
 KERNEL(gdn_cuda_decode) {
   SHARED(Shared, s);
   launch_dependents();
@@ -138,16 +207,7 @@ KERNEL(gdn_cuda_decode) {
   // What needs no slot is asked for while that is on its way.
   const TX *x = static_cast<const TX *>(a.x) + row.token * a.stride_x;
   Channel channels[CHANNELS_EACH];
-#pragma unroll
-  for (int n = 0; n < CHANNELS_EACH; n++) {
-    const int i = n * THREADS + thread;
-    const Where at = where(a, b, columns, i);
-    channels[n] = {};
-    if (i >= CHANNELS || !at.there) continue;
-    channels[n].x = x[at.column];
-    load_taps(channels[n].taps, a, at.channel);
-    load_bias(channels[n].bias, a, at.channel);
-  }
+  ask_channels(a, b, columns, x, channels);
   const int head = THREADS - 1 - thread;  // whose gates are this thread's: the last have the fewest channels
   GateInputs gate_inputs;
   if (head < HEADS) gate_inputs = load_gates(a, row.token, b.key_head, b.head + head);
@@ -169,30 +229,10 @@ KERNEL(gdn_cuda_decode) {
   }
   TX z[OUTPUTS_EACH];
   TNorm weight[OUTPUTS_EACH];
-#pragma unroll
-  for (int n = 0; n < OUTPUTS_EACH; n++) {
-    const Output at = output_of(b, n * THREADS + thread);
-    if (NORM && at.there) {
-      z[n] = *z_of(a, b, row.token, at);
-      weight[n] = static_cast<const TNorm *>(a.norm_weight)[at.v];
-    }
-  }
+  ask_norm(a, b, row.token, 1, z, weight);
 
   // The conv, a channel a thread; the gates, a head a thread.
-#pragma unroll
-  for (int n = 0; n < CHANNELS_EACH; n++) {
-    const int i = n * THREADS + thread;
-    const Where at = where(a, b, columns, i);
-    if (i >= CHANNELS || !at.there) continue;
-    float window[W];
-#pragma unroll
-    for (int w = 0; w < W - 1; w++) window[w] = widened(channels[n].history[w]);
-    window[W - 1] = widened(channels[n].x);
-    const float y = convolved(window, channels[n].taps, channels[n].bias, a.conv_silu);
-    s.conv[i] = y;
-    // What no other block reads, no other thread does.
-    if (i >= 2 * K || !SHARED_HEAD) store_shifted(a, conv_slot, channels[n], at.channel);
-  }
+  convolve(a, s, b, columns, channels, conv_slot);
   if (head < HEADS) {
     const Gates gates = gates_of(a, gate_inputs);
     s.decay[head] = gates.decay;
@@ -202,55 +242,21 @@ KERNEL(gdn_cuda_decode) {
   block_barrier();
   if constexpr (BY_CLUSTER) cluster_arrive();  // this block has read all its history
 
-  // The delta rule, turn by turn.
   const Keys keys = keys_of(s.conv, 0, place, a.scale, a.qk_norm_eps);
   float squares[HEADS] = {};
-#pragma unroll
-  for (int turn = 0; turn < TURNS; turn++) {
-    const int h = turn / PASSES, pass = turn % PASSES;
-    float S[CHUNKS][VEC], v[ROWS], o[ROWS];
-    widen(S, taken(ahead, place, turn));
-    if constexpr (STAGES == 0) ask(ahead, state, place, turn + DEPTH);
-    const int at = h * VB + place.row(pass);
-#pragma unroll
-    for (int r = 0; r < ROWS; r++) v[r] = place.inside(pass) ? s.conv[2 * K + at + r] : 0.0f;
-    advance(S, keys, v, {s.decay[h], s.beta[h]}, o);
-    if constexpr (STAGES > 0) ask(ahead, state, place, turn + STAGES);  // where this turn's were: they are used now
-    store_tile(state + h * (V * K), S, place, pass);
-#pragma unroll
-    for (int r = 0; r < ROWS; r++) {
-      if (place.inside(pass) && place.lane == 0) s.o[at + r] = o[r];
-      squares[h] = place.inside(pass) ? fused(o[r], o[r], squares[h]) : squares[h];
-    }
-  }
+  walk(s, keys, place, state, ahead, squares);
 
   if constexpr (BY_CLUSTER) {
     cluster_wait();  // all blocks of the key head have read
-#pragma unroll
-    for (int n = 0; n < CHANNELS_EACH; n++) {
-      const int i = n * THREADS + thread;
-      if (i < 2 * K && i / SHARE == b.rank) store_shifted(a, conv_slot, channels[n], where(a, b, columns, i).channel);
-    }
+    shift_keys(a, b, columns, channels, conv_slot, true);
   }
   exchange_squares(s, b, squares);
-  if constexpr (!(JOIN && BY_TICKET)) {
-#pragma unroll
-    for (int n = 0; n < OUTPUTS_EACH; n++) {
-      const Output at = output_of(b, n * THREADS + thread);
-      if (!at.there) continue;
-      const float o = s.o[n * THREADS + thread];
-      store_out(out_of(a, b, row.token, at), NORM ? normalised(a, o, in_all(s, at.head), z[n], weight[n]) : o);
-    }
-  }
+  if constexpr (!(JOIN && BY_TICKET)) write_outputs(a, s, b, row.token, 1, z, weight);
   pass_through(a, b, row);
   if constexpr (BY_TICKET) {
     if constexpr (JOIN) hand_over(a, s, b, row.token, 1);
     if (!is_last(a, s, b, row.slot)) return;
     if constexpr (JOIN) take_over(a, b, row.token, 1);
-#pragma unroll
-    for (int n = 0; n < CHANNELS_EACH; n++) {
-      const int i = n * THREADS + thread;
-      if (i < 2 * K) store_shifted(a, conv_slot, channels[n], where(a, b, columns, i).channel);
-    }
+    shift_keys(a, b, columns, channels, conv_slot, false);
   }
 }

@@ -82,6 +82,82 @@ INLINE void exchange_squares(Shared &s, const Block &b, float squares, int lengt
   if constexpr (JOIN && BY_CLUSTER) wait_for_mail(s.mailbox);
 }
 
+// Asks for the inputs of each of the thread's channels.
+INLINE void ask_streams(const Arguments &a, const Block &b, const Row &row, const Columns &columns, const TX *x,
+                        const TConv *conv_slot, Stream (&streams)[CHANNELS_EACH]) {
+  const int thread = thread_index();
+#pragma unroll
+  for (int n = 0; n < CHANNELS_EACH; n++) {
+    const int i = n * THREADS + thread;
+    const Where at = where(a, b, columns, i);
+    streams[n] = {};
+    if (i >= CHANNELS || !at.there) continue;
+    load_history(streams[n].history, a, conv_slot, at.channel, row.accepted - 1);
+#pragma unroll
+    for (int t = 0; t < TOKENS; t++)
+      if (t < row.length) streams[n].x[t] = x[t * a.stride_x + at.column];
+    load_taps(streams[n].taps, a, at.channel);
+    load_bias(streams[n].bias, a, at.channel);
+  }
+}
+
+// The convs of each of the thread's channels, for all threads of the block.
+INLINE void convolve(const Arguments &a, Shared &s, const Block &b, const Columns &columns,
+                     const Stream (&streams)[CHANNELS_EACH], TConv *conv_slot, int length) {
+  const int thread = thread_index();
+#pragma unroll
+  for (int n = 0; n < CHANNELS_EACH; n++) {
+    const int i = n * THREADS + thread;
+    const Where at = where(a, b, columns, i);
+    if (i >= CHANNELS || !at.there) continue;
+#pragma unroll
+    for (int t = 0; t < TOKENS; t++) {
+      if (t >= length) continue;
+      float window[W];
+#pragma unroll
+      for (int w = 0; w < W; w++) window[w] = input(streams[n], t + w);
+      const float y = convolved(window, streams[n].taps, streams[n].bias, a.conv_silu);
+      s.conv[t * CHANNELS + i] = y;
+    }
+    if (i >= 2 * K || !SHARED_HEAD) store_stream(a, conv_slot, streams[n], at.channel, length);
+  }
+}
+
+// The delta rule of token t, and its state stored; the warp's o² of it.
+INLINE float advance_token(const Arguments &a, Shared &s, int t, const Place &place, TState *pool,
+                           float (&S)[PASSES][CHUNKS][VEC]) {
+  const Keys keys = keys_of(s.conv, t * CHANNELS, place, a.scale, a.qk_norm_eps);
+  const Gates gates = {s.decay[t], s.beta[t]};
+  const bool stored = is_slot(a, s.writes[t]);
+  float sum = 0.0f;
+#pragma unroll
+  for (int pass = 0; pass < PASSES; pass++) {
+    const int at = t * OUTPUTS + place.row(pass), v_at = t * CHANNELS + 2 * K + place.row(pass);
+    float v[ROWS], o[ROWS];
+#pragma unroll
+    for (int r = 0; r < ROWS; r++) v[r] = place.inside(pass) ? s.conv[v_at + r] : 0.0f;
+    advance(S[pass], keys, v, gates, o);
+    if (stored) store_tile(pool + s.writes[t] * a.stride_pool, S[pass], place, pass);
+#pragma unroll
+    for (int r = 0; r < ROWS; r++) {
+      if (place.inside(pass) && place.lane == 0) s.o[at + r] = o[r];
+      sum = place.inside(pass) ? fused(o[r], o[r], sum) : sum;
+    }
+  }
+  return sum_over_lanes<32 / LANES, LANES>(sum);
+}
+
+// Shifts the conv state of q and k: this block's part of it, or all.
+INLINE void shift_keys(const Arguments &a, const Block &b, const Columns &columns, const Stream (&streams)[CHANNELS_EACH],
+                       TConv *conv_slot, int length, bool part) {
+#pragma unroll
+  for (int n = 0; n < CHANNELS_EACH; n++) {
+    const int i = n * THREADS + thread_index();
+    if (i < 2 * K && (!part || i / SHARE == b.rank))
+      store_stream(a, conv_slot, streams[n], where(a, b, columns, i).channel, length);
+  }
+}
+
 KERNEL(gdn_cuda_spec) {
   SHARED(Shared, s);
   launch_dependents();
@@ -109,19 +185,7 @@ KERNEL(gdn_cuda_spec) {
   const TX *x = static_cast<const TX *>(a.x) + row.first * a.stride_x;
   TConv *conv_slot = static_cast<TConv *>(a.conv_pool) + row.own * a.stride_conv;
   Stream streams[CHANNELS_EACH];
-#pragma unroll
-  for (int n = 0; n < CHANNELS_EACH; n++) {
-    const int i = n * THREADS + thread;
-    const Where at = where(a, b, columns, i);
-    streams[n] = {};
-    if (i >= CHANNELS || !at.there) continue;
-    load_history(streams[n].history, a, conv_slot, at.channel, row.accepted - 1);
-#pragma unroll
-    for (int t = 0; t < TOKENS; t++)
-      if (t < row.length) streams[n].x[t] = x[t * a.stride_x + at.column];
-    load_taps(streams[n].taps, a, at.channel);
-    load_bias(streams[n].bias, a, at.channel);
-  }
+  ask_streams(a, b, row, columns, x, conv_slot, streams);
   const int token = THREADS - 1 - thread;  // whose gates and slot are this thread's: the last have the fewest channels
   GateInputs gate_inputs;
   int64 write = 0;
@@ -131,33 +195,10 @@ KERNEL(gdn_cuda_spec) {
   }
   TX z[OUTPUTS_EACH];
   TNorm weight[OUTPUTS_EACH];
-#pragma unroll
-  for (int n = 0; n < OUTPUTS_EACH; n++) {
-    const int i = n * THREADS + thread;
-    const Output at = output_of(b, i % OUTPUTS);
-    if (NORM && at.there && i < row.length * OUTPUTS) {
-      z[n] = *z_of(a, b, row.first + i / OUTPUTS, at);
-      weight[n] = static_cast<const TNorm *>(a.norm_weight)[at.v];
-    }
-  }
+  ask_norm(a, b, row.first, row.length, z, weight);
 
   // All convs, a channel a thread; gates and slots, a token a thread.
-#pragma unroll
-  for (int n = 0; n < CHANNELS_EACH; n++) {
-    const int i = n * THREADS + thread;
-    const Where at = where(a, b, columns, i);
-    if (i >= CHANNELS || !at.there) continue;
-#pragma unroll
-    for (int t = 0; t < TOKENS; t++) {
-      if (t >= row.length) continue;
-      float window[W];
-#pragma unroll
-      for (int w = 0; w < W; w++) window[w] = input(streams[n], t + w);
-      const float y = convolved(window, streams[n].taps, streams[n].bias, a.conv_silu);
-      s.conv[t * CHANNELS + i] = y;
-    }
-    if (i >= 2 * K || !SHARED_HEAD) store_stream(a, conv_slot, streams[n], at.channel, row.length);
-  }
+  convolve(a, s, b, columns, streams, conv_slot, row.length);
   if (token < row.length) {
     const Gates gates = gates_of(a, gate_inputs);
     s.decay[token] = gates.decay;
@@ -172,58 +213,21 @@ KERNEL(gdn_cuda_spec) {
 #pragma unroll
   for (int pass = 0; pass < PASSES; pass++) widen(S[pass], tiles[pass]);
   for (int t = 0; t < row.length; t++) {
-    const Keys keys = keys_of(s.conv, t * CHANNELS, place, a.scale, a.qk_norm_eps);
-    const Gates gates = {s.decay[t], s.beta[t]};
-    const bool stored = is_slot(a, s.writes[t]);
-    float sum = 0.0f;
-#pragma unroll
-    for (int pass = 0; pass < PASSES; pass++) {
-      const int at = t * OUTPUTS + place.row(pass), v_at = t * CHANNELS + 2 * K + place.row(pass);
-      float v[ROWS], o[ROWS];
-#pragma unroll
-      for (int r = 0; r < ROWS; r++) v[r] = place.inside(pass) ? s.conv[v_at + r] : 0.0f;
-      advance(S[pass], keys, v, gates, o);
-      if (stored) store_tile(pool + s.writes[t] * a.stride_pool, S[pass], place, pass);
-#pragma unroll
-      for (int r = 0; r < ROWS; r++) {
-        if (place.inside(pass) && place.lane == 0) s.o[at + r] = o[r];
-        sum = place.inside(pass) ? fused(o[r], o[r], sum) : sum;
-      }
-    }
-    sum = sum_over_lanes<32 / LANES, LANES>(sum);
+    const float sum = advance_token(a, s, t, place, pool, S);
     squares = thread % 32 == t ? sum : squares;
   }
 
   if constexpr (BY_CLUSTER) {
     cluster_wait();  // all blocks of the key head have read
-#pragma unroll
-    for (int n = 0; n < CHANNELS_EACH; n++) {
-      const int i = n * THREADS + thread;
-      if (i < 2 * K && i / SHARE == b.rank)
-        store_stream(a, conv_slot, streams[n], where(a, b, columns, i).channel, row.length);
-    }
+    shift_keys(a, b, columns, streams, conv_slot, row.length, true);
   }
   exchange_squares(s, b, squares, row.length);
-  if constexpr (!(JOIN && BY_TICKET)) {
-#pragma unroll
-    for (int n = 0; n < OUTPUTS_EACH; n++) {
-      const int i = n * THREADS + thread;
-      const Output at = output_of(b, i % OUTPUTS);
-      if (!at.there || i >= row.length * OUTPUTS) continue;
-      const float o = s.o[i];
-      store_out(out_of(a, b, row.first + i / OUTPUTS, at),
-                NORM ? normalised(a, o, in_all(s, i / OUTPUTS), z[n], weight[n]) : o);
-    }
-  }
+  if constexpr (!(JOIN && BY_TICKET)) write_outputs(a, s, b, row.first, row.length, z, weight);
   if (a.z_out) pass_through(a, b, row.first, row.stop, 1, false);
   if constexpr (BY_TICKET) {
     if constexpr (JOIN) hand_over(a, s, b, row.first, row.length);
     if (!is_last(a, s, b, row.own)) return;
     if constexpr (JOIN) take_over(a, b, row.first, row.length);
-#pragma unroll
-    for (int n = 0; n < CHANNELS_EACH; n++) {
-      const int i = n * THREADS + thread;
-      if (i < 2 * K) store_stream(a, conv_slot, streams[n], where(a, b, columns, i).channel, row.length);
-    }
+    shift_keys(a, b, columns, streams, conv_slot, row.length, false);
   }
 }
