@@ -63,17 +63,23 @@ _SMALL_SPEC: _Table = (
 SMALL_SPEC: _Tables = dict.fromkeys((2, 4), _SMALL_SPEC)
 
 CANDIDATES: tuple[Config, ...] = (
-    *(Config(splits=splits, warps=warps) for splits in (1, 2, 4, 8) for warps in (2, 4, 8)),
-    *(Config(splits=splits, lanes=16) for splits in (2, 4)),
-    *(Config(splits=4, cluster=False), Config(splits=4, dependent=False), Config(warps=8, blocks=2, dependent=False)),
-    *(Config(whole_key_head=True, splits=splits, warps=warps) for splits in (1, 2, 4, 8) for warps in (4, 8)),
-    *(Config(warps=warps, lanes=16, stages=stages) for warps in (2, 4) for stages in (2, 4, 6)),
-    *(Config(warps=8, blocks=2), Config(splits=2, blocks=4), Config(lanes=16, stages=4, blocks=5)),
-    *(Config(warps=8, blocks=2, depth=2), Config(lanes=16, blocks=4, depth=2), Config(warps=2, lanes=16, depth=2)),
+    *(Config(splits=splits, warps=warps) for splits in (1, 2, 4, 8) for warps in (4, 8)),
+    *(Config(splits=splits, warps=8, lanes=4) for splits in (1, 2, 4)),
+    *(Config(splits=splits, warps=8, lanes=16) for splits in (2, 4)),
+    *(Config(splits=4, warps=8, cluster=False), Config(splits=4, warps=8, dependent=False)),
+    *(Config(whole_key_head=True, splits=splits, warps=8) for splits in (1, 2, 4, 8)),
+    *(
+        Config(whole_key_head=whole, warps=warps, lanes=lanes, stages=stages)
+        for whole in (False, True)
+        for warps in (2, 4, 8)
+        for lanes in (4, 8, 16)
+        for stages in (4, 8, 16)
+    ),
+    *(Config(whole_key_head=whole, splits=2, warps=4, lanes=8, stages=8) for whole in (False, True)),
 )
 """What a sweep on a card tries, to fill the tables with."""
 SPEC_CANDIDATES: tuple[Config, ...] = tuple(
-    Config(splits=splits, warps=warps, lanes=lanes) for splits in (1, 2, 4) for warps in (4, 8) for lanes in (8, 16)
+    Config(splits=splits, warps=warps, lanes=lanes) for splits in (1, 2, 4) for warps in (4, 8) for lanes in (4, 8, 16)
 )
 """The same for drafts."""
 

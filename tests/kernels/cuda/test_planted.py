@@ -78,7 +78,7 @@ DEFECTS = {
         replace(FEW, V=3, rows=one_each(*range(8))), PLAIN,
     ),
     "a history of four": (
-        "layer.cuh", "slot[channel * a.stride_d + (first + w)", "slot[channel * a.stride_d + (1 + w)",
+        "layer.cuh", "of_channel[(first + w)", "of_channel[(1 + w)",
         replace(FEW, spare=1), PLAIN,
     ),
     "padding is not asked for": (
@@ -93,10 +93,10 @@ DEFECTS = {
         "spec.cu", "if (stored) store_tile(", "if (stored && t) store_tile(", DRAFTS, "head, cluster",
     ),
     "a draft's history begins at column 0": (
-        "spec.cu", "at.channel, row.accepted - 1);", "at.channel, 0);", DRAFTS, "head, cluster",
+        "spec.cu", "streams[n].slot, row.accepted - 1);", "streams[n].slot, 0);", DRAFTS, "head, cluster",
     ),
     "a draft's state is that of column 0": (
-        "spec.cu", "(accepted - 1) * a.stride_column", "0 * a.stride_column", DRAFTS, "head, cluster",
+        "spec.cu", "if (accepted == t + 1)", "if (t == 0)", DRAFTS, "head, cluster",
     ),
     "a draft's sums are exchanged by nobody": (
         "spec.cu", "  if constexpr (JOIN && BY_CLUSTER) wait_for_mail(s.mailbox);\n", "", DRAFTS, "head, 4 splits",

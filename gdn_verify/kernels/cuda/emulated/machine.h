@@ -34,6 +34,11 @@ struct alignas(16) Array {
 };
 
 INLINE int thread_index() { return machine->thread; }
+template <int COUNT>
+INLINE int below(int x) {
+  if (x < 0 || x >= COUNT) machine->outside(x, COUNT);
+  return x;
+}
 INLINE int block_x() { return machine->block_x; }
 INLINE int block_y() { return machine->block_y; }
 INLINE void block_barrier() { machine->block_barrier(); }
@@ -64,6 +69,8 @@ template <>
 struct Words<2> {
   uint16 half;
 };
+
+INLINE uint32 load_if(bool there, const uint32 *p) { return there ? *p : 0; }
 
 template <int BYTES>
 INLINE Words<BYTES> load_words(const void *p) {

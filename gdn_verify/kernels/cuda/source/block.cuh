@@ -34,8 +34,8 @@ struct Block {
 
 INLINE Block block_of() {
   Block b;
-  b.rank = block_x() % SHARERS;
-  b.unit = block_x() / SHARERS;
+  b.rank = static_cast<uint32>(block_x()) % SHARERS;
+  b.unit = static_cast<uint32>(block_x()) / SHARERS;
   b.key_head = block_y();
   b.head = b.key_head * RATIO + b.rank / SPLITS * HEADS;
   b.split = b.rank % SPLITS;
@@ -48,9 +48,9 @@ struct Output {
   bool there;
 };
 
-INLINE Output output_of(const Block &b, int i) {
-  const int row = i % VB, v = b.split * VB + row;
-  return {i / VB, v, i < OUTPUTS && v < V};
+INLINE Output output_of(const Block &b, uint32 i) {
+  const int row = i % VB, v = b.split * VB + row, head = i / VB;
+  return {head, v, i < OUTPUTS && v < V};
 }
 
 INLINE const TX *z_of(const Arguments &a, const Block &b, int64 token, Output at) {
@@ -62,21 +62,23 @@ INLINE TOut *out_of(const Arguments &a, const Block &b, int64 token, Output at) 
   return static_cast<TOut *>(a.out) + token * a.stride_out + (b.head + at.head) * V + at.v;
 }
 
-// Channel number i of a block: q, then k, then v of its heads.
+// Channel number i of a block: q, then k, then v of its heads. Where there is none, another that is.
 struct Where {
   int channel, column;  // among the conv's, and in a packed row
   bool there;
 };
 
-INLINE Where where(const Arguments &a, const Block &b, const Columns &columns, int i) {
+INLINE Where where(const Arguments &a, const Block &b, const Columns &columns, int number) {
   // Without branches, which the loads would wait behind.
+  const int i = number < CHANNELS ? number : CHANNELS - 1;
   const bool of_v = i >= 2 * K, of_k = i >= K;
   const Output at = output_of(b, of_v ? i - 2 * K : 0);
-  const int among = (b.head - b.key_head * RATIO + at.head) * V + at.v;
+  const int among = (b.head - b.key_head * RATIO + at.head) * V + (at.v < V ? at.v : V - 1);
   const int qk_channel = b.key_head * K + i + (of_k ? (a.heads - 1) * K : 0);
   const int qk_column = columns.q + i + (of_k ? columns.k - columns.q - K : 0);
   const int v_channel = (2 * a.heads * K + b.key_head * RATIO * V) + among;
-  return {of_v ? v_channel : qk_channel, of_v ? columns.v + among : qk_column, !of_v || at.there};
+  const bool there = number < CHANNELS && (!of_v || at.there);
+  return {of_v ? v_channel : qk_channel, of_v ? columns.v + among : qk_column, there};
 }
 
 // The sum of o² of a head and token, `at` among those of the block, once all have told theirs.
@@ -99,7 +101,7 @@ INLINE void ask_norm(const Arguments &a, const Block &b, int64 token, int count,
                      TNorm (&weight)[OUTPUTS_EACH]) {
 #pragma unroll
   for (int n = 0; n < OUTPUTS_EACH; n++) {
-    const int i = n * THREADS + thread_index();
+    const int i = n * THREADS + own_thread();
     const Output at = output_of(b, i % OUTPUTS);
     if (NORM && at.there && i < count * OUTPUTS) {
       z[n] = *z_of(a, b, token + i / OUTPUTS, at);
@@ -113,7 +115,7 @@ INLINE void write_outputs(const Arguments &a, Shared &s, const Block &b, int64 t
                           const TX (&z)[OUTPUTS_EACH], const TNorm (&weight)[OUTPUTS_EACH]) {
 #pragma unroll
   for (int n = 0; n < OUTPUTS_EACH; n++) {
-    const int i = n * THREADS + thread_index();
+    const int i = n * THREADS + own_thread();
     const Output at = output_of(b, i % OUTPUTS);
     if (!at.there || i >= count * OUTPUTS) continue;
     const float o = s.o[i];
@@ -125,7 +127,7 @@ INLINE void write_outputs(const Arguments &a, Shared &s, const Block &b, int64 t
 // Takes a ticket for the block; whether it is the last of its key head's.
 INLINE bool is_last(const Arguments &a, Shared &s, const Block &b, int64 slot) {
   block_barrier();
-  if (thread_index() == 0) {
+  if (own_thread() == 0) {
     const int64 held = take_ticket(static_cast<int64 *>(a.tickets) + slot * a.heads + b.key_head, QUANTUM / SHARERS);
     s.last[0] = (held + QUANTUM / SHARERS) % QUANTUM == 0;
   }
@@ -135,12 +137,12 @@ INLINE bool is_last(const Arguments &a, Shared &s, const Block &b, int64 slot) {
 
 // Without a cluster: o of this block to memory, and its sums of squares, of `count` tokens from `token` on.
 INLINE void hand_over(const Arguments &a, Shared &s, const Block &b, int64 token, int count) {
-  for (int i = thread_index(); i < count * OUTPUTS; i += THREADS) {
+  for (int i = own_thread(); i < count * OUTPUTS; i += THREADS) {
     const Output at = output_of(b, i % OUTPUTS);
     const int64 head = (token + i / OUTPUTS) * a.heads * RATIO + b.head + at.head;
     if (at.there) static_cast<float *>(a.partial)[head * V + at.v] = s.o[i];
   }
-  for (int i = thread_index(); i < count * HEADS; i += THREADS) {
+  for (int i = own_thread(); i < count * HEADS; i += THREADS) {
     const int64 head = (token + i / HEADS) * a.heads * RATIO + b.head + i % HEADS;
     static_cast<float *>(a.sums)[head * SPLITS + b.split] = in_all(s, i);
   }
@@ -150,7 +152,7 @@ INLINE void hand_over(const Arguments &a, Shared &s, const Block &b, int64 token
 INLINE void take_over(const Arguments &a, const Block &b, int64 token, int count) {
   Block whole = b;
   whole.head = b.key_head * RATIO;
-  for (int i = thread_index(); i < count * RATIO * V; i += THREADS) {
+  for (int i = own_thread(); i < count * RATIO * V; i += THREADS) {
     const Output at = {i / V % RATIO, i % V, true};
     const int64 here = token + i / (RATIO * V), head = here * a.heads * RATIO + whole.head + at.head;
     float squares = 0.0f;

@@ -41,18 +41,21 @@ INLINE void load_taps(Taps &taps, const Arguments &a, int channel) {
   taps.load(static_cast<const TWeight *>(a.conv_weight) + channel * W);
 }
 
+// Where there is no bias, the first bytes of the weights: a load without a branch, behind which others would wait.
 INLINE void load_bias(TBias &bias, const Arguments &a, int channel) {
-  bias = a.conv_bias ? static_cast<const TBias *>(a.conv_bias)[channel] : TBias{};
+  static_assert(W * sizeof(TWeight) >= sizeof(TBias));
+  bias = *(a.conv_bias ? static_cast<const TBias *>(a.conv_bias) + channel : static_cast<const TBias *>(a.conv_weight));
 }
 
-INLINE void load_history(TConv (&history)[W - 1], const Arguments &a, const TConv *slot, int channel, int first) {
+// From column `first` of what a slot has of a channel.
+INLINE void load_history(TConv (&history)[W - 1], const Arguments &a, const TConv *of_channel, int first) {
 #pragma unroll
-  for (int w = 0; w < W - 1; w++) history[w] = slot[channel * a.stride_d + (first + w) * a.stride_c];
+  for (int w = 0; w < W - 1; w++) history[w] = of_channel[(first + w) * a.stride_c];
 }
 
 // act(bias + Σ taps · inputs), oldest first.
-INLINE float convolved(const float (&window)[W], const Taps &taps, TBias bias, bool silu) {
-  float y = widened(bias);
+INLINE float convolved(const float (&window)[W], const Taps &taps, TBias bias, bool biased, bool silu) {
+  float y = biased ? widened(bias) : 0.0f;
 #pragma unroll
   for (int w = 0; w < W; w++) y = fused(window[w], taps[w], y);
   return silu ? y * sigmoid(y) : y;
@@ -83,9 +86,22 @@ INLINE Gates gates_of(const Arguments &a, const GateInputs &in) {
   return {exponential(-exponential(widened(in.rate)) * softplus), a.beta_scale * sigmoid(widened(in.b))};
 }
 
-// A table's entry; tables are int32 or int64.
-INLINE int64 entry(const void *table, int64 at, bool wide) {
-  return wide ? static_cast<const int64 *>(table)[at] : static_cast<const int *>(table)[at];
+// A table's entry as it was loaded, by its two halves; tables are int32 or int64. To ask for it and to have its value are
+// two things, so that much else can be asked for in between.
+struct Entry {
+  uint32 low, high;
+};
+
+INLINE Entry ask_entry(bool there, const void *table, int64 at, bool wide) {
+  const uint32 *p = static_cast<const uint32 *>(table) + (wide ? 2 * at : at);
+  return {load_if(there, p), load_if(there && wide, p + 1)};
 }
+
+INLINE int64 value_of(Entry e, bool wide) {
+  const uint32 high = wide ? e.high : static_cast<uint32>(static_cast<int>(e.low) >> 31);
+  return static_cast<int64>(static_cast<unsigned long long>(high) << 32 | e.low);
+}
+
+INLINE int64 entry(const void *table, int64 at, bool wide) { return value_of(ask_entry(true, table, at, wide), wide); }
 
 INLINE bool is_slot(const Arguments &a, int64 id) { return id >= 0 && id < a.num_slots && id != a.pad; }

@@ -29,6 +29,13 @@ struct alignas(16) Array {
 };
 
 INLINE int thread_index() { return threadIdx.x; }
+
+// A number of which the compiler is told that it is at least 0 and below COUNT.
+template <int COUNT>
+INLINE int below(int x) {
+  __builtin_assume(x >= 0 && x < COUNT);
+  return x;
+}
 INLINE int block_x() { return blockIdx.x; }
 INLINE int block_y() { return blockIdx.y; }
 
@@ -139,6 +146,15 @@ template <>
 struct Words<2> {
   uint16 half;
 };
+
+// What is at an address, or 0; without a branch, behind which the compiler would look at what was loaded before it.
+INLINE uint32 load_if(bool there, const uint32 *p) {
+  uint32 value;
+  asm volatile("{ .reg .pred p; setp.ne.u32 p, %2, 0; mov.u32 %0, 0; @p ld.global.u32 %0, [%1]; }"
+               : "=r"(value)
+               : "l"(p), "r"(static_cast<uint32>(there)));
+  return value;
+}
 
 // BYTES at an address that is a multiple of them, for numbers that are read once.
 template <int BYTES>

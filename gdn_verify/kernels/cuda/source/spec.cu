@@ -17,14 +17,33 @@ struct Row {
   bool live;
 };
 
-INLINE Row row_of(const Arguments &a, int64 n) {
+// What the tables say of a row, as it was loaded: all slots, as which of them is read tells the count.
+struct Asked {
+  Entry first, stop, end, accepted, slot[TOKENS];
+};
+
+INLINE Asked ask_tables(const Arguments &a, int64 n) {
+  Asked asked = {ask_entry(true, a.query_start_loc, n, a.wide_starts),
+                 ask_entry(true, a.query_start_loc, n + 1, a.wide_starts),
+                 ask_entry(true, a.query_start_loc, a.num_rows, a.wide_starts),
+                 ask_entry(true, a.num_accepted_tokens, n, a.wide_counts)};
+#pragma unroll
+  for (int t = 0; t < TOKENS; t++)
+    asked.slot[t] = ask_entry(true, a.state_indices, n * a.stride_row + t * a.stride_column, a.wide_indices);
+  return asked;
+}
+
+INLINE Row row_of(const Arguments &a, const Asked &asked) {
   Row row;
-  row.first = entry(a.query_start_loc, n, a.wide_starts);
-  row.stop = entry(a.query_start_loc, n + 1, a.wide_starts);
-  const int64 accepted = entry(a.num_accepted_tokens, n, a.wide_counts);
+  row.first = value_of(asked.first, a.wide_starts);
+  row.stop = value_of(asked.stop, a.wide_starts);
+  const int64 accepted = value_of(asked.accepted, a.wide_counts);
   const bool counted = accepted >= 1 && accepted <= TOKENS;
-  row.own = entry(a.state_indices, n * a.stride_row, a.wide_indices);
-  row.read = counted ? entry(a.state_indices, n * a.stride_row + (accepted - 1) * a.stride_column, a.wide_indices) : -1;
+  row.own = value_of(asked.slot[0], a.wide_indices);
+  row.read = -1;
+#pragma unroll
+  for (int t = 0; t < TOKENS; t++)
+    if (accepted == t + 1) row.read = value_of(asked.slot[t], a.wide_indices);
   const int64 length = row.stop - row.first;
   row.live = counted && is_slot(a, row.own) && is_slot(a, row.read) && length > 0 && length <= TOKENS &&
              row.first >= 0 && row.stop <= a.num_tokens;
@@ -38,7 +57,7 @@ INLINE Row row_of(const Arguments &a, int64 n) {
 // z of tokens [first, stop) in steps, and with `clear` zeros for their outputs.
 INLINE void pass_through(const Arguments &a, const Block &b, int64 first, int64 stop, int64 step, bool clear) {
   for (int64 t = first; t < stop; t += step)
-    for (int i = thread_index(); i < OUTPUTS; i += THREADS) {
+    for (int i = own_thread(); i < OUTPUTS; i += THREADS) {
       const Output at = output_of(b, i);
       if (!at.there) continue;
       if (a.z_out) static_cast<TX *>(a.z_out)[t * a.stride_z + (b.head + at.head) * V + at.v] = *z_of(a, b, t, at);
@@ -48,6 +67,7 @@ INLINE void pass_through(const Arguments &a, const Block &b, int64 first, int64 
 
 // A channel's inputs: what its slot holds from the accepted token on, and the row's tokens.
 struct Stream {
+  TConv *slot;
   TConv history[W - 1];
   TX x[TOKENS];
   Taps taps;
@@ -55,13 +75,12 @@ struct Stream {
 };
 
 // The rest of the history, followed by the row's tokens, from column 0: exact copies.
-INLINE void store_stream(const Arguments &a, TConv *slot, const Stream &c, int channel, int length) {
-  TConv *at = slot + channel * a.stride_d;
+INLINE void store_stream(const Arguments &a, const Stream &c, int length) {
 #pragma unroll
-  for (int w = 0; w < W - 2; w++) at[w * a.stride_c] = c.history[w + 1];
+  for (int w = 0; w < W - 2; w++) c.slot[w * a.stride_c] = c.history[w + 1];
 #pragma unroll
   for (int t = 0; t < TOKENS; t++)
-    if (t < length) at[(W - 2 + t) * a.stride_c] = converted<TConv>(c.x[t]);
+    if (t < length) c.slot[(W - 2 + t) * a.stride_c] = converted<TConv>(c.x[t]);
 }
 
 // Number i of a channel's inputs, oldest first.
@@ -69,7 +88,7 @@ INLINE float input(const Stream &c, int i) { return i < W - 1 ? widened(c.histor
 
 // The sum of o² of each token, for all blocks of the head; lane t of each warp has the warp's for token t.
 INLINE void exchange_squares(Shared &s, const Block &b, float squares, int length) {
-  const int warp = thread_index() / 32, t = thread_index() % 32;
+  const int warp = own_thread() / 32, t = own_thread() % 32;
   if constexpr (JOIN && BY_CLUSTER) {
     if (t < length)
 #pragma unroll
@@ -82,44 +101,46 @@ INLINE void exchange_squares(Shared &s, const Block &b, float squares, int lengt
   if constexpr (JOIN && BY_CLUSTER) wait_for_mail(s.mailbox);
 }
 
-// Asks for the inputs of each of the thread's channels.
-INLINE void ask_streams(const Arguments &a, const Block &b, const Row &row, const Columns &columns, const TX *x,
-                        const TConv *conv_slot, Stream (&streams)[CHANNELS_EACH]) {
-  const int thread = thread_index();
+// Asks for what needs neither slot nor token of each of the thread's channels.
+INLINE void ask_weights(const Arguments &a, const Where (&at)[CHANNELS_EACH], Stream (&streams)[CHANNELS_EACH]) {
 #pragma unroll
   for (int n = 0; n < CHANNELS_EACH; n++) {
-    const int i = n * THREADS + thread;
-    const Where at = where(a, b, columns, i);
-    streams[n] = {};
-    if (i >= CHANNELS || !at.there) continue;
-    load_history(streams[n].history, a, conv_slot, at.channel, row.accepted - 1);
+    load_taps(streams[n].taps, a, at[n].channel);
+    load_bias(streams[n].bias, a, at[n].channel);
+  }
+}
+
+// ... and for the rest.
+INLINE void ask_streams(const Arguments &a, const Where (&at)[CHANNELS_EACH], const Row &row, TConv *conv_slot,
+                        Stream (&streams)[CHANNELS_EACH]) {
+  const TX *x = static_cast<const TX *>(a.x) + row.first * a.stride_x;
+#pragma unroll
+  for (int n = 0; n < CHANNELS_EACH; n++) {
+    streams[n].slot = conv_slot + at[n].channel * a.stride_d;
+    if (at[n].there) load_history(streams[n].history, a, streams[n].slot, row.accepted - 1);
 #pragma unroll
     for (int t = 0; t < TOKENS; t++)
-      if (t < row.length) streams[n].x[t] = x[t * a.stride_x + at.column];
-    load_taps(streams[n].taps, a, at.channel);
-    load_bias(streams[n].bias, a, at.channel);
+      if (t < row.length) streams[n].x[t] = x[t * a.stride_x + at[n].column];
   }
 }
 
 // The convs of each of the thread's channels, for all threads of the block.
-INLINE void convolve(const Arguments &a, Shared &s, const Block &b, const Columns &columns,
-                     const Stream (&streams)[CHANNELS_EACH], TConv *conv_slot, int length) {
-  const int thread = thread_index();
+INLINE void convolve(const Arguments &a, Shared &s, const Where (&at)[CHANNELS_EACH],
+                     const Stream (&streams)[CHANNELS_EACH], int length) {
 #pragma unroll
   for (int n = 0; n < CHANNELS_EACH; n++) {
-    const int i = n * THREADS + thread;
-    const Where at = where(a, b, columns, i);
-    if (i >= CHANNELS || !at.there) continue;
+    const int i = n * THREADS + own_thread();
+    if (!at[n].there) continue;
 #pragma unroll
     for (int t = 0; t < TOKENS; t++) {
       if (t >= length) continue;
       float window[W];
 #pragma unroll
       for (int w = 0; w < W; w++) window[w] = input(streams[n], t + w);
-      const float y = convolved(window, streams[n].taps, streams[n].bias, a.conv_silu);
+      const float y = convolved(window, streams[n].taps, streams[n].bias, a.conv_bias, a.conv_silu);
       s.conv[t * CHANNELS + i] = y;
     }
-    if (i >= 2 * K || !SHARED_HEAD) store_stream(a, conv_slot, streams[n], at.channel, length);
+    if (i >= 2 * K || !SHARED_HEAD) store_stream(a, streams[n], length);
   }
 }
 
@@ -148,13 +169,11 @@ INLINE float advance_token(const Arguments &a, Shared &s, int t, const Place &pl
 }
 
 // Shifts the conv state of q and k: this block's part of it, or all.
-INLINE void shift_keys(const Arguments &a, const Block &b, const Columns &columns, const Stream (&streams)[CHANNELS_EACH],
-                       TConv *conv_slot, int length, bool part) {
+INLINE void shift_keys(const Arguments &a, const Block &b, const Stream (&streams)[CHANNELS_EACH], int length, bool part) {
 #pragma unroll
   for (int n = 0; n < CHANNELS_EACH; n++) {
-    const int i = n * THREADS + thread_index();
-    if (i < 2 * K && (!part || i / SHARE == b.rank))
-      store_stream(a, conv_slot, streams[n], where(a, b, columns, i).channel, length);
+    const int i = n * THREADS + own_thread();
+    if (i < 2 * K && (!part || i / SHARE == b.rank)) store_stream(a, streams[n], length);
   }
 }
 
@@ -162,12 +181,21 @@ KERNEL(gdn_cuda_spec) {
   SHARED(Shared, s);
   launch_dependents();
   wait_for_preceding();
-  const int thread = thread_index();
+  const int thread = own_thread();
   const Block b = block_of();
-  const Row row = row_of(a, b.unit);
+  const Asked asked = ask_tables(a, b.unit);
+
+  // What needs neither slot nor token is asked for while those are on their way.
+  const Columns columns = columns_of(b.key_head, a.heads, a.interleaved);
+  Where at[CHANNELS_EACH];
+#pragma unroll
+  for (int n = 0; n < CHANNELS_EACH; n++) at[n] = where(a, b, columns, n * THREADS + thread);
+  Stream streams[CHANNELS_EACH] = {};
+  ask_weights(a, at, streams);
+  const Row row = row_of(a, asked);
 
   // Tokens beyond the last row are dealt out to the rows.
-  const int64 end = entry(a.query_start_loc, a.num_rows, a.wide_starts);
+  const int64 end = value_of(asked.end, a.wide_starts);
   pass_through(a, b, (end < 0 ? 0 : end) + b.unit, a.num_tokens, a.num_rows, a.zero_pads);
   if (a.spec_rows && !static_cast<const unsigned char *>(a.spec_rows)[b.unit]) return;
   if (!row.live) {
@@ -176,16 +204,13 @@ KERNEL(gdn_cuda_spec) {
   }
 
   const Place place = {thread / LANES, thread % LANES, b.split};
-  TState *const pool = static_cast<TState *>(a.pool) + b.head * (V * K);
+  TState *const pool = static_cast<TState *>(a.pool) + b.head * (V * K) + place.first();
   Tile tiles[PASSES];
 #pragma unroll
   for (int pass = 0; pass < PASSES; pass++) tiles[pass] = load_tile(pool + row.read * a.stride_pool, place, pass);
 
-  const Columns columns = columns_of(b.key_head, a.heads, a.interleaved);
-  const TX *x = static_cast<const TX *>(a.x) + row.first * a.stride_x;
   TConv *conv_slot = static_cast<TConv *>(a.conv_pool) + row.own * a.stride_conv;
-  Stream streams[CHANNELS_EACH];
-  ask_streams(a, b, row, columns, x, conv_slot, streams);
+  ask_streams(a, at, row, conv_slot, streams);
   const int token = THREADS - 1 - thread;  // whose gates and slot are this thread's: the last have the fewest channels
   GateInputs gate_inputs;
   int64 write = 0;
@@ -198,7 +223,7 @@ KERNEL(gdn_cuda_spec) {
   ask_norm(a, b, row.first, row.length, z, weight);
 
   // All convs, a channel a thread; gates and slots, a token a thread.
-  convolve(a, s, b, columns, streams, conv_slot, row.length);
+  convolve(a, s, at, streams, row.length);
   if (token < row.length) {
     const Gates gates = gates_of(a, gate_inputs);
     s.decay[token] = gates.decay;
@@ -219,7 +244,7 @@ KERNEL(gdn_cuda_spec) {
 
   if constexpr (BY_CLUSTER) {
     cluster_wait();  // all blocks of the key head have read
-    shift_keys(a, b, columns, streams, conv_slot, row.length, true);
+    shift_keys(a, b, streams, row.length, true);
   }
   exchange_squares(s, b, squares, row.length);
   if constexpr (!(JOIN && BY_TICKET)) write_outputs(a, s, b, row.first, row.length, z, weight);
@@ -228,6 +253,6 @@ KERNEL(gdn_cuda_spec) {
     if constexpr (JOIN) hand_over(a, s, b, row.first, row.length);
     if (!is_last(a, s, b, row.own)) return;
     if constexpr (JOIN) take_over(a, b, row.first, row.length);
-    shift_keys(a, b, columns, streams, conv_slot, row.length, false);
+    shift_keys(a, b, streams, row.length, false);
   }
 }

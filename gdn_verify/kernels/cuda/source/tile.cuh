@@ -5,6 +5,7 @@
 // state as [K, V] ("KV") the VEC numbers at one address are of VEC rows, so a group takes ROWS = VEC rows at a time.
 
 constexpr int THREADS = 32 * WARPS;
+INLINE int own_thread() { return below<THREADS>(thread_index()); }
 constexpr int divided_up(int x, int y) { return (x + y - 1) / y; }
 
 constexpr int GROUPS = THREADS / LANES;
@@ -33,17 +34,24 @@ struct Place {
   }
   INLINE_MEMBER bool inside(int pass) const { return EVEN_V || (row(pass) < VB && split * VB + row(pass) < V); }
   INLINE_MEMBER bool holds(int chunk) const { return EVEN_K || key(chunk) < K; }
-  INLINE_MEMBER int offset(int pass, int chunk) const {  // from the head's state, in numbers
-    const int v = split * VB + row(pass);
-    return STATE_KV ? key(chunk) * V + v : v * K + key(chunk);
+  // Of what this thread has of a head's state, in numbers: where it begins, and how far from there the rest is. The
+  // second is known at compile time, so that an address is made once.
+  INLINE_MEMBER int first() const {
+    const int v = split * VB + row(0);
+    return STATE_KV ? lane * V + v : v * K + key(0);
+  }
+  static INLINE_MEMBER int beyond(int pass, int chunk) {
+    const int rows = pass * GROUPS * ROWS;
+    return STATE_KV ? chunk * LANES * V + rows : rows * K + chunk * LANES * VEC;
   }
 };
 
-INLINE Tile load_tile(const TState *head, const Place &place, int pass) {
+// From what the thread has of a head's state.
+INLINE Tile load_tile(const TState *own, const Place &place, int pass) {
   Tile tile;
 #pragma unroll
   for (int c = 0; c < CHUNKS; c++)
-    tile.word[c] = place.inside(pass) && place.holds(c) ? load_words<BYTES>(head + place.offset(pass, c)) : zeros<BYTES>();
+    tile.word[c] = place.inside(pass) && place.holds(c) ? load_words<BYTES>(own + Place::beyond(pass, c)) : zeros<BYTES>();
   return tile;
 }
 
@@ -114,8 +122,8 @@ INLINE void widen(float (&h)[CHUNKS][VEC], const Tile &tile) {
     for (int i = 0; i < VEC; i++) h[c][i] = widened(number<TState>(tile.word[c], i));
 }
 
-INLINE void store_tile(TState *head, const float (&h)[CHUNKS][VEC], const Place &place, int pass) {
+INLINE void store_tile(TState *own, const float (&h)[CHUNKS][VEC], const Place &place, int pass) {
 #pragma unroll
   for (int c = 0; c < CHUNKS; c++)
-    if (place.inside(pass) && place.holds(c)) store_words(head + place.offset(pass, c), vector_of<TState>(h[c]));
+    if (place.inside(pass) && place.holds(c)) store_words(own + Place::beyond(pass, c), vector_of<TState>(h[c]));
 }
