@@ -1,7 +1,4 @@
-"""Which configuration a launch has, by chip, rows and the state: tables that a sweep on a card is to fill.
-
-Nothing here was measured: there was no card. The tables begin where this project's Triton kernels ended on an H200.
-"""
+"""Which configuration a launch has, by chip, rows and the state: tables that a sweep on a card has filled."""
 
 from __future__ import annotations
 
@@ -25,19 +22,28 @@ def _with(tables: _Tables, **change: Any) -> _Tables:
     }
 
 
-# With the most `blocks` for which neither sm_90a nor sm_100a spills (`gdn-verify crosscompile`).
-FEW = Config(splits=4)
-SOME = Config(splits=2, blocks=4)
-HEAD = Config(warps=8, blocks=2)
-STREAM = Config(warps=4, lanes=16, stages=4, blocks=5)
-
+# The best of a sweep on an H200 (docs/cuda.md) for a layer of 16 key heads, 32 value heads and K = V = 128.
 HOPPER: _Tables = {
-    4: ((128, FEW), (256, SOME), (1024, HEAD), (None, STREAM)),
-    2: ((128, FEW), (256, SOME), (1024, HEAD), (None, STREAM)),
+    4: (
+        (48, Config(splits=4, warps=8)),
+        (96, Config(warps=8, lanes=4)),
+        (256, Config(whole_key_head=True, warps=8)),
+        (512, Config(stages=4)),
+        (1024, Config(whole_key_head=True, warps=8, stages=4)),
+        (None, Config(lanes=16, stages=8)),
+    ),
+    2: (
+        (48, Config(splits=2, warps=8, lanes=4)),
+        (128, Config(warps=8, lanes=4)),
+        (256, Config(whole_key_head=True, warps=8)),
+        (1024, Config(whole_key_head=True, warps=8, stages=4)),
+        (4096, Config(lanes=16, stages=8)),
+        (None, Config(warps=2, lanes=16, stages=16)),
+    ),
 }
-GEFORCE = _with(HOPPER, blocks=1)
-# Without clusters a split head costs a trip through the L2, and the ticket one more.
-AMPERE = _with(HOPPER, blocks=1, cluster=False, dependent=False)
+# Elsewhere nothing was measured. Without clusters a split head costs a trip through the L2, and the ticket one more.
+GEFORCE = HOPPER
+AMPERE = _with(HOPPER, cluster=False, dependent=False)
 # One of each kind, at the sizes that a test has: small blocks, as every thread is paid for.
 _SMALL: _Table = (
     (1, Config(splits=2, warps=1, depth=2)),
@@ -50,9 +56,11 @@ _SMALL: _Table = (
 )
 SMALL: _Tables = dict.fromkeys((2, 4), _SMALL)
 
-# The same for drafts; `spec_cut` makes of it what fits.
-_SPEC: _Table = ((64, Config(splits=4)), (256, Config(splits=2)), (None, Config(splits=1, warps=8)))
-HOPPER_SPEC: _Tables = dict.fromkeys((2, 4), _SPEC)
+# The same for drafts of four tokens; `spec_cut` makes of it what fits.
+HOPPER_SPEC: _Tables = {
+    4: ((48, Config(splits=4, warps=8, lanes=16)), (None, Config(warps=8, lanes=16))),
+    2: ((48, Config(splits=4, warps=8, lanes=16)), (256, Config(warps=8)), (None, Config())),
+}
 AMPERE_SPEC = _with(HOPPER_SPEC, cluster=False, dependent=False)
 _SMALL_SPEC: _Table = (
     (2, Config(splits=2, warps=1)),
