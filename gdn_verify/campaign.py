@@ -15,10 +15,13 @@ from gdn_verify.cases.contract import Kind
 from gdn_verify.cases.topics import Series
 from gdn_verify.hosts import HOSTS
 from gdn_verify.hosts.worker import Worker
+from gdn_verify.mutants import in_cuda
+from gdn_verify.mutants.in_cuda import Miswritten
 from gdn_verify.mutants.known import Known
 from gdn_verify.mutants.nursery import Begin, Look, Try
 from gdn_verify.mutants.reached import Lines, passing
 from gdn_verify.mutants.record import Row, argued, arguments
+from gdn_verify.mutants.systematic import Slip
 from gdn_verify.mutants.trial import Mutant, Places, Verdict
 from gdn_verify.paths import find_subject
 from gdn_verify.profiles import PROFILES, Profile
@@ -44,23 +47,35 @@ Waiting = TypeVar("Waiting", tuple[str, str], Mutant)
 def plan(profile: Profile = PROFILES["gate"], mutants: Sequence[Mutant] = ()) -> tuple[Job, ...]:
     """The gate's jobs of this project's own subjects, each in one piece, on the processor.
 
-    Those that mutants of the catalogue are planted in are among them; where there are no others, they alone.
+    Those that mutants of the catalogue are planted in are among them; where there are no others, they alone. Mutants of
+    the sources in CUDA C++ have the jobs of their paths where those are emulated.
     """
     whole = replace(profile, shard=1 << 20)
+    if in_cuda_alone(mutants):
+        return tuple(gate.plan(map(find_subject, in_cuda.PATHS), [in_cuda.HOST], [*Kind, *Series], whole))
     planted = [mutant.path for mutant in mutants if isinstance(mutant, Known)]
     own = [] if len(planted) == len(mutants) > 0 else OWN
     subjects = map(find_subject, dict.fromkeys((*own, *planted)))
     return tuple(gate.plan(subjects, ["cpu", "interpreter"], [*Kind, *Series], whole))
 
 
+def in_cuda_alone(mutants: Sequence[Mutant]) -> bool:
+    """Whether these are mutants of the sources in CUDA C++, which a campaign has all of or none."""
+    return bool(mutants) and all(isinstance(mutant, Miswritten) for mutant in mutants)
+
+
 @dataclass
 class Campaign:
-    """Mutants that wait, processes that try them, and what is known of where the cases come by."""
+    """Mutants that wait, processes that try them, and what is known of where the cases come by.
+
+    `host` is that of the processes: it settles what they have in their environment.
+    """
 
     jobs: tuple[Job, ...]
     limit: float = inf
     patience: float = PATIENCE
     shrink: float = 0.0
+    host: str = "interpreter"
     workers: list[Worker] = field(default_factory=list)
     lines: dict[Job, Lines] = field(default_factory=dict)
 
@@ -76,7 +91,7 @@ class Campaign:
             return
         try:
             self._begin(count or len(os.sched_getaffinity(0)))
-            if not all(isinstance(mutant, Known) for mutant in waiting):
+            if any(isinstance(mutant, Slip) for mutant in waiting):
                 self._look(LOOKED_AT if len(waiting) > FEW else FEW_LOOKED_AT)
             yield from self._try(waiting)
         finally:
@@ -84,7 +99,7 @@ class Campaign:
                 worker.close()
 
     def _begin(self, count: int) -> None:
-        self.workers = [Worker(HOSTS["interpreter"], NURSERY, number) for number in range(count)]
+        self.workers = [Worker(HOSTS[self.host], NURSERY, number) for number in range(count)]
         for worker in self.workers:
             worker.send(Begin(self.jobs))
         for worker in self.workers:
@@ -107,10 +122,9 @@ class Campaign:
 
     def _where(self, mutant: Mutant) -> tuple[Places, tuple[Job, ...]]:
         """Cases that are tried first, and all jobs that are."""
-        if isinstance(mutant, Known):
+        if not isinstance(mutant, Slip):
             jobs = mutant.jobs(self.jobs)
-            judged = (job for job in jobs if job.kind in mutant.kinds and not job.laws)
-            return {job: frozenset(range(job.count)) for job in judged}, jobs
+            return {job: frozenset(range(job.count)) for job in jobs if mutant.comes_by(job)}, jobs
         places = passing(self.lines, mutant.file, mutant.first, mutant.last)
         return places, self._concerned(places)
 

@@ -14,8 +14,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from gdn_verify.campaign import Campaign, plan
+from gdn_verify.campaign import Campaign, in_cuda_alone, plan
 from gdn_verify.cases.catalogue import CLASSES
+from gdn_verify.mutants import in_cuda
+from gdn_verify.mutants.in_cuda import miswritten
 from gdn_verify.mutants.known import known, on_cards
 from gdn_verify.mutants.operators import OPERATORS
 from gdn_verify.mutants.picture import PictureError, draw
@@ -28,14 +30,19 @@ from gdn_verify.words import refuse
 
 SAVING = 10.0
 """Seconds between two states of the JSON file."""
-CATALOGUE, SYSTEMATIC = "catalogue", "systematic"
+CATALOGUE, SYSTEMATIC, CUDA = "catalogue", "systematic", "cuda"
 WEAK = 1
 """Exit status of a score below the least one."""
 
 
 def mutants(
     classes: Annotated[
-        str, typer.Option("--class", help="Classes of bugs, operators, catalogue or systematic; all by default.")
+        str,
+        typer.Option(
+            "--class",
+            help="Classes of bugs, operators, catalogue or systematic; all of these by default. Or cuda, alone: "
+            "mistakes in the sources in CUDA C++, which are emulated.",
+        ),
     ] = "",
     sources: Annotated[
         str, typer.Option("--files", help="Files of gdn_verify/kernels, and no bugs of the catalogue.")
@@ -57,15 +64,18 @@ def mutants(
     for module, extra in (("coverage", "mutants"), ("triton", "interpreter")):
         if find_spec(module) is None:
             raise refuse(f"{module} is not installed; pip install 'gdn-verify[{extra}]'")
-    known_classes = (CATALOGUE, SYSTEMATIC, *CLASSES, *OPERATORS)
-    chosen = _chosen(_words("--class", classes, known_classes), _words("--files", sources, files()), names)
+    known_classes = (CATALOGUE, SYSTEMATIC, CUDA, *CLASSES, *OPERATORS)
+    of_cuda = CUDA in classes.split(",")
+    there = in_cuda.files() if of_cuda else files()
+    chosen = _chosen(_words("--class", classes, known_classes), _words("--files", sources, there), names)
     chosen = _shard(sampled(chosen, sample) if sample else chosen, shard)
-    kept = {} if json is None else load(json, [*known(), *all_mutants()])
+    kept = {} if json is None else load(json, miswritten() if of_cuda else [*known(), *all_mutants()])
     rows = {mutant.name: kept[mutant.name] for mutant in chosen if mutant.name in kept}
     tried = waiting(chosen, rows)
     saved, console, done = time.monotonic(), wide(), len(chosen) - len(tried)
     try:
-        for row in Campaign(plan(mutants=tried), limit or inf, shrink=shrink).run(tried, workers or None):
+        host = in_cuda.HOST if in_cuda_alone(tried) else "interpreter"
+        for row in Campaign(plan(mutants=tried), limit or inf, shrink=shrink, host=host).run(tried, workers or None):
             rows[row.name], done = row, done + 1
             console.print(_line(row, done, len(chosen)), soft_wrap=True, markup=False, highlight=False)
             if json and time.monotonic() - saved > SAVING:
@@ -94,16 +104,24 @@ def _words(option: str, text: str, known: Sequence[str]) -> list[str]:
 
 def _chosen(classes: Sequence[str], sources: Sequence[str], names: str) -> list[Mutant]:
     """Mutants of these classes, files and names; the catalogue's first."""
-    every: list[Mutant] = [*(() if sources else known()), *all_mutants(sources)]
-    found = [m for m in every if not classes or m.operator in classes or _family(m.bug) in classes]
+    if CUDA in classes and len(classes) > 1:
+        raise refuse(f"--class {','.join(classes)}: {CUDA} stands alone; its mutants run on a host of their own")
+    every: list[Mutant] = []
+    if CUDA in classes:
+        every += miswritten(sources)
+    else:
+        every += [*(() if sources else known()), *all_mutants(sources)]
+    found = [m for m in every if not classes or m.operator in classes or _family(m) in classes]
     wanted = {name for name in names.split(",") if name}
     if missing := wanted - {mutant.name for mutant in found}:
         raise refuse(f"--names {', '.join(sorted(missing))}: no such mutant here; the JSON of a run lists them")
     return [mutant for mutant in found if not wanted or mutant.name in wanted]
 
 
-def _family(bug: str) -> str:
-    return CATALOGUE if bug else SYSTEMATIC
+def _family(mutant: Mutant | Row) -> str:
+    if mutant.bug:
+        return CATALOGUE
+    return CUDA if mutant.name.startswith(in_cuda.FOLDER) else SYSTEMATIC
 
 
 def _shard(chosen: list[Mutant], text: str) -> list[Mutant]:
@@ -120,8 +138,9 @@ def _line(row: Row, done: int, of: int) -> str:
 
 def _show(console: Console, rows: Sequence[Row]) -> None:
     """A line a class of the catalogue and an operator, and the mutants that live."""
-    for family, classes in ((CATALOGUE, tuple(CLASSES)), (SYSTEMATIC, tuple(OPERATORS))):
-        if own := [row for row in rows if _family(row.bug) == family]:
+    families = {CATALOGUE: tuple(CLASSES), SYSTEMATIC: tuple(OPERATORS), CUDA: tuple(in_cuda.OPERATORS)}
+    for family, classes in families.items():
+        if own := [row for row in rows if _family(row) == family]:
             console.print(_table(family, classes, own))
     if cards := on_cards() if any(row.bug for row in rows) else ():
         console.print(f"not tried: {', '.join(cards)}, which need a card", soft_wrap=True, markup=False)

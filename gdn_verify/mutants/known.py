@@ -41,6 +41,10 @@ class Known:
         own = [job for job in jobs if (job.path, job.host) == (self.path, self.host)]
         return tuple(sorted(own, key=lambda job: job.kind not in self.kinds))
 
+    def comes_by(self, job: Job) -> bool:
+        """Whether cases of one of these jobs are tried first."""
+        return job.kind in self.kinds and not job.laws
+
 
 def known() -> tuple[Known, ...]:
     """All that need no card, by class, bug and name."""

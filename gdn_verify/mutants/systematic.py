@@ -28,8 +28,7 @@ LEFT_OUT = {
     "ops/decode.py": "likewise",
     "ops/prefill.py": "likewise",
     "ops/cuda.py": "likewise: tests/kernels/cuda/test_reached.py",
-    "cuda/": "runs on a card, or emulated on a host that no campaign has; defects in the sources themselves are in "
-    "tests/kernels/cuda/test_planted.py",
+    "cuda/": "launches what is written in C++, which has mutants of its own: `mutants --class cuda`",
     "prepare.py": "compiled preparation for the bench's peers, which no path calls: tests/kernels/test_prepare.py",
 }
 """Files without mutants, or all of a folder, and why."""

@@ -13,13 +13,14 @@ from math import inf
 from gdn_verify.cases.reach import reach
 from gdn_verify.cases.strategies import Fed
 from gdn_verify.hosts import HOSTS
+from gdn_verify.mutants.in_cuda import Miswritten
 from gdn_verify.mutants.known import Known
 from gdn_verify.mutants.systematic import Slip
 from gdn_verify.paths import Subject, find_subject
 from gdn_verify.report.tally import STANDING, Failure, Report
 from gdn_verify.service import Job, Ready, Trial
 
-Mutant = Slip | Known
+Mutant = Slip | Known | Miswritten
 Drawn = Mapping[Job, Sequence[tuple[Fed, bytes]]]
 Places = Mapping[Job, frozenset[int]]
 """Of each job, the numbers of the cases that come by a mutant's place."""

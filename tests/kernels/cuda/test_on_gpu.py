@@ -48,14 +48,27 @@ def test_200_repeats_are_the_same_bits(kernel, family):
 @pytest.mark.parametrize("state", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("order", ["VK", "KV"])
 @pytest.mark.parametrize("kernel", ["decode", "spec"])
-def test_every_configuration_that_can_be_chosen(kernel, order, state, monkeypatch):
-    """Those of this card and those that a sweep tries: repeats, and replays in a graph."""
+def test_every_configuration_of_this_card(kernel, order, state, monkeypatch):
+    """Those that can be chosen: repeats, and replays in a graph."""
     problem = replace(bodies.sized(kernel, SERVED), state=state, state_order=order)
     sizes = Sizes(problem.H, problem.HV, problem.K, problem.V, state.itemsize, order == "KV")
     major, minor = torch.cuda.get_device_capability()
-    drafts = problem.width is not None
-    chosen = configurations(10 * major + minor, sizes, drafts)
-    for config in dict.fromkeys((*chosen, *(SPEC_CANDIDATES if drafts else CANDIDATES))):
+    configs = configurations(10 * major + minor, sizes, problem.width is not None)
+    _repeated_and_replayed(kernel, problem, configs, monkeypatch)
+
+
+@on_card
+@pytest.mark.slow
+@pytest.mark.parametrize("state", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("kernel", ["decode", "spec"])
+def test_every_configuration_of_the_sweep(kernel, state, monkeypatch):
+    """The same for those that a sweep tries."""
+    problem = replace(bodies.sized(kernel, SERVED), state=state)
+    _repeated_and_replayed(kernel, problem, CANDIDATES if kernel == "decode" else SPEC_CANDIDATES, monkeypatch)
+
+
+def _repeated_and_replayed(kernel, problem, configs, monkeypatch):
+    for config in dict.fromkeys(configs):
         monkeypatch.setitem(launching.families(problem), config.name, config)
         bodies.repeated(kernel, problem, config.name, "cuda", 50)
         bodies.replayed(kernel, problem, config.name, "cuda")
