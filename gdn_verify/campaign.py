@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from gdn_verify import gate
 from gdn_verify.cases.contract import Kind
 from gdn_verify.cases.topics import Series
+from gdn_verify.corpus import corpus, planned
 from gdn_verify.hosts import HOSTS
 from gdn_verify.hosts.worker import Worker
 from gdn_verify.mutants import in_cuda
@@ -28,6 +29,10 @@ from gdn_verify.profiles import PROFILES, Profile
 from gdn_verify.service import Job
 
 NURSERY = "gdn_verify.mutants.nursery:serve"
+RARE = "rare"
+"""The saved cases that are tried: others show bugs of the catalogue, of which nothing is to be learnt from them."""
+ON = ("cpu", "interpreter")
+"""Hosts that every machine has."""
 BEGINNING = 600.0
 """Seconds that a process may take to draw its cases."""
 PATIENCE = 30.0
@@ -45,18 +50,21 @@ Waiting = TypeVar("Waiting", tuple[str, str], Mutant)
 
 
 def plan(profile: Profile = PROFILES["gate"], mutants: Sequence[Mutant] = ()) -> tuple[Job, ...]:
-    """The gate's jobs of this project's own subjects, each in one piece, on the processor.
+    """The gate's jobs of this project's own subjects, each in one piece, on the processor; rare cases among them.
 
-    Those that mutants of the catalogue are planted in are among them; where there are no others, they alone. Mutants of
-    the sources in CUDA C++ have the jobs of their paths where those are emulated.
+    Subjects that mutants of the catalogue are planted in are among them; where there are no others, they alone. Mutants
+    of the sources in CUDA C++ have the jobs of their paths where those are emulated.
     """
     whole = replace(profile, shard=1 << 20)
+    kinds = [*Kind, *Series]
     if in_cuda_alone(mutants):
-        return tuple(gate.plan(map(find_subject, in_cuda.PATHS), [in_cuda.HOST], [*Kind, *Series], whole))
+        subjects = [find_subject(name) for name in in_cuda.PATHS]
+        on = [in_cuda.HOST]
+        return (*gate.plan(subjects, on, kinds, whole), *planned(corpus(RARE), subjects, on, kinds))
     planted = [mutant.path for mutant in mutants if isinstance(mutant, Known)]
     own = [] if len(planted) == len(mutants) > 0 else OWN
-    subjects = map(find_subject, dict.fromkeys((*own, *planted)))
-    return tuple(gate.plan(subjects, ["cpu", "interpreter"], [*Kind, *Series], whole))
+    subjects = [find_subject(name) for name in dict.fromkeys((*own, *planted))]
+    return (*gate.plan(subjects, ON, kinds, whole), *planned(corpus(RARE), subjects, ON, kinds))
 
 
 def in_cuda_alone(mutants: Sequence[Mutant]) -> bool:
@@ -108,7 +116,7 @@ class Campaign:
     def _look(self, count: int) -> None:
         groups: dict[tuple[str, str], list[Job]] = {}  # whose kernels are imported once
         for job in self.jobs:
-            if not job.laws:
+            if not (job.laws or job.files):
                 groups.setdefault((job.path, job.host), []).append(job)
         for group, lines in self._spread(deque(groups), lambda group: Look(tuple(groups[group]), count)):
             self.lines |= zip(groups[group], lines, strict=True)

@@ -18,13 +18,14 @@ from gdn_verify.paths.relay import topics
 from gdn_verify.service import Job
 
 FOLDER = File(cases.__file__).parent / "corpus"
-"""Cases that once made a right kernel look wrong, or a wrong one right; in `bugs` the smallest that show a bug."""
+"""Cases that once made a right kernel look wrong, or a wrong one right; in `bugs` the smallest that show a bug, in
+`rare` such as strategies draw never or seldom."""
 
 
 @cache
-def corpus() -> tuple[CaseFile, ...]:
-    """This project's own saved cases."""
-    return tuple(load(file) for file in sorted(FOLDER.rglob("*.json")))
+def corpus(part: str = "") -> tuple[CaseFile, ...]:
+    """This project's own saved cases, or those of a folder of theirs."""
+    return tuple(load(file) for file in sorted((FOLDER / part).rglob("*.json")))
 
 
 def planned(

@@ -69,12 +69,17 @@ EARLY, SOON, LATER = 2, 10, 40
 
 
 def order(jobs: Sequence[Job], drawn: Drawn, passing: Places) -> Iterator[tuple[Job, int]]:
-    """Cases by number, no one twice: of each job in turn a few that pass the mutant's place, then more, then all."""
+    """Cases by number, no one twice: of each job in turn a few that pass the mutant's place, then more, then all.
+
+    Saved cases come when two have been drawn of each job, those first of the subject that most of them pass by.
+    """
     done: set[tuple[Job, int]] = set()
-    judged = sorted((job for job in jobs if not job.laws), key=lambda job: -len(passing.get(job, ())))
+    judged = sorted((job for job in jobs if not (job.laws or job.files)), key=lambda job: -len(passing.get(job, ())))
+    places = {(job.path, job.host): place for place, job in reversed([*enumerate(judged)])}
+    saved = sorted((job for job in jobs if job.files), key=lambda job: places.get((job.path, job.host), len(places)))
     laws, everything = [job for job in jobs if job.laws], 1 << 30
-    rounds = [(judged, EARLY, True), (judged, SOON, True), (judged, LATER, False), (laws, everything, False)]
-    for chosen, most, only in [*rounds, (judged, everything, False)]:
+    rounds = [(judged, EARLY, True), (saved, everything, False), (judged, SOON, True), (judged, LATER, False)]
+    for chosen, most, only in [*rounds, (laws, everything, False), (judged, everything, False)]:
         for job in chosen:
             numbers = sorted(passing.get(job, ())) if only else range(len(drawn[job]))
             for number in numbers[:most]:

@@ -175,6 +175,18 @@ def test_cases_that_pass_the_place_come_first() -> None:
     assert came.index((law, 0)) == 40 + 40
 
 
+def test_saved_cases_come_after_two_that_pass() -> None:
+    """And before the many: they were saved because nothing that is drawn is like them."""
+    job, other = Job("a", "cpu", Kind.DECODE, count=60), Job("b", "cpu", Kind.DECODE, count=60)
+    saved, last = (replace(each, kind=Kind.SPEC, count=2, files=("", "")) for each in (job, other))
+    drawn = {each: [None] * each.count for each in (job, other, saved, last)}
+    passing = {job: frozenset(range(20)), other: frozenset({7})}
+    came = [*order([last, other, saved, job], drawn, passing)]  # type: ignore[arg-type]
+    assert came[:3] == [(job, 0), (job, 1), (other, 7)]
+    assert came[3:7] == [(saved, 0), (saved, 1), (last, 0), (last, 1)]
+    assert len(came) == len(set(came)) == 124
+
+
 def test_changed_kernels_are_there_within_a_block() -> None:
     """Whoever imports one there gets the change, by the same name; outside everything is as it was."""
     texts = sources.changed(("rows.py", "class Tables:", "class Tables:\n    CHANGED = True\n"))

@@ -1,0 +1,89 @@
+"""The corpus's rare cases: each is of a kind that strategies draw never or seldom, and shows what nothing else does."""
+
+from __future__ import annotations
+
+from math import inf
+from pathlib import Path
+
+import pytest
+
+from gdn_verify import gate
+from gdn_verify.campaign import BEGINNING, NURSERY, PATIENCE
+from gdn_verify.cases.codec import dumps, load
+from gdn_verify.hosts import HOSTS
+from gdn_verify.hosts.worker import Worker
+from gdn_verify.mutants.nursery import Begin, Try
+from gdn_verify.mutants.systematic import Slip, source_of
+from gdn_verify.mutants.trial import Fate, Verdict
+from gdn_verify.service import Job
+
+FOLDER = Path(gate.__file__).parent / "cases" / "corpus" / "rare"
+CONV, GRID = "triton/conv_prefill_kernel.py", "shape[0] // BLOCK_T + tables.rows"
+RARE: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
+    "sizes-beyond-a-block": (
+        "dispatch",
+        [
+            (CONV, "CONV_BLOCKS: tl.constexpr = (D + BLOCK - 1)", "CONV_BLOCKS: tl.constexpr = (D + BLOCK - 2)"),
+            (CONV, "(HV * V + BLOCK - 1)", "(HV * V + BLOCK - 2)"),
+        ],
+    ),
+    "more-tokens-than-columns": (
+        "dispatch",
+        [
+            ("triton/conv_prefill.py", GRID, GRID.replace("0", "1")),
+            ("triton/gated_norm.py", GRID, GRID.replace("0", "1")),
+        ],
+    ),
+    "many-value-heads": ("dispatch", [(CONV, "- Z_BLOCKS) * BLOCK + lane", "- Z_BLOCKS) + lane")]),
+    "silent-channels": ("dispatch", [(CONV, "< 0.0).to(tl.int64)", "<= 0.0).to(tl.int64)")]),
+    "narrow-draft-beside-a-prompt": (
+        "dispatch", [("operands.py", "num_accepted_tokens is None:", "num_accepted_tokens is not None:")]
+    ),
+    "strong-gates-over-chunks": ("chunk-delta-long", [("triton/intra_kernel.py", "16 * row - 1", "17 * row - 1")]),
+    "gates-between-blocks": (
+        "chunk-delta-long",
+        [
+            (
+                "triton/intra_kernel.py",
+                "(G_rows - before[:, None]).to(tl.float32)",
+                "(G_rows - before[:, None]).to(tl.bfloat16).to(tl.float32)",
+            )
+        ],
+    ),
+}  # fmt: skip
+"""By file: a path, and mistakes in its kernels, each as what stands there once and what might."""
+
+
+def test_every_rare_case_is_tried() -> None:
+    """A file that no mistake needs proves nothing."""
+    assert {file.stem for file in FOLDER.glob("*.json")} == set(RARE)
+
+
+def mistake(file: str, before: str, after: str) -> Slip:
+    text = source_of(file)
+    assert text.count(before) == 1, before
+    return Slip(after, file, "", "", 1, 10_000, text.index(before), before, after)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", RARE)
+def test_a_rare_case_shows_what_it_was_saved_for(name: str) -> None:
+    """And accuses nobody who is right."""
+    pytest.importorskip("triton")
+    path, mistakes = RARE[name]
+    same, file = mistake("operands.py", "class Operands:", "class Operands:"), load(FOLDER / f"{name}.json")
+    job = Job(path, "interpreter", file.case.kind, count=1, files=(dumps(file),), watches=1)
+    worker = Worker(HOSTS["interpreter"], NURSERY, 0)
+
+    def asked(message: object) -> object:
+        worker.send(message)
+        return worker.receive(BEGINNING)
+
+    try:
+        asked(Begin((job,)))
+        for mutant in (same, *(mistake(*each) for each in mistakes)):
+            verdict = asked(Try(mutant, {}, (job,), PATIENCE, inf))
+            assert isinstance(verdict, Verdict)
+            assert verdict.fate == (Fate.SURVIVED if mutant is same else Fate.KILLED), (mutant.after, verdict)
+    finally:
+        worker.close()
