@@ -250,9 +250,10 @@ class Conventions:
     """How a path reads the parts of the contract that projects settle differently.
 
     `pads` gives, per stage, the ids that mark a padded row; only ids on which all stages agree are ever
-    generated. `pad_outputs` gives, per output, what a padded row's part of it holds afterwards. `batch_invariant`
-    promises that no other row changes a bit of a row's results, `deterministic` that the same launch gives the same
-    bits; the laws ask for both, and `gdn-verify invariance` for the first. No check asks for `illegal_ids` yet.
+    generated. `pad_outputs` gives, per output or shown stage, what a padded row's part of it holds afterwards.
+    `batch_invariant` promises that no other row changes a bit of a row's results, `deterministic` that the same launch
+    gives the same bits; the laws ask for both, and `gdn-verify invariance` for the first. No check asks for
+    `illegal_ids` yet.
     """
 
     pads: tuple[tuple[Stage, IdRule], ...] = ()

@@ -277,6 +277,7 @@ class _Trial:
         result.findings += list(_attest(path, host, fed, kernels))
         result.kernels += len(kernels)
         result.findings += memory.judge(fed, path.conventions, after, outputs.final_state)
+        result.findings += memory.padded_stages(fed, path.conventions, outputs.stages)
         result.findings += unwritten
         result.findings += seen.findings()
         if ledger is not None:
@@ -352,10 +353,16 @@ def _unshown(path: Path, outputs: Outputs) -> Iterator[Finding]:
 
 
 def _attest(path: Path, host: Host, fed: Feed, kernels: list[str]) -> Iterator[Finding]:
-    """A path that did not run its kernels, all of them, is never green."""
+    """A path that did not run its kernels, all of them, is never green; nor is one that ran others than it says."""
     if host.name == "cpu" or not len(fed.live_tokens):
         return
     lacking = [wanted for wanted in path.kernels if not any(wanted in name for name in kernels)]
     if lacking:
         message = f"{', '.join(lacking)} not launched; launched were {', '.join(sorted(set(kernels))) or 'no kernels'}"
+        yield Finding(Check.VALUES, ATTESTATION, message)
+    if path.besides is None:
+        return
+    said = (*path.kernels, *path.besides)
+    if strange := {name for name in kernels if not any(each in name for each in said)}:
+        message = f"{', '.join(sorted(strange))} launched; the path says {', '.join(said) or 'no kernels'}"
         yield Finding(Check.VALUES, ATTESTATION, message)

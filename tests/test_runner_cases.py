@@ -266,6 +266,22 @@ def test_a_path_that_ran_other_kernels_is_never_green(launched, found):
     assert ("attestation" in kinds(result)) == found
 
 
+class Alone(Compiled):
+    """Declared to launch another at times, and none besides."""
+
+    besides = ("zero_kernel",)
+
+
+@pytest.mark.parametrize(
+    ("launched", "found"),
+    [(("delta_kernel",), False), (("delta_kernel", "zero_kernel"), False), (("delta_kernel", "other"), True)],
+)
+def test_kernels_that_run_for_nobody_are_found(launched, found):
+    """Where a path says what may run besides: work for no row leaves every result as it is."""
+    result = run_case(case(), Presentation(), Alone(), Spy(launched))  # type: ignore[arg-type]
+    assert ("attestation" in kinds(result)) == found
+
+
 def test_the_launch_is_announced_and_its_end():
     """Around the path's own code alone."""
     words: list[bool] = []

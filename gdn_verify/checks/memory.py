@@ -7,7 +7,7 @@ short-chunk-state-into-shared-prefix-block, fused-kernel-swap-drops-spec-flags, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 import torch
@@ -143,6 +143,23 @@ def _pad_outputs(feed: Feed, conventions: Conventions) -> Iterator[Finding]:
                 yield Finding(
                     Check.MEMORY, f"padding of {name}", f"{name} of a padded token is not zero: {got[got != 0][0]}"
                 )
+
+
+def padded_stages(feed: Feed, conventions: Conventions, stages: Mapping[str, Tensor]) -> list[Finding]:
+    """Of shown stages that a path promises to be zeros where rows are padded, those that are not.
+
+    Tokens behind the last row belong to nobody, and are not asked.
+    """
+    rows = torch.tensor([row.padded for row in feed.batch.rows], dtype=torch.bool)
+    lengths = torch.tensor([row.tokens for row in feed.batch.rows], dtype=torch.int64)
+    padded = rows.repeat_interleave(lengths).nonzero()[:, 0]
+    promised = {name: stage for name, stage in stages.items() if conventions.pad_output(name) is PadPolicy.ZEROS}
+    nonzero = {name: got[got != 0] for name, stage in promised.items() for got in [stage.detach().cpu()[padded]]}
+    return [
+        Finding(Check.MEMORY, f"padding of {name}", f"{name} of a padded row is not zero: {found[0]}")
+        for name, found in nonzero.items()
+        if found.numel()
+    ]
 
 
 def _bits(tensor: Tensor) -> NDArray[np.generic]:

@@ -92,6 +92,8 @@ class Path(ABC):
     conventions: Conventions = Conventions()
     #: Substrings, each of which must occur in the name of a launched Triton kernel; empty for torch code.
     kernels: tuple[str, ...] = ()
+    #: The same of kernels that may run besides, and no other may; None where that is not said.
+    besides: tuple[str, ...] | None = None
     #: Functions, "module:function" each, that `run` looks up and calls: a script without this suite calls them too.
     entries: tuple[str, ...] = ()
     #: The share of the fixed probe set that `capabilities` must go on accepting; a drop below it fails the gate.

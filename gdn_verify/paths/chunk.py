@@ -226,12 +226,14 @@ class ConvChunkDelta(ChunkDelta):
     kernels: tuple[str, ...] = ("gdn_conv_prefill_kernel", *ChunkDelta.kernels)
     entries = ("gdn_verify.kernels.triton.conv_prefill:conv_prefill", *ChunkDelta.entries)
     least_reach = 0.45
-    conventions = CONVENTIONS
+    conventions = replace(CONVENTIONS, pad_outputs=(*CONVENTIONS.pad_outputs, ("conv", PadPolicy.ZEROS)))
     capabilities = Capabilities(
         span=Span(Stage.UNPACK, Stage.DELTA), groups=PLAIN, separate_slots=True, beta_scales=frozenset({1.0, 2.0})
     )
 
     def run(self, launch: Launch) -> Outputs:
+        import torch
+
         from gdn_verify.kernels import fallback
         from gdn_verify.kernels.stages import split_qkv, unpack
         from gdn_verify.kernels.triton.conv_prefill import conv_prefill
@@ -239,7 +241,8 @@ class ConvChunkDelta(ChunkDelta):
         parameters = layer(launch)
         _, z, b, a = unpack(launch["qkvz"], launch["ba"], *parameters.geometry, packing(launch))
         launch["z_out"].copy_(z)
-        given = None if launch.presentation.row_pad else launch["qkvz"].new_empty(z.shape[0], parameters.channels)
+        size = z.shape[0], parameters.channels  # NaN, as what is not written may by chance be zeros
+        given = None if launch.presentation.row_pad else launch["qkvz"].new_full(size, torch.nan)
         made = conv_prefill(
             launch["qkvz"], parameters, launch["conv_pool"], tables(launch), packing=packing(launch), output=given,
             **self.padding,

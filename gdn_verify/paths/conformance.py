@@ -56,7 +56,8 @@ def declarations(path: Subject) -> None:
     _name(path)
     _hosts(path)
     _capabilities(path.capabilities)
-    _conventions(path.conventions, path.capabilities)
+    shows = path.shows if isinstance(path, Path) else frozenset[str]()
+    _conventions(path.conventions, path.capabilities, shows)
     require(0.0 <= path.least_reach <= 1.0, "path.least_reach", path.least_reach, "is a share, 0 to 1")
     for host in path.hosts:
         _missing(path, host)
@@ -109,7 +110,7 @@ def _set(name: str, value: object, allowed: Iterable[object]) -> None:
     require(filled, f"capabilities.{name}", value, f"is a frozenset of at least one of {', '.join(map(str, legal))}")
 
 
-def _conventions(conventions: Conventions, c: Capabilities) -> None:
+def _conventions(conventions: Conventions, c: Capabilities, shows: frozenset[str]) -> None:
     require(isinstance(conventions, Conventions), "path.conventions", conventions, "is a Conventions")
     for stage, rule in conventions.pads:
         require(isinstance(rule, IdRule), "conventions.pads", rule, "holds pairs (Stage, IdRule)")
@@ -118,6 +119,7 @@ def _conventions(conventions: Conventions, c: Capabilities) -> None:
         ids = conventions.pad_ids(1)
         require(len(ids) > 0, "conventions.pads", conventions.pads, "leave no id on which all stages agree")
     outputs = ("out", "z_out") if c.span.first is Stage.UNPACK else ("out",)
+    outputs = (*outputs, *sorted(shows))
     for output, policy in conventions.pad_outputs:
         require(output in outputs, "conventions.pad_outputs", output, f"is none of the outputs {', '.join(outputs)}")
         require(isinstance(policy, PadPolicy), "conventions.pad_outputs", policy, "holds pairs (output, PadPolicy)")

@@ -23,12 +23,13 @@ from gdn_verify.oracles.sites import Site
 from gdn_verify.paths.base import Launch, Missing, Outputs, Path
 from gdn_verify.paths.chunk import ConvChunkDelta, chunk_length
 from gdn_verify.paths.fallback import Fallback, layer, packing, tables
-from gdn_verify.paths.fused import FusedDecode
+from gdn_verify.paths.fused import CARDS, FusedDecode
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from gdn_verify.kernels.plan import LaunchPlan
+    from gdn_verify.kernels.rows import Tables
 
 KERNELS = {
     Group.DECODE: ("gdn_decode_kernel",),
@@ -69,6 +70,7 @@ class Dispatch(Path):
         import gdn_verify.kernels.dispatch
 
         self._kernel = "fallback" if host == "cpu" else self.kernel
+        self._alone = host not in CARDS
         return gdn_verify.__version__
 
     def run(self, launch: Launch) -> Outputs:
@@ -84,14 +86,23 @@ class Dispatch(Path):
         """(output, z), made or in the buffers given."""
         from gdn_verify.kernels.dispatch import gated_delta_net_packed
 
-        live = {row.group for _, row in launch.batch.live_rows()} - self._standard(launch.batch, launch.presentation)
-        # The runner asks for these after each launch.
-        self.kernels = tuple(name for group in self.served if group in live for name in self.served[group])
+        self._declare(launch)
         return gated_delta_net_packed(
-            launch["qkvz"], launch["ba"], layer(launch), launch["conv_pool"], launch["ssm_pool"], tables(launch),
+            launch["qkvz"], launch["ba"], layer(launch), launch["conv_pool"], launch["ssm_pool"], _tables(launch),
             packing=packing(launch), state_order=launch.presentation.state_order.value, output=out,
             z_output=z_out, plan=self._plan(launch), kernel=self._kernel, stages=stages,
         )  # fmt: skip
+
+    def _declare(self, launch: Launch) -> None:
+        """Which kernels a launch runs, that the runner may ask: those of live rows, and maybe of padded ones."""
+        standard = self._standard(launch.batch, launch.presentation)
+        live = {row.group for _, row in launch.batch.live_rows()} - standard
+        filled = {row.group for row in launch.batch.rows if row.tokens} - standard
+        self.kernels, besides = (
+            tuple(name for group in self.served if group in groups for name in self.served[group])
+            for groups in (live, filled)
+        )
+        self.besides = besides if self._alone else None
 
     def _standard(self, batch: Batch, presentation: Presentation) -> frozenset[Group]:
         """Rows that no kernel takes: those whose accepted counts, or flags of an initial state, lie apart."""
@@ -195,6 +206,13 @@ class DispatchTwoLaunch(Dispatch):
             kernels = sequential_float32(case.dtypes)
         sites = (site for site in kernels.sites if site[0] not in o)
         return replace(kernels, sites=(*sites, *((site, dtype, 1.0) for site, dtype in o.items())))
+
+
+def _tables(launch: Launch) -> Tables:
+    """As every path has them, and of four launches without drafts one with the slots as a table of one column."""
+    made = tables(launch)
+    wide = made.num_accepted_tokens is None and launch.batch.tokens % 4 == 2
+    return replace(made, state_indices=made.state_indices[:, None]) if wide else made
 
 
 def _promised_view(z: Tensor, launch: Launch) -> Tensor:

@@ -36,6 +36,9 @@ CONVENTIONS = Conventions(
     pad_outputs=(("out", PadPolicy.ZEROS), ("z_out", PadPolicy.COPIES)),
 )
 
+CARDS = ("cuda", "rocm")
+"""Hosts on which a launch may choose more kernels for itself than a path knows."""
+
 
 class Fused(Path):
     """What these paths share: where they run, how they pad, what they round."""
@@ -69,6 +72,7 @@ class Fused(Path):
     def load(self, host: str) -> str:
         import gdn_verify.kernels.triton.decode
 
+        self.besides = None if host in CARDS else ()
         return gdn_verify.__version__
 
 
@@ -112,7 +116,7 @@ class FusedDecodeNull(FusedDecode):
     conventions = Conventions(
         pads=tuple((stage, IdRule.NOT_POSITIVE) for stage in (Stage.CONV, Stage.DELTA)),
         illegal_ids=IllegalIds.NO_OP,
-        pad_outputs=(("out", PadPolicy.UNTOUCHED), ("z_out", PadPolicy.UNSPECIFIED)),
+        pad_outputs=(("out", PadPolicy.UNTOUCHED), ("z_out", PadPolicy.COPIES)),
     )
     padding = MappingProxyType({"pad_slot_id": 0, "zero_pads": False})
 

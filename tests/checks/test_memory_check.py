@@ -96,6 +96,21 @@ class TestConvStates:
         assert kinds(feed) == []
 
 
+def test_a_shown_stage_is_zeros_for_padded_rows_where_that_is_promised():
+    """For their tokens, not for those behind the last row; and nothing is asked where nothing is promised."""
+    feed = launch(case_for((Row(1, (0,)), Row(2, (None,)), Row(1, (1,))), pad_tokens=1))
+    promised = Conventions(pad_outputs=(("conv", PadPolicy.ZEROS),))
+    conv = torch.ones(5, GEOMETRY.D)
+    conv[1:3] = 0
+    assert memory.padded_stages(feed, promised, {"conv": conv, "g": conv}) == []
+    for token in (1, 2):
+        wrong = conv.clone()
+        wrong[token, 3] = torch.nan
+        (found,) = memory.padded_stages(feed, promised, {"conv": wrong})
+        assert found.kind == "padding of conv"
+        assert memory.padded_stages(feed, Conventions(), {"conv": wrong}) == []
+
+
 def expected_columns(before: Tensor, x: Tensor, row: Row) -> Tensor:
     """The conv slot after a draft, [D, C], written down from the contract: old[a : a+W-2] ‖ x, the rest as it was."""
     a, after = row.accepted, before.clone()
