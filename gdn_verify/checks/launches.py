@@ -4,7 +4,8 @@ A serving engine captures a launch once and replays it for batches that are smal
 behind. What the host looked at while capturing is frozen: a length, a branch, a pointer. So a launch is captured with
 all rows live, and replayed on tables and activations written over it: other slots, all rows but one, one, none. What a
 replay leaves must have the bits that an eager launch of the same rows leaves, and touch nothing else. Nor may a launch
-have more programs than a card starts, when it has the rows of a busy server: its grids are looked at, not run.
+have more programs than a card starts, when it has the rows of a busy server: its grids are looked at, not run. Where a
+path says so, tables that are no launch's are refused (`foreign`).
 
 In the catalogue of bugs: graph-capture-freezes-branch, dummy-run-writes-through-stale-row, grid-dim-65535,
 zero-length-sequence-deadlock.
@@ -21,7 +22,7 @@ from gdn_verify.cases.case import Batch, Case, Row
 from gdn_verify.cases.contract import Padding
 from gdn_verify.cases.launches import moved
 from gdn_verify.cases.presentation import Presentation
-from gdn_verify.checks import bits, memory
+from gdn_verify.checks import bits, foreign, memory
 from gdn_verify.emulator.tape import CaptureError
 from gdn_verify.feed import PARAMETERS, Feed, feed, initial_pools, pools_after
 from gdn_verify.hosts import Host
@@ -88,6 +89,7 @@ def judge(case: Case, presentation: Presentation, path: Path, host: Host, run: R
             fed = stage.fed(variant)
             replays.findings += _touched(name, fed, path, stage.launched(fed))
     replays.findings += _too_large(stage, first)
+    replays.findings += foreign.judge(first, path, stage.fed, run)
     if not path.conventions.deterministic:
         replays.refused = "the path does not promise the same bits for the same launch"
         return replays

@@ -104,6 +104,8 @@ class Path(ABC):
     variant: bool = False
     #: Stages that every launch shows (`Outputs.stages`); one that is lacking is wrong.
     shows: frozenset[str] = frozenset()
+    #: Whether rows of more tokens than it takes may stand in its tables, and are passed over.
+    passes_over: bool = False
     #: Whether a prefill keeps checkpoint states, and goes on from one of them.
     checkpoints: bool = False
     #: The place of the configuration that autotuned kernels are pinned to, counted round; None for the first.
@@ -136,6 +138,10 @@ class Path(ABC):
 
     def captures(self, launch: Launch) -> bool:
         """Whether a graph can hold this launch; one of which that is said, and that is refused, is wrong."""
+        return False
+
+    def validates(self, launch: Launch) -> bool:
+        """Whether such a launch has its tables looked at, and raises ValueError for those of none before it begins."""
         return False
 
     def serving(self, batch: Batch, number: int) -> Path:

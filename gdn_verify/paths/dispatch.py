@@ -28,6 +28,7 @@ from gdn_verify.paths.fused import CARDS, FusedDecode
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from gdn_verify.kernels.fallback import Layer
     from gdn_verify.kernels.plan import LaunchPlan
     from gdn_verify.kernels.rows import Tables
 
@@ -88,10 +89,14 @@ class Dispatch(Path):
 
         self._declare(launch)
         return gated_delta_net_packed(
-            launch["qkvz"], launch["ba"], layer(launch), launch["conv_pool"], launch["ssm_pool"], _tables(launch),
+            launch["qkvz"], launch["ba"], self._layer(launch), launch["conv_pool"], launch["ssm_pool"], _tables(launch),
             packing=packing(launch), state_order=launch.presentation.state_order.value, output=out,
             z_output=z_out, plan=self._plan(launch), kernel=self._kernel, stages=stages,
+            validate=self.validates(launch),
         )  # fmt: skip
+
+    def _layer(self, launch: Launch) -> Layer:
+        return layer(launch)
 
     def _declare(self, launch: Launch) -> None:
         """Which kernels a launch runs, that the runner may ask: those of live rows, and maybe of padded ones."""
@@ -136,19 +141,36 @@ class Dispatch(Path):
 class DispatchRaw(Dispatch):
     """The dispatcher over a layer without a norm weight, whose o is the output.
 
-    Where tokens are dense it is asked for the intermediates, so that everything takes the standard path.
+    Where tokens are dense it is asked for the intermediates, or of four launches one for a gradient, so that everything
+    takes the standard path; and to look at its tables, which that reads anyway.
     """
 
     name = "dispatch-o"
     capabilities = replace(Dispatch.capabilities, span=Span(Stage.UNPACK, Stage.DELTA))
     served: ClassVar = {**KERNELS, Group.PREFILL: ConvChunkDelta.kernels}
 
+    def validates(self, launch: Launch) -> bool:
+        return not launch.presentation.row_pad
+
     def run(self, launch: Launch) -> Outputs:
         asked = not launch.presentation.row_pad
+        if asked and launch.batch.tokens % 4 == 1:
+            return self._followed(launch)
         stages: dict[str, Tensor] | None = {} if asked else None
         out, _ = self._dispatched(launch, launch["out"], launch["z_out"], stages)
         self.shows = Fallback.shows if asked else frozenset()
         return Outputs(o=out, stages=stages or {})
+
+    def _followed(self, launch: Launch) -> Outputs:
+        """With inputs that autograd follows. Raises ValueError where it has lost them."""
+        self.shows = frozenset()
+        inputs = launch["qkvz"].detach().requires_grad_()
+        out, z = self._dispatched(replace(launch, tensors={**launch.tensors, "qkvz": inputs}), None, None)
+        if not out.requires_grad:
+            raise ValueError("the output of an input that requires a gradient has none")
+        launch["out"].copy_(out.detach())
+        launch["z_out"].copy_(z.detach())
+        return Outputs(o=launch["out"])
 
     def _standard(self, batch: Batch, presentation: Presentation) -> frozenset[Group]:
         return super()._standard(batch, presentation) if presentation.row_pad else frozenset(Group)
@@ -163,7 +185,8 @@ class DispatchRaw(Dispatch):
 class DispatchTwoLaunch(Dispatch):
     """The dispatcher with the pair of decode kernels, told nothing: it reads the tables back.
 
-    Where tokens are dense it makes its outputs too, or with float32 activations is given a narrower one.
+    Where tokens are dense it makes its outputs too, or with float32 activations is given a narrower one, and softplus
+    has the lowest threshold that changes nothing.
     """
 
     name = "dispatch-two-launch"
@@ -186,7 +209,7 @@ class DispatchTwoLaunch(Dispatch):
         if launch.presentation.row_pad:
             return super().run(launch)
         narrow = _narrow(launch.dtypes, launch.presentation)
-        made = torch.empty_like(launch["out"], dtype=torch.bfloat16) if narrow else None
+        made = None if narrow is None else torch.empty_like(launch["out"], dtype=getattr(torch, narrow.value))
         out, z = self._dispatched(launch, made, None)
         launch["out"].copy_(out)
         launch["z_out"].copy_(_promised_view(z, launch))
@@ -195,17 +218,37 @@ class DispatchTwoLaunch(Dispatch):
     def _plan(self, launch: Launch) -> LaunchPlan | None:
         return None
 
+    def _layer(self, launch: Launch) -> Layer:
+        """Where outputs are made, with the least threshold of softplus that says the same: its largest argument."""
+        said = layer(launch)
+        if launch.presentation.row_pad or (largest := _largest_gate(launch, said)) is None:
+            return said
+        return replace(said, softplus_threshold=min(largest, said.softplus_threshold))
+
     def rounding(self, case: Case, presentation: Presentation, host: str) -> Rounding:
         groups = {row.group for batch in case.batches for _, row in batch.live_rows()}
         o = {Site.OUT: case.dtypes.activation}
-        if _narrow(case.dtypes, presentation):
-            o[Site.NORM_OUT] = DType.BF16
+        if narrow := _narrow(case.dtypes, presentation):
+            o[Site.NORM_OUT] = narrow
         if Group.PREFILL in groups:
             kernels = prefill_rounding(case.dtypes, case.geometry, host, every_token=False)
         else:
             kernels = sequential_float32(case.dtypes)
         sites = (site for site in kernels.sites if site[0] not in o)
         return replace(kernels, sites=(*sites, *((site, dtype, 1.0) for site, dtype in o.items())))
+
+
+def _largest_gate(launch: Launch, layer: Layer) -> float | None:
+    """The largest a + dt_bias of a live token, as float32 has it; None where none is live."""
+    import torch
+
+    from gdn_verify.kernels.stages import unpack
+
+    starts = launch.batch.query_start_loc
+    live = [token for n, _ in launch.batch.live_rows() for token in range(starts[n], starts[n + 1])]
+    _, _, _, a = unpack(launch["qkvz"], launch["ba"], *layer.geometry, packing(launch))
+    x = a[torch.tensor(live, dtype=torch.int64, device=a.device)].float() + layer.dt_bias.float()
+    return float(x.max()) if live else None
 
 
 def _tables(launch: Launch) -> Tables:
@@ -223,9 +266,10 @@ def _promised_view(z: Tensor, launch: Launch) -> Tensor:
     return z
 
 
-def _narrow(dtypes: DTypes, presentation: Presentation) -> bool:
-    """Whether `dispatch-two-launch` has its output in bfloat16, where the activations are wider."""
-    return dtypes.activation is DType.F32 and not presentation.row_pad
+def _narrow(dtypes: DTypes, presentation: Presentation) -> DType | None:
+    """The type of the output of `dispatch-two-launch` where the activations are wider: that of the conv state."""
+    wide = dtypes.activation is DType.F32 and not presentation.row_pad
+    return (DType.F16 if dtypes.conv_state is DType.F16 else DType.BF16) if wide else None
 
 
 def prefill_rounding(dtypes: DTypes, geometry: Geometry, host: str, *, every_token: bool) -> Rounding:

@@ -70,6 +70,9 @@ class Fallback(Path):
         )  # fmt: skip
         return Outputs(o=out, stages=stages)
 
+    def validates(self, launch: Launch) -> bool:
+        return True
+
     def rounding(self, case: Case, presentation: Presentation, host: str) -> Rounding:
         return sequential_float32(case.dtypes)
 

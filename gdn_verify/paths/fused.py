@@ -82,6 +82,7 @@ class FusedDecode(Fused):
     name = "fused-decode"
     kernels: tuple[str, ...] = ("gdn_decode_kernel",)
     entries: tuple[str, ...] = ("gdn_verify.kernels.triton.decode:fused_decode",)
+    passes_over = True
     #: What is said of padding beside the defaults.
     padding: Mapping[str, Any] = MappingProxyType({})
     capabilities = Capabilities(
@@ -167,6 +168,7 @@ class FusedSpec(FusedDecode):
     name = "fused-spec"
     kernels = ("gdn_spec_kernel",)
     entries = ("gdn_verify.kernels.triton.spec:fused_spec_decode",)
+    passes_over = False
     least_reach = 0.15
     capabilities = Capabilities(
         span=Span(Stage.UNPACK, Stage.NORM),

@@ -242,6 +242,9 @@ def _fresh_drafts(made: Tables, rows: Sequence[Row]) -> None:
     for plan in (plan_rows(begun), read_plan(replace(made, has_initial_state=~known))):
         if plan.spec or plan.fresh_spec != any(row.accepted and row.length for row in rows):
             raise ValueError(f"of {begun} the plan is {plan}")
+    idle = replace(made, has_initial_state=~known, query_start_loc=torch.zeros_like(made.query_start_loc))
+    if read_plan(idle).fresh_spec:
+        raise ValueError(f"of {begun} without a token the plan has fresh_spec")
 
 
 def _by_row(made: Tables) -> Split:

@@ -50,6 +50,18 @@ RARE: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
             )
         ],
     ),
+    "tiny-outputs": (
+        "dispatch-two-launch",
+        [
+            ("triton/prefill.py", "output=output if in_place else None", "output=output"),
+            ("triton/equations.py", "x > threshold", "x >= threshold"),
+        ],
+    ),
+    "short-keys": ("chunk-delta-checkpoints", [("triton/intra_kernel.py", "    if QK_NORM:\n", "    if True:\n")]),
+    "padded-rows-beyond-few-slots": (
+        "dispatch-o",
+        [("dispatch.py", "pool.shape[0], conv=True", "pool.shape[1], conv=True")],
+    ),
 }  # fmt: skip
 """By file: a path, and mistakes in its kernels, each as what stands there once and what might."""
 

@@ -173,10 +173,11 @@ NVIDIA = {
 }
 # Never measured: there was no such card. V is not split (see `decode_kernel`), and no loop needs asynchronous copies.
 AMD = dict.fromkeys((2, 4), ((256, AMD_FEW), (None, AMD_HEAD)))
-# One of each kind at the sizes that an interpreter can run, which pays by the program. Parts of an output are joined up
-# to 6, so that three value heads a key head are among them in launches of one and two rows.
+# One of each kind at the sizes that an interpreter can run, which pays by the program, and one that no card has: heads
+# of a key head whose parts are joined, in a loop that nothing runs ahead of. Parts of an output are joined up to 6, so
+# that three value heads a key head are among them in launches of one and two rows.
 INTERPRETED = (
-    (2, Config(splits=2, block_v=16, stages=2)),
+    (2, Config(whole_key_head=True, splits=2, block_v=16, stages=1)),
     (6, Config(splits=4, block_v=16)),
     (8, replace(HEAD, early=False)),
     (12, replace(KEY_HEAD, block_v=16)),
