@@ -97,7 +97,7 @@ def _with_copies(found: Localised, touched: list[Finding], span: Span) -> Locali
 
 def _watched(fed: Feed, path: Path, host: Host, run: Run) -> list[Finding]:
     """What is seen of the same launch where each access is checked."""
-    with accesses.watching(fed, path.conventions, host) as seen:
+    with accesses.watching(fed, path.conventions, host, widest_token=path.widest_token) as seen:
         run(seen.launch)
         host.synchronize()
     return seen.findings()

@@ -261,7 +261,8 @@ class _Trial:
         path = self.path.serving(fed.batch, fed.number)
         seen = accesses.Watch(fed, fed.launch)
         try:
-            with host.launches() as kernels, accesses.watching(fed, path.conventions, host, self.watch) as seen:
+            watched = accesses.watching(fed, path.conventions, host, self.watch, path.widest_token)
+            with host.launches() as kernels, watched as seen:
                 outputs = self.run(seen.launch)
             if not isinstance(outputs, Outputs):
                 raise TypeError(f"run returned {type(outputs).__name__}; give back Outputs")

@@ -6,7 +6,8 @@ other. A path's scratch slot is anybody's. Padded inputs may be read: what they 
 see.
 
 Strided pools are presented with slots so far apart that the last one's offset takes more than 32 bits, which costs no
-memory here (`gdn_verify.emulator.stretch`).
+memory here (`gdn_verify.emulator.stretch`); strided activations, and outputs beside them, with tokens as far apart as
+the path says that it takes (`Path.widest_token`).
 
 In the catalogue of bugs: null-block-zero-guard, neg-index-oob, neg-index-clamped-to-live-slot, state-pool-offset-int32,
 cast-after-multiply, conv-offsets-int32, gate-load-unmasked-past-K, recompute-w-u-leaves-elements,
@@ -40,6 +41,10 @@ if TYPE_CHECKING:
 
 POOLS = ("ssm_pool", "conv_pool")
 OUTPUTS = ("out", "z_out")
+TOKENS = ("qkvz", "ba", "mixed_qkv", "q", "k", "v", "g", "beta", "b", "a", *OUTPUTS)
+"""Tensors with an entry a token."""
+ALIKE = 64
+"""Token strides that are equal but for a multiple of this many elements are aligned alike."""
 
 
 @dataclass(frozen=True)
@@ -72,22 +77,26 @@ def _finding(access: Access) -> Finding:
 
 
 @contextmanager
-def watching(feed: Feed, conventions: Conventions, host: Host, wanted: bool = True) -> Iterator[Watch]:
+def watching(
+    feed: Feed, conventions: Conventions, host: Host, wanted: bool = True, widest_token: int = 0
+) -> Iterator[Watch]:
     """Watch what is launched within the block, if that is wanted and the host can; run the launch that it gives."""
     checked = host.memory_checker() if wanted else None
     if checked is None:
         yield Watch(feed, feed.launch)
         return
     with checked(known(feed, conventions)) as checker:
-        yield Watch(feed, far_apart(feed), checker)
+        yield Watch(feed, far_apart(feed, widest_token), checker)
 
 
-def far_apart(feed: Feed) -> Launch:
-    """The launch, its strided pools stretched."""
-    if not feed.presentation.slot_pad:
-        return feed.launch
-    pools = {name: stretch(tensor) for name in POOLS if (tensor := feed.launch.get(name)) is not None}
-    return replace(feed.launch, tensors={**feed.launch.tensors, **pools})
+def far_apart(feed: Feed, widest_token: int = 0) -> Launch:
+    """The launch, its strided pools stretched, and its strided activations to about so many elements between tokens."""
+    shown, tensors = feed.presentation, feed.launch.tensors
+    found = {name: stretch(tensors[name]) for name in POOLS if shown.slot_pad and name in tensors}
+    for name in TOKENS if shown.row_pad and widest_token else ():
+        if (tensor := tensors.get(name)) is not None:
+            found[name] = stretch(tensor, widest_token - (widest_token - tensor.stride(0)) % ALIKE)
+    return replace(feed.launch, tensors={**tensors, **found}) if found else feed.launch
 
 
 def known(feed: Feed, conventions: Conventions) -> list[Known]:

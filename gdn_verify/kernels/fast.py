@@ -105,7 +105,7 @@ def prefill_refuses(operands: Operands) -> str | None:
 
 def spec_refuses(operands: Operands) -> str | None:
     """Why `fused_spec_decode` does not take these operands, or None."""
-    from gdn_verify.kernels.triton.checks import MAX_WIDTH
+    from gdn_verify.kernels.triton.checks import MAX_WIDTH, check_tokens
 
     tables = operands.tables
     if tables.num_accepted_tokens is None:
@@ -115,7 +115,8 @@ def spec_refuses(operands: Operands) -> str | None:
     for name in ("query_start_loc", "num_accepted_tokens"):
         if not getattr(tables, name).is_contiguous():
             return f"{name} must be contiguous: call .contiguous()"
-    return _refusal(operands, columns=operands.layer.conv_weight.shape[1] - 2 + tables.width)
+    refused = _refusal(operands, columns=operands.layer.conv_weight.shape[1] - 2 + tables.width)
+    return refused or _raised(lambda: check_tokens(qkvz=operands.qkvz, ba=operands.ba))
 
 
 def _refusal(operands: Operands, columns: int = 0) -> str | None:

@@ -104,6 +104,8 @@ class Path(ABC):
     variant: bool = False
     #: Stages that every launch shows (`Outputs.stages`); one that is lacking is wrong.
     shows: frozenset[str] = frozenset()
+    #: Elements between two tokens of inputs and outputs that it takes at most; 0 where nothing is said of far ones.
+    widest_token: int = 0
     #: Whether rows of more tokens than it takes may stand in its tables, and are passed over.
     passes_over: bool = False
     #: Whether a prefill keeps checkpoint states, and goes on from one of them.

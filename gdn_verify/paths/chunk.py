@@ -34,7 +34,7 @@ from gdn_verify.oracles.rounding import CONV, GATES, folded_chunks
 from gdn_verify.oracles.sites import Site
 from gdn_verify.paths.base import Launch, Outputs
 from gdn_verify.paths.fallback import layer, packing, tables
-from gdn_verify.paths.fused import CONVENTIONS, Fused
+from gdn_verify.paths.fused import CONVENTIONS, MOST_TOKEN, Fused
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -60,6 +60,7 @@ class ChunkDelta(Fused):
     #: Of two scans on Hopper, where rows, heads and operands decide; a path with `groups` names its own.
     kernels: tuple[str, ...] = ("gdn_intra_kernel", "scan_kernel")
     entries: tuple[str, ...] = ("gdn_verify.kernels.triton.chunk:chunk_delta",)
+    widest_token = MOST_TOKEN
     least_reach = 0.45
     #: Of the probes, which are of all sizes, few are of the sizes that Hopper's scan has.
     hopper_reach = 0.03

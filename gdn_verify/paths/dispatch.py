@@ -23,7 +23,7 @@ from gdn_verify.oracles.sites import Site
 from gdn_verify.paths.base import Launch, Missing, Outputs, Path
 from gdn_verify.paths.chunk import ConvChunkDelta, chunk_length
 from gdn_verify.paths.fallback import Fallback, layer, packing, tables
-from gdn_verify.paths.fused import CARDS, FusedDecode
+from gdn_verify.paths.fused import CARDS, MOST_TOKEN, FusedDecode
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -57,6 +57,7 @@ class Dispatch(Path):
         beta_scales=frozenset({1.0, 2.0}),
     )  # fmt: skip
     entries = ("gdn_verify.kernels.dispatch:gated_delta_net_packed",)
+    widest_token = MOST_TOKEN
     least_reach = 0.99
     conventions = Fallback.conventions
     #: The kernels of each group of rows.

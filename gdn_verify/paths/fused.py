@@ -38,6 +38,10 @@ CONVENTIONS = Conventions(
 
 CARDS = ("cuda", "rocm")
 """Hosts on which a launch may choose more kernels for itself than a path knows."""
+ANY_TOKEN = 2**31 - 2**20
+"""Elements between tokens where any number is taken: 32 bits count those of one token, and not those of two."""
+MOST_TOKEN = 2**25 - 1
+"""The same where a row has several, `MOST_STRIDE` of the kernels: 32 bits do not count those of 65 tokens."""
 
 
 class Fused(Path):
@@ -83,6 +87,7 @@ class FusedDecode(Fused):
     kernels: tuple[str, ...] = ("gdn_decode_kernel",)
     entries: tuple[str, ...] = ("gdn_verify.kernels.triton.decode:fused_decode",)
     passes_over = True
+    widest_token = ANY_TOKEN
     #: What is said of padding beside the defaults.
     padding: Mapping[str, Any] = MappingProxyType({})
     capabilities = Capabilities(
@@ -169,6 +174,7 @@ class FusedSpec(FusedDecode):
     kernels = ("gdn_spec_kernel",)
     entries = ("gdn_verify.kernels.triton.spec:fused_spec_decode",)
     passes_over = False
+    widest_token = MOST_TOKEN
     least_reach = 0.15
     capabilities = Capabilities(
         span=Span(Stage.UNPACK, Stage.NORM),

@@ -97,6 +97,19 @@ def test_only_strided_pools_are_stretched():
     assert 2 * FAR > 2**31 > FAR
 
 
+def test_strided_activations_are_stretched_as_far_as_a_path_takes_them():
+    """Aligned as they are, outputs beside them; not where tokens are dense, or where nothing is said of far ones."""
+    case, widest = case_of(*ROWS), 2**25 - 1
+    assert accesses.far_apart(dense := fed(case, Idle(LAYER)), widest) is dense.launch
+    feed = fed(case, Idle(LAYER), Presentation(row_pad=3))
+    assert accesses.far_apart(feed) is feed.launch
+    launch = accesses.far_apart(feed, widest)
+    for name, tensor in launch.tensors.items():
+        plain, far = feed.launch[name], name in ("qkvz", "ba", "out", "z_out")
+        assert widest - 64 < tensor.stride(0) <= widest if far else tensor.stride() == plain.stride()
+        assert (tensor.stride(0) - plain.stride(0)) % 64 == 0
+
+
 class Seeing(Host):
     """A host whose checker has seen one thing, and that nothing was written to out."""
 

@@ -50,6 +50,10 @@ RARE: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
             )
         ],
     ),
+    "far-tokens": (
+        "chunk-delta",
+        [("triton/scan_kernel.py", "(query_start_loc + num_rows).to(tl.int64)", "(query_start_loc + num_rows)")],
+    ),
     "tiny-outputs": (
         "dispatch-two-launch",
         [

@@ -15,7 +15,7 @@ CHECKPOINT_STEP = 64
 MAX_WIDTH = 8
 """The longest draft, with the token before it, that kernels are unrolled for."""
 MOST_STRIDE = 2**31 // 64 - 1
-"""Elements from token to token of a prefill: within a chunk 32 bits count them."""
+"""Elements from token to token of a prefill or of drafts: within a chunk, or a draft, 32 bits count them."""
 
 
 def check_packed(qkvz: Tensor | None, ba: Tensor | None, layer: Layer, packing: str) -> None:
@@ -45,6 +45,13 @@ def check_packed(qkvz: Tensor | None, ba: Tensor | None, layer: Layer, packing: 
     check_no_gradient(layer, qkvz, ba)
     if packing not in PACKINGS:
         raise ValueError(f"packing={packing!r} is not one of 'flat', 'interleaved'")
+
+
+def check_tokens(**tensors: Tensor) -> None:
+    """Raises ValueError for tokens so far apart that 32 bits do not count the elements between those of a row."""
+    for name, tensor in tensors.items():
+        if tensor.stride(0) > MOST_STRIDE:
+            raise ValueError(f"{name} has token stride {tensor.stride(0)}; at most {MOST_STRIDE} elements are taken")
 
 
 def check_no_gradient(layer: Layer, *inputs: Tensor | None) -> None:

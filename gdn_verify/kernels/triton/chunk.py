@@ -11,7 +11,7 @@ from torch import Tensor
 from gdn_verify.kernels.delta import check_delta
 from gdn_verify.kernels.rows import POOL_DTYPES, Tables, expect_dtype, expect_shape
 from gdn_verify.kernels.stages import QK_NORM_EPS
-from gdn_verify.kernels.triton.checks import MOST_STRIDE, check_checkpoints, is_laid_out, refuse_gradients
+from gdn_verify.kernels.triton.checks import check_checkpoints, check_tokens, is_laid_out, refuse_gradients
 from gdn_verify.kernels.triton.conv_prefill import check_plain
 from gdn_verify.kernels.triton.intra_kernel import gdn_intra_kernel
 from gdn_verify.kernels.triton.scan_kernel import gdn_scan_kernel
@@ -181,9 +181,7 @@ def _check_operands(q: Tensor, k: Tensor, v: Tensor, g: Tensor, beta: Tensor, ou
         raise ValueError(f"q has K={K}, v has V={V}: at most 256 are taken")
     expect_shape("output", output, tuple(v.shape))
     expect_dtype("output", output, POOL_DTYPES)
-    for name, tensor in (("q", q), ("k", k), ("v", v), ("g", g), ("beta", beta), ("output", output)):
-        if tensor.stride(0) > MOST_STRIDE:
-            raise ValueError(f"{name} has token stride {tensor.stride(0)}; at most {MOST_STRIDE} elements are taken")
+    check_tokens(q=q, k=k, v=v, g=g, beta=beta, output=output)
     for name, tensor, width in (("q", q, K), ("k", k, K), ("v", v, V), ("output", output, V)):
         if name != "output":
             expect_dtype(name, tensor, (q.dtype,))

@@ -13,6 +13,7 @@ from gdn_verify.kernels.triton.checks import (
     check_packed,
     check_pool,
     check_tickets,
+    check_tokens,
 )
 from gdn_verify.kernels.triton.config import Sizes, SpecConfig, choose_spec
 from gdn_verify.kernels.triton.contraction import may_contract
@@ -46,7 +47,8 @@ def fused_spec_decode(
     """`fused_decode` for speculative rows: L ≤ S tokens each, S ≤ 8, a state written after each token.
 
     `state_indices` [N, S] of any strides, `query_start_loc` [N+1], `num_accepted_tokens` [N], int32 or int64; the
-    other operands as for `fused_decode`, `conv_pool` with C ≥ W-2+S columns. Row n reads slot
+    other operands as for `fused_decode`, qkvz and ba with row strides up to MOST_STRIDE, `conv_pool` with C ≥ W-2+S
+    columns. Row n reads slot
     state_indices[n, a-1], writes the state after token t to state_indices[n, t] unless that is padding, and its conv
     state, in slot state_indices[n, 0], begins at column a-1. A row is padded if column 0 or a-1 is padding, if a lies
     outside [1, S] or if it has more than S tokens. Of `spec_rows` [N] bool only the rows set are looked at.
@@ -57,6 +59,7 @@ def fused_spec_decode(
     rows, width = state_indices.shape
     sizes = Sizes(*layer.geometry, pool.element_size())
     check_packed(qkvz, ba, layer, packing)
+    check_tokens(qkvz=qkvz, ba=ba)
     check_pool(layer, pool, state_order)
     check_conv_pool(layer, conv_pool, slots=pool.shape[0], columns=layer.conv_weight.shape[1] - 2 + width)
     check_tickets(tickets, pool.shape[0], layer.num_k_heads)

@@ -91,6 +91,8 @@ REFUSED: list[tuple[tuple[str, ...], str, Change, str]] = [
     (("decode", "spec", "conv"), "qkvz", narrower, "qkvz has shape"),
     (("decode", "spec", "conv"), "qkvz", Tensor.double, "qkvz has dtype"),
     (("decode", "spec", "conv"), "qkvz", columns_apart, "qkvz has stride"),
+    (("spec",), "qkvz", stretch, "qkvz has token stride"),
+    (("spec",), "ba", stretch, "ba has token stride"),
     (("decode", "spec", "delta"), "ba", narrower, "ba has shape"),
     (("decode", "spec", "delta"), "ba", one_less, "ba has "),
     (("decode", "spec", "delta"), "ba", Tensor.int, "ba has dtype"),
