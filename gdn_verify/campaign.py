@@ -42,7 +42,8 @@ LOOKED_AT, FEW_LOOKED_AT, FEW = 12, 4, 50
 OWN = (
     "fallback", "fallback-stages", "fused-decode", "fused-decode-null", "fused-decode-o", "two-launch-decode",
     "fused-spec", "fused-spec-null", "chunk-delta", "chunk-delta-exact", "chunk-delta-long",
-    "chunk-delta-checkpoints", "conv-chunk-delta", "prefill-null", "dispatch", "dispatch-o", "dispatch-two-launch",
+    "chunk-delta-checkpoints", "conv-chunk-delta", "prefill-null", "gated-norm", "dispatch", "dispatch-o",
+    "dispatch-two-launch",
     "tables", "tables-null", "tables-blocks", "tables-buffers", "tables-buffers-null", "tables-feed",
 )  # fmt: skip
 """Paths and builders that run this project's kernels. `gate.plan` adds their relays."""

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 POOLS = ("ssm_pool", "conv_pool")
 OUTPUTS = ("out", "z_out")
-TOKENS = ("qkvz", "ba", "mixed_qkv", "q", "k", "v", "g", "beta", "b", "a", *OUTPUTS)
+TOKENS = ("qkvz", "ba", "mixed_qkv", "q", "k", "v", "g", "beta", "b", "a", "o", *OUTPUTS)
 """Tensors with an entry a token."""
 ALIKE = 64
 """Token strides that are equal but for a multiple of this many elements are aligned alike."""
