@@ -216,16 +216,19 @@ class ChunkDeltaLong(ChunkDelta):
 
 
 class ConvChunkDelta(ChunkDelta):
-    """`conv_prefill` from packed projections, torch's gates, then `chunk_delta` on views of the conv's output.
+    """`prepare_prefill` from packed projections, then `chunk_delta` on views of the conv's output, and its gates.
 
-    Where tokens are dense the conv's output goes to a tensor of the caller's.
+    Where tokens are dense it is `conv_prefill` to a tensor of the caller's, and torch's gates.
     """
 
     name = "conv-chunk-delta"
     shows = frozenset({"conv", "g", "beta"})
     judged: frozenset[Kind] | None = frozenset({Kind.PREFILL, Kind.MIXED})  # which has rows of one token too
     kernels: tuple[str, ...] = ("gdn_conv_prefill_kernel", *ChunkDelta.kernels)
-    entries = ("gdn_verify.kernels.triton.conv_prefill:conv_prefill", *ChunkDelta.entries)
+    entries: tuple[str, ...] = (
+        *(f"gdn_verify.kernels.triton.conv_prefill:{name}" for name in ("conv_prefill", "prepare_prefill")),
+        *ChunkDelta.entries,
+    )
     least_reach = 0.45
     conventions = replace(CONVENTIONS, pad_outputs=(*CONVENTIONS.pad_outputs, ("conv", PadPolicy.ZEROS)))
     capabilities = Capabilities(
@@ -237,25 +240,30 @@ class ConvChunkDelta(ChunkDelta):
 
         from gdn_verify.kernels import fallback
         from gdn_verify.kernels.stages import split_qkv, unpack
-        from gdn_verify.kernels.triton.conv_prefill import conv_prefill
+        from gdn_verify.kernels.triton.conv_prefill import conv_prefill, prepare_prefill
 
         parameters = layer(launch)
         _, z, b, a = unpack(launch["qkvz"], launch["ba"], *parameters.geometry, packing(launch))
         launch["z_out"].copy_(z)
-        size = z.shape[0], parameters.channels  # NaN, as what is not written may by chance be zeros
-        given = None if launch.presentation.row_pad else launch["qkvz"].new_full(size, torch.nan)
-        made = conv_prefill(
-            launch["qkvz"], parameters, launch["conv_pool"], tables(launch), packing=packing(launch), output=given,
-            **self.padding,
-        )  # fmt: skip
-        conv = made if given is None else given
+        if launch.presentation.row_pad:
+            conv, g, beta = prepare_prefill(
+                launch["qkvz"], launch["ba"], parameters, launch["conv_pool"], tables(launch),
+                packing=packing(launch), pad_slot_id=None, z_output=None,
+            )  # fmt: skip
+        else:  # NaN, as what is not written may by chance be zeros
+            conv = launch["qkvz"].new_full((z.shape[0], parameters.channels), torch.nan)
+            conv_prefill(
+                launch["qkvz"], parameters, launch["conv_pool"], tables(launch), packing=packing(launch), output=conv
+            )
+            g, beta = fallback.gates(a, b, parameters.A_log, parameters.dt_bias, parameters.beta_scale)
         q, k, v = split_qkv(conv, *parameters.geometry)
-        g, beta = fallback.gates(a, b, parameters.A_log, parameters.dt_bias, parameters.beta_scale)
         return Outputs(o=self._delta(launch, q, k, v, g, beta), stages={"conv": conv, "g": g, "beta": beta})
 
     def rounding(self, case: Case, presentation: Presentation, host: str) -> Rounding:
         delta = super().rounding(case, presentation, host)
         before = {**CONV, **GATES, Site.CONV_OUT: (case.dtypes.activation, 1)}
+        if host == "interpreter":  # its exp errs little, and log(1 + e^x) is formed so that the sum does not matter
+            del before[Site.SOFTPLUS]
         rows = tuple((site, dtype, float(factor)) for site, (dtype, factor) in before.items())
         return replace(delta, sites=(*rows, *delta.sites))
 

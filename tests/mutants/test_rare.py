@@ -54,6 +54,13 @@ RARE: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
         "chunk-delta",
         [("triton/scan_kernel.py", "(query_start_loc + num_rows).to(tl.int64)", "(query_start_loc + num_rows)")],
     ),
+    "faint-gates": (
+        "conv-chunk-delta",
+        [
+            ("triton/equations.py", "tl.log(w) * (e / tl.where(w == 1.0, 1.0, w - 1.0))", "tl.log(w)"),
+            ("triton/equations.py", "tl.where(w == 1.0, e, tl.log(w)", "(tl.log(w)"),
+        ],
+    ),
     "tiny-outputs": (
         "dispatch-two-launch",
         [

@@ -71,6 +71,20 @@ def test_the_chunk_depends_on_how_keys_are_fed(K: int, shown: Presentation, chun
     assert find("chunk-delta").rounding(case, shown, "cuda").chunk == chunk
 
 
+def unlaunched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Convs of a prefill that compute nothing."""
+
+    def convolved(x: Tensor, layer: Layer, *_: object, **__: object) -> Tensor:
+        return x.new_empty(x.shape[0], layer.channels)
+
+    def prepared(x: Tensor, ba: Tensor, layer: Layer, *_: object, **__: object) -> tuple[Tensor, Tensor, Tensor]:
+        return convolved(x, layer), *x.new_empty(2, x.shape[0], layer.num_v_heads, dtype=torch.float32).unbind()
+
+    monkeypatch.setattr("gdn_verify.kernels.triton.conv_prefill.conv_prefill", convolved)
+    for module in ("conv_prefill", "prefill"):
+        monkeypatch.setattr(f"gdn_verify.kernels.triton.{module}.prepare_prefill", prepared)
+
+
 @pytest.mark.parametrize("forced", ["", ":chunk=16"])
 @pytest.mark.parametrize("name", ["chunk-delta", "conv-chunk-delta", "chunk-delta-checkpoints"])
 def test_the_declared_chunk_is_the_launched_one(name: str, forced: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,11 +101,8 @@ def test_the_declared_chunk_is_the_launched_one(name: str, forced: str, monkeypa
         launched.append(chosen.chunk)
         return v
 
-    def convolved(x: Tensor, layer: Layer, *_: object, **__: object) -> Tensor:
-        return x.new_empty(x.shape[0], layer.channels)
-
     monkeypatch.setattr("gdn_verify.kernels.triton.chunk.chunk_delta", note)
-    monkeypatch.setattr("gdn_verify.kernels.triton.conv_prefill.conv_prefill", convolved)
+    unlaunched(monkeypatch)
     path = find(name + forced)
     monkeypatch.setattr(path, "_chip", Target("cuda", "90"))
     seen = set()
@@ -139,16 +150,9 @@ def test_what_is_launched_is_not_refused(name: str, forced: str, monkeypatch: py
             refuse_wrong(shape, hopper, moves_in_words(q, k), v.shape[2], exact or q.dtype == torch.float32)
         return v
 
-    def convolved(x: Tensor, layer: Layer, *_: object, **__: object) -> Tensor:
-        return x.new_empty(x.shape[0], layer.channels)
-
-    def prepared(x: Tensor, ba: Tensor, layer: Layer, *_: object, **__: object) -> tuple[Tensor, Tensor, Tensor]:
-        return x.new_empty(x.shape[0], layer.channels), ba, ba
-
     monkeypatch.setattr("gdn_verify.kernels.triton.chunk.chunk_delta", check)
     monkeypatch.setattr("gdn_verify.kernels.triton.prefill.chunk_delta", check)
-    monkeypatch.setattr("gdn_verify.kernels.triton.prefill.prepare_prefill", prepared)
-    monkeypatch.setattr("gdn_verify.kernels.triton.conv_prefill.conv_prefill", convolved)
+    unlaunched(monkeypatch)
     path = find(name + forced)
     monkeypatch.setattr(path, "_chip", hopper)
     for case, shown in draw_cases(cases(path.capabilities, path.conventions, Kind.PREFILL), 100, seed=6):
