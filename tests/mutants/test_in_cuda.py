@@ -99,10 +99,7 @@ def test_the_class_stands_alone() -> None:
 @needs_compiler
 def test_a_barrier_that_is_not_there_is_seen() -> None:
     """By the gate's own cases, emulated."""
-    barrier = [
-        m for m in miswritten(["decode.cu"]) if isinstance(m, Miswritten) and m.before.strip() == "block_barrier();"
-    ]
-    name = barrier[-1].name
+    name = [mutant for mutant in miswritten(["decode.cu"]) if mutant.before.strip() == "block_barrier();"][-1].name
     result = CliRunner().invoke(app, ["mutants", "--class", "cuda", "--names", name, "--workers", "1", "--least", "1"])
     assert result.exit_code == 0, result.output
     assert f"killed {name}" in result.output
