@@ -13,13 +13,14 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path as File
 
 from gdn_verify.cases.codec import CaseFile, dumps, loads
 from gdn_verify.cases.strategies import Fed
 from gdn_verify.checks.laws import NAMES as LAWS
 from gdn_verify.earlier import Seeking
-from gdn_verify.facts import measure
+from gdn_verify.facts import measure, measured_carefully
 from gdn_verify.localise_command import Locating
 from gdn_verify.located import Localised, Raised
 from gdn_verify.mutants.catalogued import EDITS, changes
@@ -150,18 +151,23 @@ def _sized(found: Autopsy, fed: Fed) -> Autopsy:
 
 def _reproduced(found: Autopsy, mutant: Mutant, row: Row, plant: str | None, python: str) -> Autopsy:
     started = time.perf_counter()
-    made, absent = measure([Reproducing(row.path, row.host, found.file, plant)])
+    made, absent = measured_carefully(partial(Reproducing, row.path, row.host, found.file, plant))
     script = made[0] if made else "; ".join(absent.values())
     spent = time.perf_counter() - started
     if not isinstance(script, Reproduced):
-        located, _ = measure([Locating(row.path, row.host, found.file, plant)])
+        located, _ = measured_carefully(partial(Locating, row.path, row.host, found.file, plant))
         stage = next((where.stage for where in located if not isinstance(where, str)), "")
         return replace(found, stage=stage, trouble=script, reproducing=time.perf_counter() - started)
     texts, lines = _texts(mutant), sum(bool(line.strip()) for line in script.script.splitlines())
     found = replace(found, stage=script.found.stage if script.found else "", lines=lines, reproducing=spent)
     wrong = None if texts is None else status(script.script, texts, python)
-    silent = not isinstance(script.found, (Localised, Raised)) and wrong != ALIVE
+    silent = not isinstance(script.found, (Localised, Raised)) and not shows(wrong)
     return replace(found, silent=silent, wrong=wrong, right=status(script.script, {}, python))
+
+
+def shows(status: int | None) -> bool:
+    """Whether a script that ended so shows the bug: it says so, or has died of it by a signal."""
+    return status is not None and (status == ALIVE or status < 0)
 
 
 def _texts(mutant: Mutant) -> dict[str, str] | None:

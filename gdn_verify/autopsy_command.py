@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from gdn_verify.autopsy import ALIVE, FIXED, PATIENCE, Autopsy, autopsy
+from gdn_verify.autopsy import FIXED, PATIENCE, Autopsy, autopsy, shows
 from gdn_verify.cases.catalogue import catalogue
 from gdn_verify.cases.contract import Kind
 from gdn_verify.mutants.known import known
@@ -117,8 +117,10 @@ def _scripts(found: Sequence[Autopsy]) -> Iterator[str]:
     healthy = [each for each in scripts if each.right == FIXED]
     yield f"on right kernels {len(healthy)} of {len(scripts)} exit with 0{_others(scripts, healthy)}"
     shown = [each for each in scripts if each.wrong is not None and not each.silent]
-    wrong = [each for each in shown if each.wrong == ALIVE]
-    yield f"on wrong ones {len(wrong)} of {len(shown)} with 1{_others(shown, wrong)}"
+    wrong = [each for each in shown if shows(each.wrong)]
+    died = sum(each.wrong is not None and each.wrong < 0 for each in wrong)
+    how = f" ({died} died of a signal)" if died else ""
+    yield f"on wrong ones {len(wrong)} of {len(shown)} with 1{how}{_others(shown, wrong)}"
     if silent := [each.name for each in scripts if each.silent]:
         yield f"{len(silent)} show in no value of a launch, so in no script: {', '.join(silent)}"
 

@@ -10,7 +10,7 @@ from multiprocessing.connection import Connection
 from typing import Protocol, TypeVar
 
 from gdn_verify.hosts import HOSTS, Host
-from gdn_verify.hosts.worker import Worker, WorkerDiedError
+from gdn_verify.hosts.worker import DIED, Worker, WorkerDiedError
 from gdn_verify.paths import Path, find
 from gdn_verify.service import absence
 
@@ -47,6 +47,16 @@ def measure(
     for each in answers:
         found += [] if isinstance(each, str) else each
     absent = {(q.path, q.host): a for q, a in zip(wanted, answers, strict=True) if isinstance(a, str)}
+    return found, absent
+
+
+def measured_carefully(
+    question: Callable[..., Question[Answer]],
+) -> tuple[list[Answer], dict[tuple[str, str], str]]:
+    """`measure` of the one that is made; of the one made with `careful=True` where a worker dies of that."""
+    found, absent = measure([question()])
+    if any(reason.startswith(DIED) for reason in absent.values()):
+        return measure([question(careful=True)])
     return found, absent
 
 

@@ -19,6 +19,7 @@ from gdn_verify.cases.presentation import Presentation
 from gdn_verify.cases.strategies import Fed
 from gdn_verify.checks import accesses, bits, memory, values
 from gdn_verify.checks.question import Written, ask, malformed, observed, states_of, written
+from gdn_verify.emulator.access import Fault
 from gdn_verify.feed import Feed, Pools, feed, initial_pools, pools_after
 from gdn_verify.hosts import Host
 from gdn_verify.located import Found, Localised, Match, Raised, Touched
@@ -48,29 +49,37 @@ def localise(
     host: Host,
     run: Run | None = None,
     before: Sequence[Fed] = (),
+    careful: bool = False,
 ) -> Found | None:
     """The first launch of `case` with something wrong, or None if there is none. `run` stands in for the path's own.
 
-    Cases `before` are launched ahead of it, and not judged. Raises ValueError for results that are missing or
-    misshapen.
+    Cases `before` are launched ahead of it, and not judged. With `careful` every access of a launch is checked before
+    it is made in earnest, where the host can: what lies elsewhere is told, and not touched. Raises ValueError for
+    results that are missing or misshapen.
     """
     launching = run or path.run
     for earlier, shown in before:
         _wrong(earlier, shown, path, host, launching)
 
     def ask(other: Case, shown: Presentation) -> Found | None:
-        return _wrong(other, shown, path, host, launching)
+        return _wrong(other, shown, path, host, launching, careful)
 
     found = ask(case, presentation)
     return found and retried(found, case, presentation, path, ask)
 
 
-def _wrong(case: Case, presentation: Presentation, path: Path, host: Host, run: Run) -> Found | None:
+def _wrong(
+    case: Case, presentation: Presentation, path: Path, host: Host, run: Run, careful: bool = False
+) -> Found | None:
     """The first wrong launch as it is, without experiments."""
     pools = initial_pools(case, path, presentation)
     for number, batch in enumerate(case.batches):
         pools = moved(pools, batch, presentation.first_slot, case.geometry.W)
         fed, serving = feed(case, number, path, presentation, pools, host.device), path.serving(batch, number)
+        if careful and host.memory_checker() is not None:
+            seen = _watched(feed(case, number, path, presentation, pools, host.device), serving, host, run)
+            if seen:
+                return Touched(number, seen[0], stage_of(seen[0].kind, serving.capabilities.span))
         try:
             outputs = run(fed.launch)
             host.synchronize()
@@ -93,6 +102,27 @@ def _with_copies(found: Localised, touched: list[Finding], span: Span) -> Locali
     """A window or z that is no copy was wrong before what was computed. Of wrong states alone it is no cause."""
     first = "" if found.result == "h" else first_copy((finding.kind for finding in touched), span)
     return replace(found, stage=first) if first and found.stage != Stage.UNPACK else found
+
+
+def reads_outside(
+    case: Case, presentation: Presentation, path: Path, host: Host, launch: int, run: Run | None = None
+) -> bool:
+    """Whether a launch of the case reads what lies around its tensors, where the host can tell.
+
+    Wrong values of such a launch are those of what lies there.
+    """
+    if host.memory_checker() is None:
+        return False
+    launching, pools = run or path.run, initial_pools(case, path, presentation)
+    for number in range(launch + 1):
+        pools = moved(pools, case.batches[number], presentation.first_slot, case.geometry.W)
+        fed = feed(case, number, path, presentation, pools, host.device)
+        if number < launch:
+            launching(fed.launch)
+            host.synchronize()
+            pools = pools_after(fed) if path.capabilities.pool else fed.before
+    seen = _watched(fed, path.serving(case.batches[launch], launch), host, launching)
+    return any(finding.kind.startswith(Fault.READ_OUTSIDE) for finding in seen)
 
 
 def _watched(fed: Feed, path: Path, host: Host, run: Run) -> list[Finding]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path as File
 from typing import Annotated
 
 import typer
 
 from gdn_verify.cases.codec import CaseFile, dumps, loads
-from gdn_verify.facts import measure
+from gdn_verify.facts import measured_carefully
 from gdn_verify.hosts import Host
 from gdn_verify.localise import localise
 from gdn_verify.located import Found, Localised
@@ -25,12 +26,16 @@ from gdn_verify.words import case_of, host_of, refuse, subjects_of, words_of
 
 @dataclass(frozen=True)
 class Locating:
-    """Asks a worker where the case of a file's text goes wrong; `plant` names a defect as a `Job` does."""
+    """Asks a worker where the case of a file's text goes wrong; `plant` names a defect as a `Job` does.
+
+    `careful` as of `localise`: it is what to ask when a worker has died of the case.
+    """
 
     path: str
     host: str
     file: str
     plant: str | None = None
+    careful: bool = False
 
     def measured(self, path: Path, host: Host) -> Sequence[Found | str]:
         """What is wrong with the first launch that is; nothing of a case that is right; why the path refuses it."""
@@ -39,7 +44,7 @@ class Locating:
             return [reason]
         before = [(each.case, each.presentation) for each in given.before]
         run = None if plant is None else plant(path)
-        found = localise(given.case, given.presentation, path, host, run, before)
+        found = localise(given.case, given.presentation, path, host, run, before, self.careful)
         return [] if found is None else [found]
 
 
@@ -63,7 +68,7 @@ def localising(
         raise refuse(f"{subject.name} builds tables, and its findings name the entry; take a path that launches")
     chosen = host_of(subject, host)
     defect = planter_of(words_of(plant, NAMES, "defect")[0]) if plant else None
-    found, absent = measure([Locating(subject.name, chosen, dumps(given), defect)])
+    found, absent = measured_carefully(partial(Locating, subject.name, chosen, dumps(given), defect))
     for reason in absent.values():
         raise refuse(reason)
     console = wide()

@@ -57,13 +57,16 @@ class Show(Enum):
     NOTHING = "nothing"
     RAISED = "what the calls raise"
     SCRATCH = "what new memory holds that is read"
+    BEHIND = "what lies around tensors that is read"
     AROUND = "what is written around tensors"
 
 
-def showing(found: Found | None) -> Show:
-    """What the script of a launch with this wrong has to show."""
+def showing(found: Found | None, reads_outside: bool = False) -> Show:
+    """What the script of a launch with this wrong has to show, which may be of what lies around tensors."""
     if isinstance(found, Raised):
         return Show.RAISED
+    if reads_outside:
+        return Show.BEHIND
     kind = found.finding.kind if isinstance(found, Touched) else ""
     if kind.startswith((Fault.WRITE_OUTSIDE, "changed ")):
         return Show.AROUND
@@ -113,7 +116,7 @@ class _Script:
 
     def text(self, title: str) -> str:
         """The whole file."""
-        apart = self.show is Show.AROUND
+        apart = self.show in (Show.AROUND, Show.BEHIND)
         names = Names(apart=apart)
         called = [*self._called(names)]
         body = [*names.lines, *self._inputs(names), *self._before(names)]
@@ -130,7 +133,7 @@ class _Script:
         needed = functions(self.fed.case, span)
         third = ["import torch", *([f"from torch.nn.functional import {needed}"] if needed else [])]
         filled = [FILLED] if self.show is Show.SCRATCH else []
-        tail = [*([FILLING] if filled else []), *tail, *([AROUND] if apart else [])]
+        tail = [*([FILLING] if filled else []), *tail, *([AROUND] if self.show is Show.AROUND else [])]
         guard = [*self._variables(), GUARD.format(device=self.place.device), *self._imports(names)]
         parts = (head, third, guard, *([part] for part in (*used, *filled)), [LOOK])
         last = [*tail, 'sys.exit(bool(bad) or print("right"))']

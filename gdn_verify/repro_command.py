@@ -15,9 +15,9 @@ from gdn_verify.cases.codec import CaseFile, dumps, loads
 from gdn_verify.cases.narrow import stored
 from gdn_verify.cases.variants import features
 from gdn_verify.explain import Ingredient, explain
-from gdn_verify.facts import measure
+from gdn_verify.facts import measured_carefully
 from gdn_verify.hosts import Host
-from gdn_verify.localise import localise
+from gdn_verify.localise import localise, reads_outside
 from gdn_verify.localise_command import not_taken
 from gdn_verify.located import Found, Localised, Raised
 from gdn_verify.paths import Builder, Path
@@ -42,12 +42,13 @@ class Reproduced:
 
 @dataclass(frozen=True)
 class Reproducing:
-    """Asks a worker for the script of the case of a file's text."""
+    """Asks a worker for the script of the case of a file's text; `careful` as of `Locating`."""
 
     path: str
     host: str
     file: str
     plant: str | None = None
+    careful: bool = False
 
     def measured(self, path: Path, host: Host) -> Sequence[Reproduced | str]:
         """The script of the first launch that is wrong, or of the last; or why there is none.
@@ -64,10 +65,13 @@ class Reproducing:
         try:
             run = None if plant is None else plant(path)
             before = [(each.case, each.presentation) for each in given.before]
-            found = localise(given.case, given.presentation, path, host, run, before)
+            found = localise(given.case, given.presentation, path, host, run, before, self.careful)
             launch = found.launch if found else len(given.case.batches) - 1
             title = f"{path.name}: {next(sentences(found)) if found else 'see what is wrong below'}"
-            script = repro(given.case, given.presentation, path, host, launch, title, showing(found))
+            outside = isinstance(found, Localised) and reads_outside(
+                given.case, given.presentation, path, host, launch, run
+            )
+            script = repro(given.case, given.presentation, path, host, launch, title, showing(found, outside))
         except NoEntryError as error:
             return [str(error)]
         return [Reproduced(script, found, host.describe())]
@@ -115,7 +119,7 @@ def reproducing(
     if isinstance(subject, Builder):
         raise refuse(f"{subject.name} builds tables, which a script would have to build too; take a path that launches")
     chosen = host_of(subject, host)
-    found, absent = measure([Reproducing(subject.name, chosen, dumps(given))])
+    found, absent = measured_carefully(partial(Reproducing, subject.name, chosen, dumps(given)))
     for reason in absent.values():
         raise refuse(reason)
     (made,) = found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path as File
 
@@ -10,10 +11,12 @@ import pytest
 from test_compare import CASE
 from typer.testing import CliRunner
 
-from gdn_verify.autopsy import ALIVE, FIXED, Autopsy, autopsy
+from gdn_verify.autopsy import ALIVE, FIXED, Autopsy, _reproduced, autopsy, shows
 from gdn_verify.autopsy_command import _scripts
-from gdn_verify.cases.codec import dumps, loads
-from gdn_verify.cases.contract import Kind
+from gdn_verify.cases.case import Batch, Case
+from gdn_verify.cases.case import Row as CaseRow
+from gdn_verify.cases.codec import CaseFile, dumps, loads
+from gdn_verify.cases.contract import DTypes, Geometry, Kind
 from gdn_verify.cli import app
 from gdn_verify.mutants.known import Known, known
 from gdn_verify.mutants.record import Row, save
@@ -120,3 +123,17 @@ def test_rows_that_are_not_there_are_refused(tmp_path: File) -> None:
     """With the command that writes them."""
     ended = CliRunner().invoke(app, ["autopsy", str(tmp_path / "rows.json")])
     assert (ended.exit_code, "gdn-verify mutants --json" in ended.output) == (2, True)
+
+
+def test_a_launch_that_kills_its_process_is_looked_at_carefully() -> None:
+    """The worker dies of stores that go anywhere; the next one checks each access before it is made."""
+    pytest.importorskip("triton")
+    name = "triton/intra_kernel.py::gdn_intra_kernel::sign::27"
+    (wild,) = (mutant for mutant in mutants(["triton/intra_kernel.py"]) if mutant.name == name)
+    case = Case(Geometry(1, 1, 1, 1, W=2), DTypes(), 1, (Batch((CaseRow(1, (0,)),)),))
+    found = Autopsy(name, "memory/write out of bounds: w_out", file=dumps(CaseFile(case)))
+    row = killed(wild, "chunk-delta", found.finding, host="interpreter", kind="prefill")
+    found = _reproduced(found, wild, row, plant_of(wild), sys.executable)
+    assert not found.trouble
+    assert found.right == FIXED
+    assert shows(found.wrong)

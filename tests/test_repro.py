@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path as File
 
@@ -29,7 +30,7 @@ from gdn_verify.cli import app
 from gdn_verify.facts import measure
 from gdn_verify.hosts import HOSTS
 from gdn_verify.literals import number, tensor
-from gdn_verify.located import Raised, Touched
+from gdn_verify.located import Localised, Raised, Touched
 from gdn_verify.mutants import planter_of
 from gdn_verify.mutants.catalogued import EDITS as MUTANT_EDITS
 from gdn_verify.mutants.catalogued import changes
@@ -297,6 +298,17 @@ def test_a_read_of_scratch_that_nobody_wrote_is_shown_by_its_script() -> None:
     name = "upper_half_of_b_not_stored"
     made = of_a_case(STEP, "chunk-delta", "interpreter", planter_of(name))
     assert isinstance(made.found, Touched)
+    assert sum(bool(line.strip()) for line in made.script.splitlines()) <= 60
+    assert status(made.script, {}) == FIXED
+    assert status(made.script, changed(*changes(MUTANT_EDITS[name]))) == ALIVE
+
+
+def test_a_read_around_a_tensor_is_shown_by_its_script() -> None:
+    """It lays NaN there, as the arena does; the values alone are right where memory happens to hold zeros."""
+    pytest.importorskip("triton")
+    name, case = "one_row_is_never_short", replace(STEP, batches=(Batch((Row(1, (0,), fresh=True),)),))
+    made = of_a_case(case, "chunk-delta", "interpreter", planter_of(name))
+    assert isinstance(made.found, Localised)
     assert sum(bool(line.strip()) for line in made.script.splitlines()) <= 60
     assert status(made.script, {}) == FIXED
     assert status(made.script, changed(*changes(MUTANT_EDITS[name]))) == ALIVE

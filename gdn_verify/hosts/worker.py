@@ -30,6 +30,10 @@ _DYING = 30.0
 """Seconds between a worker's broken pipe and its end: a core dump takes a while."""
 
 
+DIED = "the worker died"
+"""How the message begins of one whose process has ended."""
+
+
 class WorkerDiedError(Exception):
     """The worker ended or stopped answering; the message says how, with the last lines it printed."""
 
@@ -130,7 +134,7 @@ class Worker:
         except ProcessLookupError as error:
             return WorkerDiedError(f"{error}{self._last_words()}")
         how = signal.Signals(-code).name if code < 0 else f"exit status {code}"
-        return WorkerDiedError(f"the worker died: {how}{self._last_words()}")
+        return WorkerDiedError(f"{DIED}: {how}{self._last_words()}")
 
     def _last_words(self) -> str:
         self._log.seek(0)
