@@ -11,68 +11,9 @@
 
 #include "engine.h"
 #include "fiber.h"
-
-#include <cstdarg>
-#include <cstdint>
-#include <cstdio>
-#include <cstring>
-#include <sys/mman.h>
-#include <vector>
+#include "state.h"
 
 namespace {
-
-constexpr int WARP = 32;
-constexpr int MOST_SHARED = 227 * 1024;  // bytes of a block, on sm_90
-constexpr uint64_t UNTOUCHED = 0x5afe57ac;
-
-enum State { READY, EXCHANGES, AT_BARRIER, AT_CLUSTER, AT_MAILBOX, DONE };
-const char *const WORDS[] = {"ready", "at an exchange among lanes", "at the block's barrier", "at the cluster's barrier",
-                             "at a mailbox", "at its end"};
-
-struct Copy {
-  int offset, bytes, group;
-  const void *from;
-};
-
-struct Thread {
-  Context context;
-  State state;
-  float value;    // given to an exchange, and taken from it
-  int bits;       // of an exchange
-  int arrivals, waits;  // at the cluster's barrier
-  int committed;  // groups of copies
-  std::vector<Copy> copies;
-};
-
-struct Letter {
-  long offset;
-  float value;
-};
-
-struct Block {
-  int x, y, shared_bytes, threads_at_barrier, threads_done;
-  int letters_expected;  // none where the mailbox is closed
-  std::vector<Letter> letters;
-  std::vector<unsigned char> shared, ring;
-};
-
-struct Launch {
-  void (*kernel)(const void *);
-  const void *arguments;
-  int threads, cluster, ring_bytes;
-};
-
-Machine machine;
-Launch launch;
-Context scheduler;
-std::vector<Thread> threads;  // of a cluster, block after block
-std::vector<Block> blocks;
-int running;  // among `threads`
-int arrived, phase;
-char *stacks;
-size_t stacks_made;
-char message[512];
-uint64_t random_state;
 
 uint32_t random_below(uint32_t n) {
   random_state ^= random_state << 13;
@@ -120,8 +61,43 @@ float of_lane_xor(float value, int bits) {
   t.state = EXCHANGES;
   t.value = value;
   t.bits = bits;
+  t.all = nullptr;
   go_back();
   return t.value;
+}
+
+void together(void *mine, void (*all)(void *const *)) {
+  Thread &t = threads[running];
+  t.state = EXCHANGES;
+  t.mine = mine;
+  t.bits = 0;
+  t.all = all;
+  go_back();
+}
+
+void named_barrier(int barrier, int count, bool waits) {
+  Block &b = block();
+  if (barrier < 1 || barrier >= NAMED || count % WARP || count > launch.threads) {
+    find("barrier %d of %d threads", barrier, count);
+    end_here();
+  }
+  if (b.arrived[barrier] && b.expected[barrier] != count) {
+    find("barrier %d is met for %d threads and for %d", barrier, b.expected[barrier], count);
+    end_here();
+  }
+  Thread &t = threads[running];
+  b.expected[barrier] = count;
+  if (++b.arrived[barrier] < count) {
+    if (!waits) return;
+    t.barrier = barrier;
+    t.state = AT_NAMED;
+    go_back();
+    return;
+  }
+  b.arrived[barrier] = 0;
+  const int first = running / launch.threads * launch.threads;
+  for (int i = first; i < first + launch.threads; i++)
+    if (threads[i].state == AT_NAMED && threads[i].barrier == barrier) threads[i].state = READY;
 }
 
 void cluster_arrive() {
@@ -263,9 +239,16 @@ void exchange(int warp) {
     if (lanes[i].state == EXCHANGES) first = i;
   if (first < 0) return;
   for (int i = 0; i < WARP; i++) {
-    if (lanes[i].state == EXCHANGES && lanes[i].bits == lanes[first].bits) continue;
+    if (lanes[i].state == EXCHANGES && lanes[i].bits == lanes[first].bits && lanes[i].all == lanes[first].all) continue;
     find("a warp has parted: lane %d is at an exchange, lane %d %s", first, i,
          lanes[i].state == EXCHANGES ? "at another" : WORDS[lanes[i].state]);
+    return;
+  }
+  if (lanes[first].all) {
+    void *given[WARP];
+    for (int i = 0; i < WARP; i++) given[i] = lanes[i].mine;
+    lanes[first].all(given);
+    for (int i = 0; i < WARP; i++) lanes[i].state = READY;
     return;
   }
   float given[WARP];
@@ -290,10 +273,11 @@ bool can_go_on(int warp) {
 }
 
 void say_who_waits() {
-  int count[6] = {};
+  int count[DONE + 1] = {};
   for (const Thread &t : threads) count[t.state]++;
-  find("threads wait for what never comes: %d are %s, %d %s, %d %s, %d %s", count[AT_BARRIER], WORDS[AT_BARRIER],
-       count[AT_CLUSTER], WORDS[AT_CLUSTER], count[AT_MAILBOX], WORDS[AT_MAILBOX], count[DONE], WORDS[DONE]);
+  find("threads wait for what never comes: %d are %s, %d %s, %d %s, %d %s, %d %s", count[AT_BARRIER], WORDS[AT_BARRIER],
+       count[AT_NAMED], WORDS[AT_NAMED], count[AT_CLUSTER], WORDS[AT_CLUSTER], count[AT_MAILBOX], WORDS[AT_MAILBOX],
+       count[DONE], WORDS[DONE]);
 }
 
 void begin(int first_x, int y) {
@@ -303,6 +287,7 @@ void begin(int first_x, int y) {
     blocks[i].y = y;
     blocks[i].shared_bytes = blocks[i].threads_at_barrier = blocks[i].threads_done = 0;
     blocks[i].letters_expected = 0;
+    for (int &count : blocks[i].arrived) count = 0;
     blocks[i].letters.clear();
     blocks[i].ring.assign(launch.ring_bytes, 0xff);
   }
@@ -359,6 +344,8 @@ extern "C" const char *gdn_emulate(void (*set_machine)(Machine *), void (*kernel
   machine.ring = ring;
   machine.block_barrier = block_barrier;
   machine.of_lane_xor = of_lane_xor;
+  machine.together = together;
+  machine.named_barrier = named_barrier;
   machine.cluster_arrive = cluster_arrive;
   machine.cluster_wait = cluster_wait;
   machine.open_mailbox = open_mailbox;

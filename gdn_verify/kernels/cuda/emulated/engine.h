@@ -8,6 +8,8 @@ struct Machine {
   void *(*ring)(int offset, int bytes);
   void (*block_barrier)();
   float (*of_lane_xor)(float value, int bits);
+  void (*together)(void *mine, void (*all)(void *const *lanes));  // by the lanes of a warp, all of them
+  void (*named_barrier)(int barrier, int threads, bool waits);
   void (*cluster_arrive)();
   void (*cluster_wait)();
   void (*open_mailbox)(int numbers);  // a block has one

@@ -43,6 +43,31 @@ INLINE int block_x() { return machine->block_x; }
 INLINE int block_y() { return machine->block_y; }
 INLINE void block_barrier() { machine->block_barrier(); }
 INLINE float of_lane_xor(float value, int bits) { return machine->of_lane_xor(value, bits); }
+
+// Of lanes that do something together: what each gives, and takes.
+struct Exchanged {
+  double value;
+  int lane;
+};
+static void exchange_lanes(void *const *lanes) {
+  double given[32];
+  for (int i = 0; i < 32; i++) given[i] = static_cast<Exchanged *>(lanes[i])->value;
+  for (int i = 0; i < 32; i++) {
+    Exchanged &mine = *static_cast<Exchanged *>(lanes[i]);
+    mine.value = given[mine.lane & 31];
+  }
+}
+INLINE double of_lane(double value, int lane) {
+  Exchanged mine = {value, lane};
+  machine->together(&mine, exchange_lanes);
+  return mine.value;
+}
+INLINE float of_lane(float value, int lane) { return of_lane(static_cast<double>(value), lane); }
+static void nothing_else(void *const *) {}
+INLINE void warp_barrier() { machine->together(nullptr, nothing_else); }
+INLINE void meet(int barrier, int threads) { machine->named_barrier(barrier, threads, true); }
+INLINE void arrive(int barrier, int threads) { machine->named_barrier(barrier, threads, false); }
+
 INLINE void launch_dependents() {}
 INLINE void wait_for_preceding() {}
 INLINE void cluster_arrive() { machine->cluster_arrive(); }
@@ -102,6 +127,59 @@ INLINE Words<BYTES> take_copied(int ring_offset) {
   return w;
 }
 
+template <int BYTES>
+INLINE void put(int ring_offset, const Words<BYTES> &w) {
+  if (ring_offset % BYTES) machine->misaligned(BYTES);
+  __builtin_memcpy(machine->ring(ring_offset, BYTES), &w, BYTES);
+}
+
+// Lane 8 m + r has row r of matrix m; number c of it goes to, or comes from, the lane that holds it.
+struct Matrices {
+  uint16 *row;
+  uint16 part[8];
+};
+template <bool TRANSPOSED, bool STORE>
+static void move_matrices(void *const *lanes) {
+  for (int m = 0; m < 4; m++)
+    for (int r = 0; r < 8; r++)
+      for (int c = 0; c < 8; c++) {
+        const int holder = TRANSPOSED ? 4 * c + r / 2 : 4 * r + c / 2;
+        uint16 &part = static_cast<Matrices *>(lanes[holder])->part[2 * m + (TRANSPOSED ? r : c) % 2];
+        uint16 &number = static_cast<Matrices *>(lanes[8 * m + r])->row[c];
+        if (STORE)
+          number = part;
+        else
+          part = number;
+      }
+}
+static inline uint16 *matrix_row(int ring_offset) {
+  if (ring_offset % 16) machine->misaligned(16);
+  return static_cast<uint16 *>(machine->ring(ring_offset, 16));
+}
+template <bool TRANSPOSED>
+INLINE Words<16> load_matrices(int ring_offset) {
+  Matrices mine = {matrix_row(ring_offset), {}};
+  machine->together(&mine, move_matrices<TRANSPOSED, false>);
+  Words<16> w;
+  __builtin_memcpy(&w, mine.part, 16);
+  return w;
+}
+template <bool TRANSPOSED>
+INLINE void store_matrices(int ring_offset, const Words<16> &w) {
+  Matrices mine = {matrix_row(ring_offset), {}};
+  __builtin_memcpy(mine.part, &w, 16);
+  machine->together(&mine, move_matrices<TRANSPOSED, true>);
+}
+static void transpose_matrix(void *const *lanes) {
+  uint16 number[8][8];
+  for (int i = 0; i < 64; i++) number[i / 8][i % 8] = static_cast<uint16 *>(lanes[i / 2])[i % 2];
+  for (int i = 0; i < 64; i++) static_cast<uint16 *>(lanes[i / 2])[i % 2] = number[i % 8][i / 8];
+}
+INLINE uint32 transposed_matrix(uint32 part) {
+  machine->together(&part, transpose_matrix);
+  return part;
+}
+
 INLINE float as_float(uint32 bits) {
   float x;
   __builtin_memcpy(&x, &bits, 4);
@@ -141,8 +219,48 @@ INLINE void narrow(float x, Float16 &to) {
   to.bits = sign | rest;
 }
 
+template <class T>
+INLINE uint32 pair_of(float first, float second) {
+  T low, high;
+  narrow(first, low);
+  narrow(second, high);
+  return low.bits | static_cast<uint32>(high.bits) << 16;
+}
+
+// Sums in float64, rounded once: tensor cores cut theirs, in an order of their own.
+struct Product {
+  float *c;
+  uint32 a[4], b[2];
+};
+template <class T>
+static void multiply_lanes(void *const *lanes) {
+  float a[16][16], b[16][8];
+  for (int lane = 0; lane < 32; lane++) {
+    const Product &p = *static_cast<Product *>(lanes[lane]);
+    const int row = lane / 4, two = 2 * (lane % 4);
+    for (int i = 0; i < 8; i++) {
+      const uint32 in_a = p.a[i / 2] >> 16 * (i % 2), in_b = p.b[i / 2 % 2] >> 16 * (i % 2);
+      a[row + 8 * (i / 2 % 2)][two + 8 * (i / 4) + i % 2] = widened(T{static_cast<uint16>(in_a)});
+      if (i < 4) b[two + 8 * (i / 2) + i % 2][row] = widened(T{static_cast<uint16>(in_b)});
+    }
+  }
+  for (int i = 0; i < 16; i++)
+    for (int j = 0; j < 8; j++) {
+      double sum = 0;
+      for (int k = 0; k < 16; k++) sum += static_cast<double>(a[i][k]) * b[k][j];
+      float &c = static_cast<Product *>(lanes[4 * (i % 8) + j / 2])->c[2 * (i / 8) + j % 2];
+      c = static_cast<float>(c + sum);
+    }
+}
+template <class T>
+INLINE void multiply_add(float (&c)[4], const Words<16> &a, uint32 b0, uint32 b1) {
+  Product mine = {c, {a.word[0], a.word[1], a.word[2], a.word[3]}, {b0, b1}};
+  machine->together(&mine, multiply_lanes<T>);
+}
+
 INLINE float fused(float x, float y, float z) { return __builtin_fmaf(x, y, z); }
 INLINE float exponential(float x) { return __builtin_expf(x); }
 INLINE float logarithm_of_1_and(float x) { return __builtin_log1pf(x); }
 INLINE float inverse_root(float x) { return 1.0f / __builtin_sqrtf(x); }
 INLINE float reciprocal(float x) { return 1.0f / x; }
+INLINE float power_of_2(float x) { return __builtin_exp2f(x); }

@@ -44,6 +44,22 @@ INLINE void block_barrier() { __syncthreads(); }
 // The value of the lane whose number differs in these bits; all lanes of a warp call it together.
 INLINE float of_lane_xor(float value, int bits) { return __shfl_xor_sync(0xffffffffu, value, bits); }
 
+// The value of another lane; all lanes of a warp call it together, each for a lane of its choice.
+INLINE float of_lane(float value, int lane) { return __shfl_sync(0xffffffffu, value, lane); }
+INLINE double of_lane(double value, int lane) { return __shfl_sync(0xffffffffu, value, lane); }
+
+// What the lanes of a warp have written is seen by all of them.
+INLINE void warp_barrier() { __syncwarp(); }
+
+// A barrier of some of a block's warps, `threads` in all, by its number from 1 on: who meets waits for all, who arrives
+// waits for nobody. Who has met sees what was written before, and may overwrite what was read before.
+INLINE void meet(int barrier, int threads) {
+  asm volatile("bar.sync %0, %1;" ::"r"(barrier), "r"(threads) : "memory");
+}
+INLINE void arrive(int barrier, int threads) {
+  asm volatile("bar.arrive %0, %1;" ::"r"(barrier), "r"(threads) : "memory");
+}
+
 // Programmatic dependent launch. The next kernel in the stream may begin as soon as all blocks have said the first; what
 // it may not do is look at memory before its own `wait_for_preceding`. Neither does anything in an ordinary launch.
 INLINE void launch_dependents() {
@@ -189,7 +205,7 @@ INLINE void store_words(void *p, const Words<BYTES> &w) {
 
 // Copies that run by themselves. A thread reads back only what it has itself asked for, once it has waited for all but
 // the last PENDING groups that it committed: no barrier is needed.
-extern __shared__ __align__(16) unsigned char ring_memory[];
+extern __shared__ __align__(256) unsigned char ring_memory[];
 
 template <int BYTES>
 INLINE void copy_async(int ring_offset, const void *from) {
@@ -212,6 +228,75 @@ INLINE Words<BYTES> take_copied(int ring_offset) {
   return *reinterpret_cast<const Words<BYTES> *>(__builtin_assume_aligned(ring_memory + ring_offset, BYTES));
 }
 
+template <int BYTES>
+INLINE void put(int ring_offset, const Words<BYTES> &w) {
+  *reinterpret_cast<Words<BYTES> *>(__builtin_assume_aligned(ring_memory + ring_offset, BYTES)) = w;
+}
+
+// Matrices of 8 rows of 8 numbers of 16 bits, four at a time; all lanes of a warp call these together. Lane 8 m + r gives
+// the place of row r of matrix m in the ring. Lane l holds numbers 2 (l % 4) and the next one of row l / 4 of each
+// matrix, or TRANSPOSED those two of column l / 4.
+template <bool TRANSPOSED>
+INLINE Words<16> load_matrices(int ring_offset) {
+  const uint32 from = shared_address(ring_memory) + ring_offset;
+  Words<16> w;
+  if constexpr (TRANSPOSED)
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(w.word[0]), "=r"(w.word[1]), "=r"(w.word[2]), "=r"(w.word[3])
+                 : "r"(from));
+  else
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(w.word[0]), "=r"(w.word[1]), "=r"(w.word[2]), "=r"(w.word[3])
+                 : "r"(from));
+  return w;
+}
+
+// From a lane's part of a matrix to its part of the transposed one.
+INLINE uint32 transposed_matrix(uint32 part) {
+  uint32 other;
+  asm("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(other) : "r"(part));
+  return other;
+}
+
+// What `load_matrices` would load from there again.
+template <bool TRANSPOSED>
+INLINE void store_matrices(int ring_offset, const Words<16> &w) {
+  const uint32 to = shared_address(ring_memory) + ring_offset;
+#if __CUDA_ARCH__ >= 900
+  if constexpr (TRANSPOSED)
+    asm volatile("stmatrix.sync.aligned.m8n8.x4.trans.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(to), "r"(w.word[0]),
+                 "r"(w.word[1]), "r"(w.word[2]), "r"(w.word[3])
+                 : "memory");
+  else
+    asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(to), "r"(w.word[0]),
+                 "r"(w.word[1]), "r"(w.word[2]), "r"(w.word[3])
+                 : "memory");
+#else
+  const int lane = threadIdx.x % 32;
+#pragma unroll
+  for (int m = 0; m < 4; m++) {
+    const uint32 row = __shfl_sync(0xffffffffu, to, 8 * m + lane / 4);
+    const uint32 part = TRANSPOSED ? transposed_matrix(w.word[m]) : w.word[m];
+    asm volatile("st.shared.u32 [%0], %1;" ::"r"(row + 4 * (lane % 4)), "r"(part) : "memory");
+  }
+#endif
+}
+
+// c += a b on the tensor cores, for a [16, 16] and b [16, 8] of numbers T and c [16, 8] of float32. With row = l / 4 and
+// two = 2 (l % 4), lane l holds of a numbers two, two + 1 of rows `row` and row + 8, then numbers two + 8, two + 9 of
+// them; of b in column `row` numbers two, two + 1, then two + 8, two + 9; of c those of a's columns up to 8.
+template <class T>
+INLINE void multiply_add(float (&c)[4], const Words<16> &a, uint32 b0, uint32 b1) {
+  if constexpr (__is_same(T, Bfloat16))
+    asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+        : "r"(a.word[0]), "r"(a.word[1]), "r"(a.word[2]), "r"(a.word[3]), "r"(b0), "r"(b1));
+  else
+    asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+        : "r"(a.word[0]), "r"(a.word[1]), "r"(a.word[2]), "r"(a.word[3]), "r"(b0), "r"(b1));
+}
+
 INLINE float as_float(uint32 bits) { return __uint_as_float(bits); }
 INLINE uint32 as_bits(float value) { return __float_as_uint(value); }
 
@@ -228,6 +313,17 @@ INLINE void narrow(float x, float &to) { to = x; }
 INLINE void narrow(float x, Bfloat16 &to) { asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(to.bits) : "f"(x)); }
 INLINE void narrow(float x, Float16 &to) { asm("cvt.rn.f16.f32 %0, %1;" : "=h"(to.bits) : "f"(x)); }
 
+// Two numbers T in a word, each to nearest, ties to even; the first in the lower half.
+template <class T>
+INLINE uint32 pair_of(float first, float second) {
+  uint32 w;
+  if constexpr (__is_same(T, Bfloat16))
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(w) : "f"(second), "f"(first));
+  else
+    asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(w) : "f"(second), "f"(first));
+  return w;
+}
+
 INLINE float fused(float x, float y, float z) { return __fmaf_rn(x, y, z); }
 INLINE float exponential(float x) { return expf(x); }
 INLINE float logarithm_of_1_and(float x) { return log1pf(x); }
@@ -235,5 +331,10 @@ INLINE float inverse_root(float x) { return rsqrtf(x); }
 INLINE float reciprocal(float x) {
   float y;
   asm("rcp.approx.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+INLINE float power_of_2(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
   return y;
 }
