@@ -87,6 +87,24 @@ def check_pool(layer: Layer, pool: Tensor, state_order: str) -> None:
         raise ValueError(f"pool has strides {pool.stride()}; each slot must be contiguous, whatever the slot's stride")
 
 
+def check_chunked(q: Tensor, k: Tensor, v: Tensor, g: Tensor, beta: Tensor, output: Tensor, pool: Tensor) -> None:
+    """Raises ValueError for sizes, dtypes and strides that no recurrence in chunks takes."""
+    K, V = q.shape[2], v.shape[2]
+    if max(K, V) > 256:
+        raise ValueError(f"q has K={K}, v has V={V}: at most 256 are taken")
+    expect_shape("output", output, tuple(v.shape))
+    expect_dtype("output", output, POOL_DTYPES)
+    check_tokens(q=q, k=k, v=v, g=g, beta=beta, output=output)
+    for name, tensor, width in (("q", q, K), ("k", k, K), ("v", v, V), ("output", output, V)):
+        if name != "output":
+            expect_dtype(name, tensor, (q.dtype,))
+        if not is_laid_out(tensor, (width, 1)):
+            raise ValueError(f"{name} has strides {tensor.stride()}; the heads of a token must be contiguous")
+    inner = pool.shape[3]
+    if not is_laid_out(pool, (K * V, inner, 1)):
+        raise ValueError(f"pool has strides {pool.stride()}; each slot must be contiguous, whatever the slot's stride")
+
+
 def check_checkpoints(checkpoints: Tensor | None, every: int, pool: Tensor, tokens: int) -> None:
     """Raises ValueError unless both are there and hold the states of a launch over so many tokens, or neither is."""
     if checkpoints is None:

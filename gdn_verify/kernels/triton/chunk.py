@@ -9,10 +9,9 @@ import triton
 from torch import Tensor
 
 from gdn_verify.kernels.delta import check_delta
-from gdn_verify.kernels.rows import POOL_DTYPES, Tables, expect_dtype, expect_shape
+from gdn_verify.kernels.rows import Tables
 from gdn_verify.kernels.stages import QK_NORM_EPS
-from gdn_verify.kernels.triton.checks import check_checkpoints, check_tokens, is_laid_out, refuse_gradients
-from gdn_verify.kernels.triton.conv_prefill import check_plain
+from gdn_verify.kernels.triton.checks import check_checkpoints, check_chunked, check_plain, refuse_gradients
 from gdn_verify.kernels.triton.intra_kernel import gdn_intra_kernel
 from gdn_verify.kernels.triton.scan_kernel import gdn_scan_kernel
 from gdn_verify.kernels.triton.segment_choice import choose_segments
@@ -58,7 +57,7 @@ def chunk_delta(
     check_delta(q, k, v, g, beta, pool, state_order)
     check_plain(tables)
     output = torch.empty_like(v, memory_format=torch.contiguous_format) if output is None else output
-    _check_operands(q, k, v, g, beta, output, pool)
+    check_chunked(q, k, v, g, beta, output, pool)
     check_checkpoints(checkpoints, checkpoint_every, pool, q.shape[0])
     refuse_gradients(q, k, v, g, beta)
     T, _, K = q.shape
@@ -172,21 +171,3 @@ def _check_shape(shape: Shape, q: Tensor, k: Tensor, v: Tensor, N: int, exact: b
             f"shape={shape}: Hopper's scan runs on Hopper, and takes chunks of 64 tokens, 16-bit operands whose tokens "
             f"begin at multiples of 16 bytes, K=64 or 128 and V a multiple of {64 * shape.groups}; use groups=0"
         )
-
-
-def _check_operands(q: Tensor, k: Tensor, v: Tensor, g: Tensor, beta: Tensor, output: Tensor, pool: Tensor) -> None:
-    """Raises ValueError for sizes, dtypes and strides that no launch takes."""
-    K, V = q.shape[2], v.shape[2]
-    if max(K, V) > 256:
-        raise ValueError(f"q has K={K}, v has V={V}: at most 256 are taken")
-    expect_shape("output", output, tuple(v.shape))
-    expect_dtype("output", output, POOL_DTYPES)
-    check_tokens(q=q, k=k, v=v, g=g, beta=beta, output=output)
-    for name, tensor, width in (("q", q, K), ("k", k, K), ("v", v, V), ("output", output, V)):
-        if name != "output":
-            expect_dtype(name, tensor, (q.dtype,))
-        if not is_laid_out(tensor, (width, 1)):
-            raise ValueError(f"{name} has strides {tensor.stride()}; the heads of a token must be contiguous")
-    inner = pool.shape[3]
-    if not is_laid_out(pool, (K * V, inner, 1)):
-        raise ValueError(f"pool has strides {pool.stride()}; each slot must be contiguous, whatever the slot's stride")

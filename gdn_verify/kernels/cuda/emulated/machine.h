@@ -227,6 +227,11 @@ INLINE uint32 pair_of(float first, float second) {
   return low.bits | static_cast<uint32>(high.bits) << 16;
 }
 
+template <class T>
+INLINE uint32 pair_here(float first, float second) {
+  return pair_of<T>(first, second);
+}
+
 // Sums in float64, rounded once: tensor cores cut theirs, in an order of their own.
 struct Product {
   float *c;

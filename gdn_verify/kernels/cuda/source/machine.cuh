@@ -20,6 +20,10 @@ struct Bfloat16 {
 struct Float16 {
   uint16 bits;
 };
+template <class T>
+constexpr bool IS_BFLOAT16 = false;
+template <>
+constexpr bool IS_BFLOAT16<Bfloat16> = true;
 
 // Shared memory of a fixed size; the emulated machine checks each index.
 template <class T, int N>
@@ -287,7 +291,7 @@ INLINE void store_matrices(int ring_offset, const Words<16> &w) {
 // them; of b in column `row` numbers two, two + 1, then two + 8, two + 9; of c those of a's columns up to 8.
 template <class T>
 INLINE void multiply_add(float (&c)[4], const Words<16> &a, uint32 b0, uint32 b1) {
-  if constexpr (__is_same(T, Bfloat16))
+  if constexpr (IS_BFLOAT16<T>)
     asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
         : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
         : "r"(a.word[0]), "r"(a.word[1]), "r"(a.word[2]), "r"(a.word[3]), "r"(b0), "r"(b1));
@@ -317,10 +321,21 @@ INLINE void narrow(float x, Float16 &to) { asm("cvt.rn.f16.f32 %0, %1;" : "=h"(t
 template <class T>
 INLINE uint32 pair_of(float first, float second) {
   uint32 w;
-  if constexpr (__is_same(T, Bfloat16))
+  if constexpr (IS_BFLOAT16<T>)
     asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(w) : "f"(second), "f"(first));
   else
     asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(w) : "f"(second), "f"(first));
+  return w;
+}
+
+// The same, made here: not kept in a register from where the compiler sees that it could have been made before.
+template <class T>
+INLINE uint32 pair_here(float first, float second) {
+  uint32 w;
+  if constexpr (IS_BFLOAT16<T>)
+    asm volatile("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(w) : "f"(second), "f"(first));
+  else
+    asm volatile("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(w) : "f"(second), "f"(first));
   return w;
 }
 
