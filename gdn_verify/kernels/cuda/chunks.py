@@ -13,7 +13,7 @@ from gdn_verify.kernels.cuda.launch import Grid, Kernel
 from gdn_verify.kernels.cuda.plans import Source
 
 CHUNK = 64
-KEYS = (64, 128)
+KEYS, VALUES = (64, 128), (16, 32, 48, 64, 96, 128, 256)
 COLUMNS = 16
 """Rows of V that a warp's tensor cores hold at once."""
 MOST_COLUMNS = 128
@@ -133,11 +133,8 @@ def refused(q: Tensor, k: Tensor, v: Tensor) -> str | None:
         return f"v has V={v.shape[2]}; the CUDA kernel takes {', '.join(map(str, VALUES))}"
     for name, tensor in (("q", q), ("k", k), ("v", v)):
         if not _by_words(tensor):
-            return f"{name} has strides {tensor.stride()} at {tensor.data_ptr():#x}; its tokens must begin at multiples of {WORD} bytes"
+            return f"{name} has token stride {tensor.stride(0)}; its tokens must begin at multiples of {WORD} bytes"
     return None
-
-
-VALUES = (16, 32, 48, 64, 128, 256)
 
 
 def _by_words(x: Tensor) -> bool:

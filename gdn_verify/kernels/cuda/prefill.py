@@ -56,7 +56,7 @@ def chunk_delta(
     refuse_gradients(q, k, v, g, beta)
     if (reason := refused(q, k, v)) is not None:
         raise ValueError(f"{reason}; triton.chunk.chunk_delta takes it")
-    (T, H, K), (HV, V), rows = q.shape, v.shape[1:], tables.rows
+    (T, _, K), (HV, V), rows = q.shape, v.shape[1:], tables.rows
     if T == 0 or rows == 0:
         return output.zero_() if zero_pads else output
     chip = capability(q.device)

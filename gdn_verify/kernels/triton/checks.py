@@ -100,6 +100,9 @@ def check_chunked(q: Tensor, k: Tensor, v: Tensor, g: Tensor, beta: Tensor, outp
             expect_dtype(name, tensor, (q.dtype,))
         if not is_laid_out(tensor, (width, 1)):
             raise ValueError(f"{name} has strides {tensor.stride()}; the heads of a token must be contiguous")
+    for name, tensor in (("g", g), ("beta", beta)):
+        if not is_laid_out(tensor, (1,)):
+            raise ValueError(f"{name} has strides {tensor.stride()}; the heads of a token must be contiguous")
     inner = pool.shape[3]
     if not is_laid_out(pool, (K * V, inner, 1)):
         raise ValueError(f"pool has strides {pool.stride()}; each slot must be contiguous, whatever the slot's stride")

@@ -15,9 +15,10 @@ from gdn_verify.kernels.rows import Tables
 from gdn_verify.kernels.stages import split_qkv
 
 from ..launches import same_bits
+from .chunk_launches import EXACT, HALF, Launch, hats, live
 from .planting import Edit, planted
 from .problems import Buffer
-from .test_chunk import EXACT, HALF, Launch, hats, live, shape_of
+from .test_chunk import shape_of
 
 pytest.importorskip("triton")
 ROWS = (

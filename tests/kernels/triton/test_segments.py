@@ -15,8 +15,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from gdn_verify.kernels.rows import Tables
 
 from ..launches import same_bits
+from .chunk_launches import LONG, Launch
 from .planting import Edit, planted
-from .test_chunk import LONG, Launch, check, shape_of
+from .test_chunk import check, shape_of
 from .test_chunk_laws import K, Sequence, near, states
 
 pytest.importorskip("triton")
