@@ -25,7 +25,7 @@ class BrokenPluginError(ImportError):
     """Another package's entry point raises; the message names it."""
 
 
-OURS = ("fallback", "stages", "fused", "cuda", "chunk", "checkpoints", "norm", "dispatch")
+OURS = ("fallback", "stages", "fused", "cuda", "chunk", "cuda_chunk", "checkpoints", "norm", "dispatch")
 THEIRS = (
     "transformers", "transformers_layer", "fla", "fla_layer", "vllm_triton", "vllm_cpu",
     "aiter", "flashinfer", "sglang",
