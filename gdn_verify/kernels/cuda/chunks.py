@@ -21,29 +21,34 @@ MOST_COLUMNS = 128
 WARPS = 4
 """Of either kind: one for each scheduler of a multiprocessor."""
 WORD = 16
+SLOTS = 2
+"""Chunks that are folded and not yet scanned, at most."""
 _MOST_SHARED = {80: 163, 86: 99, 87: 163, 89: 99, 90: 227, 100: 227, 103: 227, 110: 227, 120: 99, 121: 99}
 """KiB of shared memory that a block may have, by compute capability."""
-_SPARE = 8
+_SPARE = 10
 """KiB that are not in the ring, at most."""
 
 
 @dataclass(frozen=True)
 class ChunkConfig:
-    """One way to cut a launch: V of a value head into `splits` blocks."""
+    """One way to cut a launch: V of a value head into `splits` blocks, each with `teams` of warps that fold chunks."""
 
     splits: int = 1
+    teams: int = 1
 
     def __post_init__(self) -> None:
         if self.splits not in (1, 2, 4, 8):
             raise ValueError(f"splits={self.splits} is not one of 1, 2, 4, 8")
+        if self.teams not in (1, 2):
+            raise ValueError(f"teams={self.teams} is not 1 or 2")
 
     @property
     def name(self) -> str:
-        """Short, for tables: "head/4"."""
-        return "head" + f"/{self.splits}" * (self.splits > 1)
+        """Short, for tables: "head/4 t2"."""
+        return "head" + f"/{self.splits}" * (self.splits > 1) + f" t{self.teams}" * (self.teams > 1)
 
 
-CANDIDATES = tuple(ChunkConfig(splits) for splits in (1, 2, 4, 8))
+CANDIDATES = tuple(ChunkConfig(splits, teams) for splits in (1, 2, 4, 8) for teams in (1, 2))
 """What a sweep on a card tries."""
 
 
@@ -108,11 +113,14 @@ def chunk_plan(source: Source, config: ChunkConfig, operation: Operation) -> Chu
         splits //= 2
     tiles = -(-V // (splits * COLUMNS * WARPS))
     scanners = V // (splits * COLUMNS * tiles)
-    keys = CHUNK * K * 2
-    ring = 8 * keys + 2 * scanners * CHUNK * COLUMNS * tiles * 2 + 3 * 10 * 512 + 2 * 512 + 4 * CHUNK * 4
-    cut = {"SPLITS": splits, "SCANNERS": scanners, "TILES": tiles, "RING": ring, "LEAST_BLOCKS": 1}
+    teams, keys, values = config.teams, CHUNK * K * 2, 2 * scanners * CHUNK * COLUMNS * tiles * 2
+    stages, slots, triangle, square, factors = teams + SLOTS, SLOTS, 10 * 512, 512, 2 * CHUNK * 4
+    ring = 2 * stages * keys + values + slots * (keys + triangle + factors) + teams * (triangle + 2 * square)
+    cut = {
+        "SPLITS": splits, "SCANNERS": scanners, "TILES": tiles, "TEAMS": teams, "RING": ring, "LEAST_BLOCKS": 1,
+    }  # fmt: skip
     kernel = Kernel(source.file, source.name, source.arguments, {**operation._asdict(), **cut})
-    return ChunkPlan(kernel, splits, 32 * (WARPS + scanners), ring)
+    return ChunkPlan(kernel, splits, 32 * (WARPS * teams + scanners), ring)
 
 
 def choose_chunks(heads: int, V: int, processors: int) -> ChunkConfig:

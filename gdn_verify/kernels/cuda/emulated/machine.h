@@ -68,6 +68,10 @@ INLINE void warp_barrier() { machine->together(nullptr, nothing_else); }
 INLINE void meet(int barrier, int threads) { machine->named_barrier(barrier, threads, true); }
 INLINE void arrive(int barrier, int threads) { machine->named_barrier(barrier, threads, false); }
 
+template <int COUNT>
+INLINE void leave_registers() {}
+template <int COUNT>
+INLINE void take_registers() {}
 INLINE void launch_dependents() {}
 INLINE void wait_for_preceding() {}
 INLINE void cluster_arrive() { machine->cluster_arrive(); }

@@ -1,38 +1,43 @@
 // What a block of a chunked prefill is: one value head of one row, SPLITS of them where V is cut, chunk after chunk.
 //
-// Four warps fold a chunk, which needs no state, while the others, SCANNERS of them, scan the one before it (see
-// `chunk_delta.cu`). All that they hand on is in the ring: k and q of three chunks, what is folded of two.
+// TEAMS of four warps fold chunks, which needs no state, every team another one, while SCANNERS warps scan one after the
+// other (see `chunk_delta.cu`). All that they hand on is in the ring: k and q of STAGES chunks, what is folded of SLOTS.
 
 constexpr int CHUNK = 64;
-constexpr int FOLDERS = 4;
-constexpr int THREADS = 32 * (FOLDERS + SCANNERS);
-constexpr int FOLDING = 32 * FOLDERS;
+constexpr int FOLDERS = 4;  // warps of a team
+constexpr int FOLDING = 32 * FOLDERS, SCANNING = 32 * SCANNERS;
+constexpr int THREADS = TEAMS * FOLDING + SCANNING;
 constexpr int COLUMNS = 16 * TILES;  // of V, a warp
 static_assert(V == SPLITS * SCANNERS * COLUMNS, "warps have all of V");
 
-constexpr int STAGES = 3;
+// A team asks for k and q of its next chunk when it knows that what it has folded SLOTS chunks ago is scanned.
+constexpr int SLOTS = 2, STAGES = TEAMS + SLOTS;
+static_assert(SLOTS % TEAMS == 0, "a slot is always of the same team");
 constexpr int KEY_BYTES = CHUNK * K * 2;
 constexpr int VALUE_BYTES = CHUNK * COLUMNS * 2;
 constexpr int FACTOR_BYTES = CHUNK * 4;
 
 // The ring, from its first byte on.
-constexpr int KEYS_AT = 0;                                                // k and then q of a chunk
-constexpr int W_AT = KEYS_AT + STAGES * 2 * KEY_BYTES;                    // before it is W, k̂ e^(G_C - G)
-constexpr int VALUES_AT = W_AT + 2 * KEY_BYTES;                           // v, and then o, of a warp
+constexpr int KEYS_AT = 0;                                          // k and then q of a chunk
+constexpr int W_AT = KEYS_AT + STAGES * 2 * KEY_BYTES;              // before it is W, k̂ e^(G_C - G)
+constexpr int VALUES_AT = W_AT + SLOTS * KEY_BYTES;                 // v, and then o, of a warp
 constexpr int B_AT = VALUES_AT + 2 * SCANNERS * VALUE_BYTES;
-constexpr int INVERSE_AT = B_AT + 2 * TRIANGLE_BYTES;                     // of the chunk that is being folded
-constexpr int LOWER_AT = INVERSE_AT + TRIANGLE_BYTES;                     // two squares of -L
-constexpr int FACTORS_AT = LOWER_AT + 2 * SQUARE_BYTES;                   // of k, and then of q
-constexpr int RING_BYTES = FACTORS_AT + 2 * 2 * FACTOR_BYTES;
+constexpr int FACTORS_AT = B_AT + SLOTS * TRIANGLE_BYTES;           // of k, and then of q
+constexpr int INVERSE_AT = FACTORS_AT + SLOTS * 2 * FACTOR_BYTES;   // T of a team's chunk, and then two squares of -L
+constexpr int INVERSE_BYTES = TRIANGLE_BYTES + 2 * SQUARE_BYTES;
+constexpr int RING_BYTES = INVERSE_AT + TEAMS * INVERSE_BYTES;
 static_assert(RING_BYTES == RING, "the launch asks for as much");
 
 INLINE int keys_at(int chunk) { return KEYS_AT + chunk % STAGES * (2 * KEY_BYTES); }
-INLINE int w_at(int chunk) { return W_AT + chunk % 2 * KEY_BYTES; }
-INLINE int b_at(int chunk) { return B_AT + chunk % 2 * TRIANGLE_BYTES; }
-INLINE int factors_at(int chunk) { return FACTORS_AT + chunk % 2 * (2 * FACTOR_BYTES); }
+INLINE int w_at(int chunk) { return W_AT + chunk % SLOTS * KEY_BYTES; }
+INLINE int b_at(int chunk) { return B_AT + chunk % SLOTS * TRIANGLE_BYTES; }
+INLINE int factors_at(int chunk) { return FACTORS_AT + chunk % SLOTS * (2 * FACTOR_BYTES); }
 
-// Barriers: of the warps that fold, and for every second chunk that it is folded, and that it is scanned.
-constexpr int FOLD = 1, FOLDED = 2, SCANNED = 4;
+// Barriers: of a team, and of a slot: that it is folded, and that it is scanned.
+INLINE void meet_team(int team) { meet(1 + team, FOLDING); }
+INLINE int folded(int chunk) { return 1 + TEAMS + chunk % SLOTS; }
+INLINE int scanned(int chunk) { return 1 + TEAMS + SLOTS + chunk % SLOTS; }
+constexpr int HANDING = FOLDING + SCANNING;
 
 // A table's entry; tables are int32 or int64.
 INLINE int64 entry(const void *table, int64 at, bool wide) {
@@ -58,12 +63,13 @@ struct Row {
 };
 
 struct Shared {
+  Array<int, 1> zero;  // which the compiler does not know: what is made with it is made anew, and takes no registers
   Array<Row, 1> row;  // for all registers that it would take
-  Array<double, FOLDERS * CHUNK> G;  // of each warp that folds, the same: so they need not meet for them
-  Array<float, FOLDERS * CHUNK> beta;
-  Array<float, FOLDERS * CHUNK> decay;  // from a token to the last one before the warp's own
-  Array<float, CHUNK> of_keys;          // 1 / ‖k‖
-  Array<float, 2> whole;                // e^(G_C) of what is folded
+  Array<double, TEAMS * FOLDERS * CHUNK> G;  // of each warp that folds: those of a team need not meet for them
+  Array<float, TEAMS * FOLDERS * CHUNK> beta;
+  Array<float, TEAMS * FOLDERS * CHUNK> decay;  // from a token to the last one before the warp's own
+  Array<float, TEAMS * CHUNK> of_keys;          // 1 / ‖k‖
+  Array<float, SLOTS> whole;                    // e^(G_C) of what is folded
 };
 
 INLINE Row row_of(const Arguments &a) {

@@ -1,9 +1,9 @@
 // The delta rule over plain rows of any length, with q and k normalised within, in one launch.
 //
 // A block has a value head of a row, or one of SPLITS parts of its V, and goes through the row in chunks of 64 tokens
-// (`chunk_block.cuh`). Four of its warps fold a chunk as soon as k and q have come (`chunk_fold.cuh`); the others have
-// the state in their registers, and scan what is folded (`chunk_scan.cuh`). So the long chain of a chunk's own steps runs
-// beside the scan of the chunk before it, and each multiprocessor's four schedulers have a warp of either kind.
+// (`chunk_block.cuh`). Teams of four warps fold chunks as soon as k and q have come (`chunk_fold.cuh`); the others have the
+// state in their registers, and scan what is folded (`chunk_scan.cuh`). So the long chain of a chunk's own steps runs
+// beside the scan of chunks before it, and each multiprocessor's four schedulers have warps of either kind.
 
 #include "matrices.cuh"
 #include "chunk_block.cuh"
@@ -19,11 +19,15 @@ KERNEL(gdn_cuda_chunk_delta) {
     if (!row.live) clear_outputs(a, row, row.first, row.first + row.length, 1);
   }
   if (!row.live) return;
-  if (thread_index() == 0) s.row[0] = row;
+  if (thread_index() == 0) s.row[0] = row, s.zero[0] = 0;
   block_barrier();
   const int warp = thread_index() / 32;
-  if (warp < FOLDERS)
-    fold_row(a, s, s.row[0]);
-  else
-    scan_row(a, s, s.row[0], warp - FOLDERS);
+  constexpr bool UNEVEN = TEAMS == 2 && TILES == 2 && SCANNERS == FOLDERS;  // in groups of four
+  if (warp < TEAMS * FOLDERS) {
+    if constexpr (UNEVEN) leave_registers<128>();
+    fold_row(a, s, s.row[0], warp / FOLDERS);
+  } else {
+    if constexpr (UNEVEN) take_registers<248>();
+    scan_row(a, s, s.row[0], warp - TEAMS * FOLDERS);
+  }
 }

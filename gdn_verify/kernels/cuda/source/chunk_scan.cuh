@@ -79,8 +79,8 @@ INLINE void clear(Result &c) {
 }
 
 // k hᵀ and q hᵀ of a pass, transposed.
-INLINE void multiply_state(const State &h, int keys, Result &of_keys, Result &of_queries) {
-  const int columns = keys + place_of_lane_across<K>();
+INLINE void multiply_state(const State &h, int lane, int keys, Result &of_keys, Result &of_queries) {
+  const int columns = keys + place_of_lane_across<K>(lane);
   clear(of_keys), clear(of_queries);
 #pragma unroll
   for (int step = 0; step < K / 16; step++) {
@@ -106,20 +106,20 @@ INLINE void multiply_state(const State &h, int keys, Result &of_keys, Result &of
 }
 
 // The factors of a lane's tokens among 16: numbers 0 and 1, and 8 and 9 from there.
-INLINE void load_factors(int at, int square, float (&of)[4]) {
-  const int first = at + 64 * square + 8 * (thread_index() % 4);
+INLINE void load_factors(int lane, int at, int square, float (&of)[4]) {
+  const int first = at + 64 * square + lane % 4 * 8;
   const Words<8> near = take_copied<8>(first), far = take_copied<8>(first + 32);
   of[0] = as_float(near.word[0]), of[1] = as_float(near.word[1]);
   of[2] = as_float(far.word[0]), of[3] = as_float(far.word[1]);
 }
 
 // v' from k hᵀ.
-INLINE void freshen(const Result &held, int values, int factors, Fresh &fresh) {
-  const int across = values + place_of_lane_across<COLUMNS>();
+INLINE void freshen(const Result &held, int lane, int values, int factors, Fresh &fresh) {
+  const int across = values + place_of_lane_across<COLUMNS>(lane);
 #pragma unroll
   for (int n = 0; n < SQUARES; n++) {
     float of[4];
-    load_factors(factors, n, of);
+    load_factors(lane, factors, n, of);
 #pragma unroll
     for (int tile = 0; tile < TILES; tile++) {
       const Words<16> v = load_matrices<true>(down<COLUMNS>(right(across, tile), n));
@@ -135,11 +135,11 @@ INLINE void freshen(const Result &held, int values, int factors, Fresh &fresh) {
 }
 
 // o from q hᵀ: e^G scale / ‖q‖ times that,
-INLINE void scale_outputs(Result &o, int factors) {
+INLINE void scale_outputs(Result &o, int lane, int factors) {
 #pragma unroll
   for (int n = 0; n < SQUARES; n++) {
     float of[4];
-    load_factors(factors, n, of);
+    load_factors(lane, factors, n, of);
 #pragma unroll
     for (int tile = 0; tile < TILES; tile++)
 #pragma unroll
@@ -149,8 +149,8 @@ INLINE void scale_outputs(Result &o, int factors) {
 
 // ... and B v' of a pass's tokens, those from `first` on or, with WHOLE, of a pass before it.
 template <bool WHOLE>
-INLINE void add_fresh(Result &o, int b, int pass, int first, const Fresh &fresh) {
-  const int across = b + place_of_lane_across<16>();
+INLINE void add_fresh(Result &o, int lane, int b, int pass, int first, const Fresh &fresh) {
+  const int across = b + place_of_lane_across<16>(lane);
 #pragma unroll
   for (int n = 0; n < SQUARES; n++)
 #pragma unroll
@@ -164,8 +164,8 @@ INLINE void add_fresh(Result &o, int b, int pass, int first, const Fresh &fresh)
 
 // o of a pass to where its v was.
 template <class Out>
-INLINE void stage_outputs(int values, const Result &o) {
-  const int across = values + place_of_lane_across<COLUMNS>();
+INLINE void stage_outputs(int lane, int values, const Result &o) {
+  const int across = values + place_of_lane_across<COLUMNS>(lane);
 #pragma unroll
   for (int n = 0; n < SQUARES; n++)
 #pragma unroll
@@ -175,9 +175,9 @@ INLINE void stage_outputs(int values, const Result &o) {
 
 // ... and all from there to memory.
 template <class Out>
-INLINE void store_staged(Out *out, int stride, int last, int values) {
+INLINE void store_staged(Out *out, int stride, int last, int lane, int values) {
   constexpr int WORDS = COLUMNS / 8, ROWS = 32 / WORDS;
-  const int lane = thread_index() % 32, first = lane / WORDS, word = lane % WORDS;
+  const int first = lane / WORDS, word = lane % WORDS;
   warp_barrier();
 #pragma unroll
   for (int n = 0; n < CHUNK / ROWS; n++) {
@@ -199,8 +199,8 @@ INLINE void store_numbers(Out *out, int stride, int last, int pass, const Result
 }
 
 // h += v'ᵀ W of a pass.
-INLINE void add_to_state(State &h, int w, const Fresh &fresh) {
-  const int rows = w + place_of_lane<K>();
+INLINE void add_to_state(State &h, int lane, int w, const Fresh &fresh) {
+  const int rows = w + place_of_lane<K>(lane);
 #pragma unroll
   for (int j = 0; j < SQUARES; j++)
 #pragma unroll
@@ -218,6 +218,9 @@ INLINE Out *outputs_at(const Arguments &a, const Row &row, int chunk, int warp) 
   return static_cast<Out *>(a.out) + row.token(chunk) * a.stride_out + row.column(warp);
 }
 
+// A lane's number, which the compiler takes for another one each time: what follows from it is found anew.
+INLINE int some_lane(Shared &s) { return (thread_index() + s.zero[0]) % 32; }
+
 template <class Out>
 INLINE void scan_chunk(const Arguments &a, Shared &s, const Row &row, int chunk, int warp, State &h) {
   constexpr bool BY_WORDS = STAGED && sizeof(Out) == 2;
@@ -226,27 +229,29 @@ INLINE void scan_chunk(const Arguments &a, Shared &s, const Row &row, int chunk,
 #pragma unroll 1
   for (int pass = 0; pass < PASSES; pass++) {
     Result held, o;
-    multiply_state(h, down<K>(keys_at(chunk), pass * SQUARES), held, o);
+    const int lane = some_lane(s);
+    multiply_state(h, lane, down<K>(keys_at(chunk), pass * SQUARES), held, o);
 #pragma unroll
     for (int i = 0; PASSES > 1 && i < TILES * SQUARES; i++) before[i / SQUARES][i % SQUARES] = fresh[i / SQUARES][i % SQUARES];
     const int values = down<COLUMNS>(values_at(chunk, warp), pass * SQUARES);
     const int factors = factors_at(chunk) + 64 * SQUARES * pass;
-    freshen(held, values, factors, fresh);
-    scale_outputs(o, factors + FACTOR_BYTES);
-    if (pass) add_fresh<true>(o, b_at(chunk), pass, 0, before);
-    add_fresh<false>(o, b_at(chunk), pass, pass * SQUARES, fresh);
+    freshen(held, lane, values, factors, fresh);
+    scale_outputs(o, lane, factors + FACTOR_BYTES);
+    if (pass) add_fresh<true>(o, lane, b_at(chunk), pass, 0, before);
+    add_fresh<false>(o, lane, b_at(chunk), pass, pass * SQUARES, fresh);
     if constexpr (BY_WORDS)
-      stage_outputs<Out>(values, o);
+      stage_outputs<Out>(lane, values, o);
     else
       store_numbers(outputs_at<Out>(a, row, chunk, warp), stride, row.last(chunk), pass, o);
   }
+  const int lane = some_lane(s);
   if constexpr (BY_WORDS)
-    store_staged(outputs_at<Out>(a, row, chunk, warp), stride, row.last(chunk), values_at(chunk, warp));
-  const float whole = s.whole[chunk % 2];
+    store_staged(outputs_at<Out>(a, row, chunk, warp), stride, row.last(chunk), lane, values_at(chunk, warp));
+  const float whole = s.whole[chunk % SLOTS];
 #pragma unroll
   for (int i = 0; i < TILES * (K / 8) * 4; i++) h[i / 4 / (K / 8)][i / 4 % (K / 8)][i % 4] *= whole;
-  if constexpr (PASSES > 1) add_to_state(h, w_at(chunk), before);
-  add_to_state(h, down<K>(w_at(chunk), (PASSES - 1) * SQUARES), fresh);
+  if constexpr (PASSES > 1) add_to_state(h, lane, w_at(chunk), before);
+  add_to_state(h, lane, down<K>(w_at(chunk), (PASSES - 1) * SQUARES), fresh);
 }
 
 INLINE void scan_row(const Arguments &a, Shared &s, const Row &row, int warp) {
@@ -258,13 +263,11 @@ INLINE void scan_row(const Arguments &a, Shared &s, const Row &row, int warp) {
   if (row.known) load_state(state_at(a, row, row.read, warp), h);
   for (int chunk = 0; row.has(chunk); chunk++) {
     wait_for_copies<1>();
-    meet(FOLDED + chunk % 2, THREADS);
+    meet(folded(chunk), HANDING);
     scan_chunk<TOut>(a, s, row, chunk, warp, h);
     warp_barrier();  // before v comes where o was
-    if (row.has(chunk + 2)) {
-      arrive(SCANNED + chunk % 2, THREADS);
-      ask_values(a, row, chunk + 2, warp);
-    }
+    if (row.has(chunk + SLOTS)) arrive(scanned(chunk), HANDING);
+    if (row.has(chunk + 2)) ask_values(a, row, chunk + 2, warp);
     commit_copies();
   }
   store_state(state_at(a, row, row.own, warp), h);

@@ -64,6 +64,21 @@ INLINE void arrive(int barrier, int threads) {
   asm volatile("bar.arrive %0, %1;" ::"r"(barrier), "r"(threads) : "memory");
 }
 
+// So many registers a thread from now on, for all warps of a group of four: those that need few leave them to the others,
+// which wait until there are enough. Where a chip cannot, all have what the launch gave them.
+template <int COUNT>
+INLINE void leave_registers() {
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+  asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(COUNT));
+#endif
+}
+template <int COUNT>
+INLINE void take_registers() {
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+  asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(COUNT));
+#endif
+}
+
 // Programmatic dependent launch. The next kernel in the stream may begin as soon as all blocks have said the first; what
 // it may not do is look at memory before its own `wait_for_preceding`. Neither does anything in an ordinary launch.
 INLINE void launch_dependents() {

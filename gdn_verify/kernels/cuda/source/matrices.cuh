@@ -13,18 +13,17 @@ INLINE int place(int row, int word) {
 
 // Of the square at the matrix's origin, the place of the row that this lane gives: of an operand a, or as its transposed.
 template <int WIDTH>
-INLINE int place_of_lane() {
-  const int lane = thread_index() % 32;
+INLINE int place_of_lane(int lane) {
   return place<WIDTH>(lane % 8 + lane / 8 % 2 * 8, lane / 16);
 }
 template <int WIDTH>
-INLINE int place_of_lane_across() {
-  const int lane = thread_index() % 32;
+INLINE int place_of_lane_across(int lane) {
   return place<WIDTH>(lane % 8 + lane / 16 * 8, lane / 8 % 2);
 }
 
-// From there to the square so many squares to the right, and down. Where rows are not permuted alike it is `down` first.
-INLINE int right(int place, int squares) { return place ^ (squares << 5); }
+// From there to the square so many squares to the right, and down. Four to the right nothing is exchanged otherwise, so
+// that it is an offset of an address that there is already.
+INLINE int right(int place, int squares) { return (place ^ (squares % 4 << 5)) + (squares / 4 << 7); }
 template <int WIDTH>
 INLINE int down(int place, int squares) {
   return place + squares * (16 * WIDTH * 2);
@@ -78,5 +77,7 @@ INLINE Words<16> as_right(const Words<16> &a) {
 // A lower triangle of 4 × 4 squares, one after the other.
 constexpr int SQUARE_BYTES = 512, TRIANGLE_BYTES = 10 * SQUARE_BYTES;
 INLINE int square_at(int i, int j) { return (i * (i + 1) / 2 + j) * SQUARE_BYTES; }
-INLINE Words<16> load_right(int square) { return load_matrices<true>(square + place_of_lane<16>()); }
-INLINE void store_square(int square, const Words<16> &a) { store_matrices<false>(square + place_of_lane<16>(), a); }
+INLINE Words<16> load_right(int square, int lane) { return load_matrices<true>(square + place_of_lane<16>(lane)); }
+INLINE void store_square(int square, int lane, const Words<16> &a) {
+  store_matrices<false>(square + place_of_lane<16>(lane), a);
+}
