@@ -33,4 +33,4 @@ def _compiled(sample: Sample, arch: str) -> Compiled:
     except nvrtc.CompileError as error:
         return Compiled(None, str(error))
     needs = {**found, "shared_bytes": found["shared_bytes"] + plan.ring_bytes}
-    return Compiled(Resources(threads=32 * plan.cut.WARPS, **needs), seconds=time.perf_counter() - started)
+    return Compiled(Resources(threads=plan.threads, **needs), seconds=time.perf_counter() - started)

@@ -80,13 +80,13 @@ def gated_delta_net_packed(
     [T, HV, V], z [T, HV, V]), zeros in the output of padded rows and tokens, z of every row's tokens bit for bit. Two
     points differ: z of tokens beyond the last row is unspecified, and no row may write a slot that another row reads.
 
-    `plan` is what the host knows of the rows (`plan_rows`); without it the tables are read back (`read_plan`), if
-    there are kernels to choose from. `validate` checks the tables as the fallback does, and reads them back too.
-    `kernel` settles who serves the rows: "auto" the chunk kernels and the one-launch ones for decode and drafts, each
-    where it runs and takes the operands, else the standard path; "fused" the same kernels or an error; "two-launch"
-    the pair of decode kernels and the chunk kernels, or an error; "cuda" those in CUDA C++ for decode and drafts, and
-    the chunk kernels, or an error; "fallback" the standard path. Speculative rows without initial state always take
-    the standard path. So does all of a launch that shows its `stages` or asks for a gradient.
+    `plan` is what the host knows of the rows (`plan_rows`); without it the tables are read back (`read_plan`), if there
+    are kernels to choose from. `validate` checks the tables as the fallback does, and reads them back too. `kernel`
+    settles who serves the rows: "auto" the chunk kernels and the one-launch ones for decode and drafts, each where it
+    runs and takes the operands, else the standard path; "fused" the same kernels or an error; "two-launch" the pair of
+    decode kernels and the chunk kernels, or an error; "cuda" those in CUDA C++ for decode, drafts and the recurrence of
+    prompts, whose conv and norm are Triton's, or an error; "fallback" the standard path. Speculative rows without
+    initial state always take the standard path. So does all of a launch that shows its `stages` or asks for a gradient.
 
     Raises ValueError for operands that do not fit, for another `kernel`, and for a forced one that cannot serve.
     """

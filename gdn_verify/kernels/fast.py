@@ -41,7 +41,7 @@ def kernels_missing(device_type: str, name: str = "fused") -> str | None:
     """Why the kernels called `name` cannot run on tensors of this type of device, found once a process, or None.
 
     Triton's can on "cuda" (NVIDIA and ROCm), and on "cpu" where its interpreter is active. Those called "cuda" can on
-    NVIDIA, and on "cpu" where they are emulated; prompts beside them are Triton's, which may be missing.
+    NVIDIA, and on "cpu" where they are emulated; prompts need Triton's beside them, which may be missing.
     """
     if name == "cuda":
         from gdn_verify.kernels.cuda.launch import missing
@@ -78,13 +78,13 @@ def kernels(name: str) -> Kernels:
 
 
 def _prefill(*operands: Any, **options: Any) -> Tensor:
-    from gdn_verify.kernels.triton.prefill import chunked_prefill
+    from gdn_verify.kernels.cuda.prompts import chunked_prefill
 
     return chunked_prefill(*operands, **options)
 
 
 def _prefill_refuses(operands: Operands) -> str | None:
-    """There is no chunk kernel in CUDA C++ yet: Triton's serve prompts beside the others."""
+    """Conv and norm of prompts are Triton's, and so is the recurrence where the one in CUDA C++ refuses it."""
     return kernels_missing(operands.qkvz.device.type) or prefill_refuses(operands)
 
 

@@ -50,7 +50,7 @@ class CudaChunkDelta(Cuda):
         from gdn_verify.kernels.cuda.prefill import chunk_delta
 
         o = chunk_delta(
-            *(launch[name] for name in ("q", "k", "v", "g", "beta")), launch["ssm_pool"], tables(launch),
+            launch["q"], launch["k"], launch["v"], launch["g"], launch["beta"], launch["ssm_pool"], tables(launch),
             scale=launch.options.scale, state_order=launch.presentation.state_order.value, output=launch["out"],
             config=self._pinned(launch), **self.padding,
         )  # fmt: skip

@@ -21,6 +21,7 @@ MOST_COLUMNS = 128
 WARPS = 4
 """Of either kind: one for each scheduler of a multiprocessor."""
 WORD = 16
+MOST_SPLITS = 8
 SLOTS = 2
 """Chunks that are folded and not yet scanned, at most."""
 _MOST_SHARED = {80: 163, 86: 99, 87: 163, 89: 99, 90: 227, 100: 227, 103: 227, 110: 227, 120: 99, 121: 99}
@@ -94,14 +95,9 @@ class ChunkPlan:
         """For so many rows and value heads."""
         return Grid(rows * self.splits, heads, self.threads, ring_bytes=self.ring_bytes)
 
-    def check_fits(self, capability: int) -> None:
-        """Raises ValueError for a chip whose blocks have too little shared memory."""
-        most = _MOST_SHARED.get(capability, 227)
-        if self.ring_bytes > (most - _SPARE) * 1024:
-            raise ValueError(
-                f"a block needs {self.ring_bytes} bytes of shared memory, and has {most} KiB on compute capability "
-                f"{capability / 10:.1f}; triton.chunk.chunk_delta runs there"
-            )
+    def fits(self, capability: int) -> bool:
+        """Whether a block of a chip has shared memory enough."""
+        return self.ring_bytes <= (_MOST_SHARED.get(capability, 227) - _SPARE) * 1024
 
 
 @cache
@@ -123,12 +119,32 @@ def chunk_plan(source: Source, config: ChunkConfig, operation: Operation) -> Chu
     return ChunkPlan(kernel, splits, 32 * (WARPS * teams + scanners), ring)
 
 
+def fitting_plan(source: Source, config: ChunkConfig, operation: Operation, capability: int) -> ChunkPlan:
+    """That of `config`, or with fewer teams and more parts of V where a chip's blocks have too little shared memory.
+
+    Raises ValueError where none is small enough.
+    """
+    plan = chunk_plan(source, config, operation)
+    splits = config.splits
+    while not plan.fits(capability) and splits <= MOST_SPLITS:
+        plan, splits = chunk_plan(source, ChunkConfig(splits, 1), operation), 2 * splits
+    if plan.fits(capability):
+        return plan
+    raise ValueError(
+        f"K={operation.K}: a block needs {plan.ring_bytes} bytes of shared memory beside {_SPARE} KiB, more than there "
+        f"is on compute capability {capability / 10:.1f}; triton.chunk.chunk_delta runs there"
+    )
+
+
 def choose_chunks(heads: int, V: int, processors: int) -> ChunkConfig:
-    """As many parts of V as leave each of `heads` value heads of rows a multiprocessor of its own; a guess."""
+    """As many parts of V as leave each of `heads` value heads of rows a multiprocessor of its own.
+
+    Two teams where there are several: the scan is short then, and folding what it waits for.
+    """
     splits = 1
     while 2 * splits * heads <= processors and splits < min(4, V // COLUMNS):
         splits *= 2
-    return ChunkConfig(splits)
+    return ChunkConfig(splits, 1 if splits == 1 else 2)
 
 
 def refused(q: Tensor, k: Tensor, v: Tensor) -> str | None:

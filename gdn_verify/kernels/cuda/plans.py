@@ -34,6 +34,11 @@ class Plan:
     norm: bool
 
     @property
+    def threads(self) -> int:
+        """Of a block."""
+        return 32 * self.cut.WARPS
+
+    @property
     def takes_tickets(self) -> bool:
         """Whether blocks of a key head agree by a counter in memory."""
         return self.cut.sharers > 1 and not self.cut.CLUSTER
@@ -55,7 +60,7 @@ class Plan:
         """For so many rows or tokens, and key heads."""
         sharers = self.cut.sharers
         cluster = sharers if self.cut.CLUSTER else 1
-        return Grid(units * sharers, heads, 32 * self.cut.WARPS, cluster, self.ring_bytes, self.dependent)
+        return Grid(units * sharers, heads, self.threads, cluster, self.ring_bytes, self.dependent)
 
 
 @cache

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from gdn_verify.kernels.cuda.arguments import Arguments
-from gdn_verify.kernels.cuda.chunks import ChunkConfig, Operation, choose_chunks, chunk_plan, refused
+from gdn_verify.kernels.cuda.chunks import ChunkConfig, Operation, choose_chunks, fitting_plan, refused
 from gdn_verify.kernels.cuda.launch import capability, launch
 from gdn_verify.kernels.cuda.plans import Source
 from gdn_verify.kernels.delta import check_delta
@@ -60,9 +60,9 @@ def chunk_delta(
     if T == 0 or rows == 0:
         return output.zero_() if zero_pads else output
     chip = capability(q.device)
+    operation = Operation.of(q, v, g, beta, pool, output, state_order)
     config = config or choose_chunks(rows * HV, V, _processors(q.device))
-    plan = chunk_plan(SOURCE, config, Operation.of(q, v, g, beta, pool, output, state_order))
-    plan.check_fits(chip)
+    plan = fitting_plan(SOURCE, config, operation, chip)
     known, reads = tables.has_initial_state, tables.read_indices
     launch(
         q.device, plan.kernel, plan.grid(rows, HV),

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import torch
 
-from gdn_verify.kernels.cuda import decode, spec
+from gdn_verify.kernels.cuda import decode, prefill, spec
 from gdn_verify.kernels.cuda.choices import configurations
+from gdn_verify.kernels.cuda.chunks import CANDIDATES, ChunkPlan, Operation, chunk_plan
 from gdn_verify.kernels.cuda.config import Sizes
 from gdn_verify.kernels.cuda.operands import Options
 from gdn_verify.kernels.cuda.plans import Plan, Source, plan_of
@@ -20,7 +21,7 @@ class Sample:
 
     configuration: str
     words: str
-    plan: Plan
+    plan: Plan | ChunkPlan
 
 
 def samples(capability: int) -> Iterator[Sample]:
@@ -31,12 +32,25 @@ def samples(capability: int) -> Iterator[Sample]:
                 sizes = Sizes(16, HV, 128, 128, state.itemsize, state_kv)
                 yield from _launched(decode.SOURCE, capability, sizes, state)
                 yield from _launched(spec.SOURCE, capability, sizes, state, drafts=4)
+                yield from _chunked(capability, sizes, state)
 
 
 def _launched(source: Source, capability: int, sizes: Sizes, state: torch.dtype, drafts: int = 0) -> Iterator[Sample]:
     words = f"H={sizes.H} HV={sizes.HV} K={sizes.K} V={sizes.V} {'KV' if sizes.state_kv else 'VK'} state={state}"
     for config in dict.fromkeys(configurations(capability, sizes, bool(drafts))):
         yield Sample(config.name, words, plan_of(source, capability, config, sizes, _served(state), drafts))
+
+
+def _chunked(capability: int, sizes: Sizes, state: torch.dtype) -> Iterator[Sample]:
+    words = f"H={sizes.H} HV={sizes.HV} K={sizes.K} V={sizes.V} {'KV' if sizes.state_kv else 'VK'} state={state}"
+    narrow, wide = torch.bfloat16, torch.float32
+    operation = Operation(
+        sizes.K, sizes.V, sizes.ratio, sizes.state_kv, True, True, narrow, wide, wide, state, narrow
+    )  # fmt: skip
+    for config in CANDIDATES:
+        plan = chunk_plan(prefill.SOURCE, config, operation)
+        if plan.fits(capability):
+            yield Sample(config.name, words, plan)
 
 
 def _served(state: torch.dtype) -> Options:

@@ -5,7 +5,7 @@ its arguments, in their order. It returns nothing: pools and outputs are the cal
 written. The functions here are the same with `Tables` and `Layer` in one piece, for use within a compiled function too.
 
 This package imports without Triton; a call imports it, or raises RuntimeError that says what to install. The kernels in
-CUDA C++ are `ops.cuda`, operators cuda_fused_decode and cuda_fused_spec_decode.
+CUDA C++ are `ops.cuda`, operators cuda_fused_decode, cuda_fused_spec_decode and cuda_chunk_delta.
 """
 
 from gdn_verify.kernels.ops import cuda

@@ -79,10 +79,22 @@ def chunk_delta(
     exact: bool = False,
     checkpoints: Tensor | None = None,
     checkpoint_every: int = 0,
+    kernels: str = "fused",
 ) -> Tensor:
-    """`triton.chunk.chunk_delta` through its operator: the same operands, result and errors."""
+    """`triton.chunk.chunk_delta` through its operator: the same operands, result and errors.
+
+    With `kernels="cuda"` that of CUDA C++, which is neither `exact` nor has checkpoints: ValueError.
+    """
     refuse_gradients(q, k, v, g, beta)
     output = v.new_empty(v.shape) if output is None else output
+    if kernels == "cuda":
+        if exact or checkpoints is not None or checkpoint_every:
+            raise ValueError("exact and checkpoints are not had with kernels='cuda'; use kernels='fused'")
+        torch.ops.gdn_verify.cuda_chunk_delta(
+            q, k, v, g, beta, pool, output, scale, qk_norm, eps, state_order, pad_slot_id, zero_pads,
+            *flattened(tables),
+        )  # fmt: skip
+        return output
     torch.ops.gdn_verify.chunk_delta(
         q, k, v, g, beta, pool, output, scale, qk_norm, eps, state_order, pad_slot_id, zero_pads, exact,
         checkpoints, checkpoint_every, *flattened(tables),
@@ -145,4 +157,23 @@ def _chunk_delta(
         q, k, v, g, beta, pool, tables, scale=scale, qk_norm=qk_norm, eps=eps, state_order=state_order,
         pad_slot_id=pad_slot_id, output=output, zero_pads=zero_pads, exact=exact,
         checkpoints=checkpoints, checkpoint_every=checkpoint_every,
+    )  # fmt: skip
+
+
+@operator(
+    "cuda_chunk_delta",
+    "Tensor q, Tensor k, Tensor v, Tensor g, Tensor beta, Tensor(a!) pool, Tensor(b!) output, float? scale, "
+    "bool qk_norm, float eps, str state_order, int? pad_slot_id, bool zero_pads",
+    Tables,
+    kernels="cuda",
+)
+def _cuda_chunk_delta(
+    q: Tensor, k: Tensor, v: Tensor, g: Tensor, beta: Tensor, pool: Tensor, output: Tensor, scale: float | None,
+    qk_norm: bool, eps: float, state_order: str, pad_slot_id: int | None, zero_pads: bool, tables: Tables,
+) -> None:  # fmt: skip
+    from gdn_verify.kernels.cuda import prefill
+
+    prefill.chunk_delta(
+        q, k, v, g, beta, pool, tables, scale=scale, qk_norm=qk_norm, eps=eps, state_order=state_order,
+        pad_slot_id=pad_slot_id, output=output, zero_pads=zero_pads,
     )  # fmt: skip

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -40,6 +42,7 @@ def chunked_prefill(
     checkpoints: Tensor | None = None,
     checkpoint_every: int = 0,
     shape: Shape | None = None,
+    recurrence: Callable[..., Tensor] = chunk_delta,
 ) -> Tensor:
     """conv → gates → q/k norm → delta → gated norm over plain rows of any length; pools in place.
 
@@ -55,8 +58,9 @@ def chunked_prefill(
 
     Four launches: the conv with gates and z; the two of `chunk_delta`, which tells of `exact`, `shape` and checkpoints;
     the norm, if there is one. The conv's output is rounded to qkvz's dtype, and so is o before a norm, unless `output`
-    is float32. Nothing is read back, so the launches can be captured in a graph. Raises ValueError for operands that
-    do not fit, before a pool is touched, and RuntimeError where a gradient is asked.
+    is float32. `recurrence` stands in for `chunk_delta`. Nothing is read back, so the launches can be captured in a
+    graph. Raises ValueError for operands that do not fit, before a pool is touched, and RuntimeError where a gradient
+    is asked.
     """
     check_prefill(qkvz, ba, layer, conv_pool, pool, tables, packing, state_order)
     check_checkpoints(checkpoints, checkpoint_every, pool, qkvz.shape[0])
@@ -67,7 +71,7 @@ def chunked_prefill(
     in_place = layer.norm_weight is None or output.dtype in (qkvz.dtype, torch.float32)
     if not in_place and zero_pads:
         output.zero_()
-    o = chunk_delta(
+    o = recurrence(
         *split_qkv(mixed_qkv, *layer.geometry), g, beta, pool, tables, scale=layer.scale, eps=layer.qk_norm_eps,
         state_order=state_order, pad_slot_id=pad_slot_id, output=output if in_place else None,
         zero_pads=zero_pads and in_place, exact=exact, checkpoints=checkpoints,

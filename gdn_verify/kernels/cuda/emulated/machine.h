@@ -271,5 +271,6 @@ INLINE float fused(float x, float y, float z) { return __builtin_fmaf(x, y, z); 
 INLINE float exponential(float x) { return __builtin_expf(x); }
 INLINE float logarithm_of_1_and(float x) { return __builtin_log1pf(x); }
 INLINE float inverse_root(float x) { return 1.0f / __builtin_sqrtf(x); }
+INLINE float quick_inverse_root(float x) { return 1.0f / __builtin_sqrtf(x); }
 INLINE float reciprocal(float x) { return 1.0f / x; }
 INLINE float power_of_2(float x) { return __builtin_exp2f(x); }

@@ -109,13 +109,16 @@ INLINE void sum_gates(Shared &s, Fold &f, const GatePair &gates) {
 // k kᵀ, q kᵀ and q qᵀ of the block on the diagonal, as k and q are given.
 INLINE void score_own(const Fold &f, int keys, Square &kk, Square &qk, Square &qq) {
   const int at = keys + down<K>(place_of_lane<K>(f.lane), f.warp);
+  const int across = keys + down<K>(place_of_lane_across<K>(f.lane), f.warp);
   clear(kk), clear(qk), clear(qq);
-#pragma unroll
+#pragma unroll 4
   for (int step = 0; step < K / 16; step++) {
     const Words<16> k = load_matrices<false>(right(at, step)), q = load_matrices<false>(right(at, step) + KEY_BYTES);
-    multiply_add_transposed<TX>(kk, k, k);
-    multiply_add_transposed<TX>(qk, q, k);
-    multiply_add_transposed<TX>(qq, q, q);
+    const Words<16> k_right = load_matrices<false>(right(across, step));
+    const Words<16> q_right = load_matrices<false>(right(across, step) + KEY_BYTES);
+    multiply_add<TX>(kk, k, k_right);
+    multiply_add<TX>(qk, q, k_right);
+    multiply_add<TX>(qq, q, q_right);
   }
 }
 
@@ -123,7 +126,7 @@ INLINE void score_own(const Fold &f, int keys, Square &kk, Square &qk, Square &q
 INLINE void score_left(const Fold &f, int keys, int block, Square &kk, Square &qk) {
   const int at = keys + down<K>(place_of_lane<K>(f.lane), f.warp), left = keys + down<K>(place_of_lane_across<K>(f.lane), block);
   clear(kk), clear(qk);
-#pragma unroll
+#pragma unroll 4
   for (int step = 0; step < K / 16; step++) {
     const Words<16> k = load_matrices<false>(right(at, step)), q = load_matrices<false>(right(at, step) + KEY_BYTES);
     const Words<16> other = load_matrices<false>(right(left, step));
@@ -139,7 +142,7 @@ INLINE void lengths(const Arguments &a, const Fold &f, const Square &xx, float (
 #pragma unroll
   for (int i = 0; i < 2; i++) {
     const float squares = of_lane(odd ? xx[i][2 * i + 1] : xx[i][2 * i], holder);
-    of[i] = a.qk_norm ? inverse_root(squares + a.eps) : 1.0f;
+    of[i] = a.qk_norm ? quick_inverse_root(squares + a.eps) : 1.0f;
   }
 }
 
@@ -238,7 +241,7 @@ INLINE void store_unit_keys(Shared &s, const Fold &f, int keys, int w) {
 #pragma unroll
   for (int i = 0; i < 2; i++) of[i] = f.of_key[i] * decayed(s.G[f.at(CHUNK - 1)] - s.G[f.at(f.token(i))]);
   const int rows = down<K>(place_of_lane<K>(f.lane), f.warp);
-#pragma unroll
+#pragma unroll 4
   for (int step = 0; step < K / 16; step++) {
     Words<16> k = load_matrices<false>(keys + right(rows, step));
 #pragma unroll

@@ -57,13 +57,22 @@ INLINE int values_at(int chunk, int warp) { return VALUES_AT + (chunk % 2 * SCAN
 // Asks for the warp's part of v.
 INLINE void ask_values(const Arguments &a, const Row &row, int chunk, int warp) {
   constexpr int WORDS = COLUMNS / 8, ROWS = 32 / WORDS;
+  static_assert(ROWS % 8 == 0, "rows of a lane are permuted alike");
   const int lane = thread_index() % 32, first = lane / WORDS, word = lane % WORDS, last = row.last(chunk);
-  const int at = values_at(chunk, warp), stride = static_cast<int>(a.stride_v);
+  const int at = values_at(chunk, warp) + place<COLUMNS>(first, word);
+  const int64 step = ROWS * a.stride_v;
   const TX *v = static_cast<const TX *>(a.v) + row.token(chunk) * a.stride_v + row.column(warp) + word * 8;
+  if (last == CHUNK - 1) {
+    v += first * a.stride_v;
 #pragma unroll
+    for (int n = 0; n < CHUNK / ROWS; n++, v += step) copy_async<16>(at + n * (ROWS * COLUMNS * 2), v);
+    return;
+  }
+#pragma unroll 1
   for (int n = 0; n < CHUNK / ROWS; n++) {
     const int token = first + n * ROWS;
-    copy_async<16>(at + place<COLUMNS>(token, word), v + (token < last ? token : last) * stride);
+    const int64 there = token < last ? token : last;
+    copy_async<16>(at + n * (ROWS * COLUMNS * 2), v + there * a.stride_v);
   }
 }
 
@@ -175,20 +184,25 @@ INLINE void stage_outputs(int lane, int values, const Result &o) {
 
 // ... and all from there to memory.
 template <class Out>
-INLINE void store_staged(Out *out, int stride, int last, int lane, int values) {
+INLINE void store_staged(Out *out, int64 stride, int last, int lane, int values) {
   constexpr int WORDS = COLUMNS / 8, ROWS = 32 / WORDS;
-  const int first = lane / WORDS, word = lane % WORDS;
+  const int first = lane / WORDS, word = lane % WORDS, at = values + place<COLUMNS>(first, word);
+  out += first * stride + word * 8;
   warp_barrier();
+  if (last == CHUNK - 1) {
 #pragma unroll
-  for (int n = 0; n < CHUNK / ROWS; n++) {
-    const int token = first + n * ROWS;
-    if (token <= last) store_words(out + token * stride + word * 8, take_copied<16>(values + place<COLUMNS>(token, word)));
+    for (int n = 0; n < CHUNK / ROWS; n++, out += ROWS * stride)
+      store_words(out, take_copied<16>(at + n * (ROWS * COLUMNS * 2)));
+    return;
   }
+#pragma unroll 1
+  for (int n = 0; n * ROWS + first <= last; n++, out += ROWS * stride)
+    store_words(out, take_copied<16>(at + n * (ROWS * COLUMNS * 2)));
 }
 
 // Number by number, where words do not fit.
 template <class Out>
-INLINE void store_numbers(Out *out, int stride, int last, int pass, const Result &o) {
+INLINE void store_numbers(Out *out, int64 stride, int last, int pass, const Result &o) {
   const int lane = thread_index() % 32;
 #pragma unroll
   for (int i = 0; i < TILES * 2 * SQUARES * 4; i++) {
@@ -224,7 +238,6 @@ INLINE int some_lane(Shared &s) { return (thread_index() + s.zero[0]) % 32; }
 template <class Out>
 INLINE void scan_chunk(const Arguments &a, Shared &s, const Row &row, int chunk, int warp, State &h) {
   constexpr bool BY_WORDS = STAGED && sizeof(Out) == 2;
-  const int stride = static_cast<int>(a.stride_out);
   Fresh before = {}, fresh = {};
 #pragma unroll 1
   for (int pass = 0; pass < PASSES; pass++) {
@@ -242,11 +255,11 @@ INLINE void scan_chunk(const Arguments &a, Shared &s, const Row &row, int chunk,
     if constexpr (BY_WORDS)
       stage_outputs<Out>(lane, values, o);
     else
-      store_numbers(outputs_at<Out>(a, row, chunk, warp), stride, row.last(chunk), pass, o);
+      store_numbers(outputs_at<Out>(a, row, chunk, warp), a.stride_out, row.last(chunk), pass, o);
   }
   const int lane = some_lane(s);
   if constexpr (BY_WORDS)
-    store_staged(outputs_at<Out>(a, row, chunk, warp), stride, row.last(chunk), lane, values_at(chunk, warp));
+    store_staged(outputs_at<Out>(a, row, chunk, warp), a.stride_out, row.last(chunk), lane, values_at(chunk, warp));
   const float whole = s.whole[chunk % SLOTS];
 #pragma unroll
   for (int i = 0; i < TILES * (K / 8) * 4; i++) h[i / 4 / (K / 8)][i / 4 % (K / 8)][i % 4] *= whole;
