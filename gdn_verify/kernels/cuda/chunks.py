@@ -111,12 +111,12 @@ def chunk_plan(source: Source, config: ChunkConfig, operation: Operation) -> Chu
     scanners = V // (splits * COLUMNS * tiles)
     teams, keys, values = config.teams, CHUNK * K * 2, 2 * scanners * CHUNK * COLUMNS * tiles * 2
     stages, slots, triangle, square, factors = teams + SLOTS, SLOTS, 10 * 512, 512, 2 * CHUNK * 4
-    ring = 2 * stages * keys + values + slots * (keys + triangle + factors) + teams * (triangle + 2 * square)
+    ring = 2 * stages * keys + values + slots * (keys + triangle + factors) + teams * (triangle + 4 * square)
     cut = {
         "SPLITS": splits, "SCANNERS": scanners, "TILES": tiles, "TEAMS": teams, "RING": ring, "LEAST_BLOCKS": 1,
     }  # fmt: skip
     kernel = Kernel(source.file, source.name, source.arguments, {**operation._asdict(), **cut})
-    return ChunkPlan(kernel, splits, 32 * (WARPS * teams + scanners), ring)
+    return ChunkPlan(kernel, splits, 32 * (WARPS * teams + scanners + (WARPS if scanners == WARPS else 1)), ring)
 
 
 def fitting_plan(source: Source, config: ChunkConfig, operation: Operation, capability: int) -> ChunkPlan:

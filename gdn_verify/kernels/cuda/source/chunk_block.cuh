@@ -1,16 +1,19 @@
 // What a block of a chunked prefill is: one value head of one row, SPLITS of them where V is cut, chunk after chunk.
 //
 // TEAMS of four warps fold chunks, which needs no state, every team another one, while SCANNERS warps scan one after the
-// other (see `chunk_delta.cu`). All that they hand on is in the ring: k and q of STAGES chunks, what is folded of SLOTS.
+// other, and one more fetches what both read (see `chunk_delta.cu`). All that they hand on is in shared memory: k, q and
+// the gates of STAGES chunks, what is folded of SLOTS.
 
 constexpr int CHUNK = 64;
 constexpr int FOLDERS = 4;  // warps of a team
 constexpr int FOLDING = 32 * FOLDERS, SCANNING = 32 * SCANNERS;
-constexpr int THREADS = TEAMS * FOLDING + SCANNING;
+// Warps of each kind in groups of four share registers out anew.
+constexpr bool UNEVEN = SCANNERS == FOLDERS;
+constexpr int FETCHER = TEAMS * FOLDERS + SCANNERS;  // a warp, the last or with UNEVEN the first of the last four
+constexpr int THREADS = 32 * (FETCHER + (UNEVEN ? 4 : 1));
 constexpr int COLUMNS = 16 * TILES;  // of V, a warp
 static_assert(V == SPLITS * SCANNERS * COLUMNS, "warps have all of V");
 
-// A team asks for k and q of its next chunk when it knows that what it has folded SLOTS chunks ago is scanned.
 constexpr int SLOTS = 2, STAGES = TEAMS + SLOTS;
 static_assert(SLOTS % TEAMS == 0, "a slot is always of the same team");
 constexpr int KEY_BYTES = CHUNK * K * 2;
@@ -23,8 +26,8 @@ constexpr int W_AT = KEYS_AT + STAGES * 2 * KEY_BYTES;              // before it
 constexpr int VALUES_AT = W_AT + SLOTS * KEY_BYTES;                 // v, and then o, of a warp
 constexpr int B_AT = VALUES_AT + 2 * SCANNERS * VALUE_BYTES;
 constexpr int FACTORS_AT = B_AT + SLOTS * TRIANGLE_BYTES;           // of k, and then of q
-constexpr int INVERSE_AT = FACTORS_AT + SLOTS * 2 * FACTOR_BYTES;   // T of a team's chunk, and then two squares of -L
-constexpr int INVERSE_BYTES = TRIANGLE_BYTES + 2 * SQUARE_BYTES;
+constexpr int INVERSE_AT = FACTORS_AT + SLOTS * 2 * FACTOR_BYTES;   // T of a team's chunk, and then what warps hand on
+constexpr int INVERSE_BYTES = TRIANGLE_BYTES + 4 * SQUARE_BYTES;
 constexpr int RING_BYTES = INVERSE_AT + TEAMS * INVERSE_BYTES;
 static_assert(RING_BYTES == RING, "the launch asks for as much");
 
@@ -33,11 +36,14 @@ INLINE int w_at(int chunk) { return W_AT + chunk % SLOTS * KEY_BYTES; }
 INLINE int b_at(int chunk) { return B_AT + chunk % SLOTS * TRIANGLE_BYTES; }
 INLINE int factors_at(int chunk) { return FACTORS_AT + chunk % SLOTS * (2 * FACTOR_BYTES); }
 
-// Barriers: of a team, and of a slot: that it is folded, and that it is scanned.
+// Barriers: of a team; of a slot, that it is folded, and that it is scanned; of a stage, that all has come, and that it
+// is scanned.
 INLINE void meet_team(int team) { meet(1 + team, FOLDING); }
 INLINE int folded(int chunk) { return 1 + TEAMS + chunk % SLOTS; }
 INLINE int scanned(int chunk) { return 1 + TEAMS + SLOTS + chunk % SLOTS; }
-constexpr int HANDING = FOLDING + SCANNING;
+INLINE int fetched(int chunk) { return 1 + TEAMS + 2 * SLOTS + chunk % STAGES; }
+INLINE int emptied(int chunk) { return 1 + TEAMS + 2 * SLOTS + STAGES + chunk % STAGES; }
+constexpr int HANDING = FOLDING + SCANNING, FETCHING = 32 + FOLDING, EMPTYING = SCANNING + 32;
 
 // A table's entry; tables are int32 or int64.
 INLINE int64 entry(const void *table, int64 at, bool wide) {
@@ -62,14 +68,20 @@ struct Row {
   INLINE_MEMBER int column(int warp) const { return head * V + (split * SCANNERS + warp) * COLUMNS; }
 };
 
+// The gates of a chunk, by tokens; G_m is that of the last token before a block of 16.
+struct ChunkGates {
+  Array<double, CHUNK> G;
+  Array<float, CHUNK> beta;
+  Array<float, CHUNK> from_start, from_block, to_end;    // e^G, e^(G - G_m), e^(G_C - G)
+  Array<float, 6 * 16> to_block;                         // e^(G_m - G) of tokens before block 1, 2 and 3
+};
+INLINE int to_block(int block) { return 8 * block * (block - 1); }
+
 struct Shared {
   Array<int, 1> zero;  // which the compiler does not know: what is made with it is made anew, and takes no registers
-  Array<Row, 1> row;  // for all registers that it would take
-  Array<double, TEAMS * FOLDERS * CHUNK> G;  // of each warp that folds: those of a team need not meet for them
-  Array<float, TEAMS * FOLDERS * CHUNK> beta;
-  Array<float, TEAMS * FOLDERS * CHUNK> decay;  // from a token to the last one before the warp's own
-  Array<float, TEAMS * CHUNK> of_keys;          // 1 / ‖k‖
-  Array<float, SLOTS> whole;                    // e^(G_C) of what is folded
+  Array<Row, 1> row;   // for all registers that it would take
+  Array<ChunkGates, STAGES> gates;
+  Array<float, TEAMS * CHUNK> of_keys, of_queries;  // 1 / ‖k‖ and 1 / ‖q‖
 };
 
 INLINE Row row_of(const Arguments &a) {

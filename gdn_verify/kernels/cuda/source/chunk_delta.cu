@@ -7,6 +7,7 @@
 
 #include "matrices.cuh"
 #include "chunk_block.cuh"
+#include "chunk_fetch.cuh"
 #include "chunk_fold.cuh"
 #include "chunk_scan.cuh"
 
@@ -22,12 +23,16 @@ KERNEL(gdn_cuda_chunk_delta) {
   if (thread_index() == 0) s.row[0] = row, s.zero[0] = 0;
   block_barrier();
   const int warp = thread_index() / 32;
-  constexpr bool UNEVEN = TEAMS == 2 && TILES == 2 && SCANNERS == FOLDERS;  // in groups of four
   if (warp < TEAMS * FOLDERS) {
-    if constexpr (UNEVEN) leave_registers<128>();
+    if constexpr (UNEVEN && TEAMS == 1) take_registers<216>();
+    if constexpr (UNEVEN && TEAMS == 2 && TILES == 1) take_registers<144>();
+    if constexpr (UNEVEN && TEAMS == 2 && TILES == 2) leave_registers<112>();
     fold_row(a, s, s.row[0], warp / FOLDERS);
-  } else {
-    if constexpr (UNEVEN) take_registers<248>();
+  } else if (warp < FETCHER) {
+    if constexpr (UNEVEN) take_registers<TILES == 1 ? 184 : 248>();
     scan_row(a, s, s.row[0], warp - TEAMS * FOLDERS);
+  } else {
+    if constexpr (UNEVEN) leave_registers<40>();
+    if (warp == FETCHER) fetch_row(a, s, s.row[0]);
   }
 }

@@ -260,7 +260,7 @@ INLINE void scan_chunk(const Arguments &a, Shared &s, const Row &row, int chunk,
   const int lane = some_lane(s);
   if constexpr (BY_WORDS)
     store_staged(outputs_at<Out>(a, row, chunk, warp), a.stride_out, row.last(chunk), lane, values_at(chunk, warp));
-  const float whole = s.whole[chunk % SLOTS];
+  const float whole = s.gates[chunk % STAGES].from_start[CHUNK - 1];
 #pragma unroll
   for (int i = 0; i < TILES * (K / 8) * 4; i++) h[i / 4 / (K / 8)][i / 4 % (K / 8)][i % 4] *= whole;
   if constexpr (PASSES > 1) add_to_state(h, lane, w_at(chunk), before);
@@ -280,6 +280,7 @@ INLINE void scan_row(const Arguments &a, Shared &s, const Row &row, int warp) {
     scan_chunk<TOut>(a, s, row, chunk, warp, h);
     warp_barrier();  // before v comes where o was
     if (row.has(chunk + SLOTS)) arrive(scanned(chunk), HANDING);
+    if (row.has(chunk + STAGES)) arrive(emptied(chunk), EMPTYING);
     if (row.has(chunk + 2)) ask_values(a, row, chunk + 2, warp);
     commit_copies();
   }
