@@ -9,6 +9,7 @@ import torch
 
 from gdn_verify.kernels import fast, ops
 from gdn_verify.kernels.cuda.observe import observed
+from gdn_verify.kernels.cuda.prefill import chunk_delta
 from gdn_verify.kernels.dispatch import gated_delta_net_packed
 from gdn_verify.kernels.plan import LaunchPlan
 
@@ -17,6 +18,7 @@ from ..triton.families import operands, options
 from ..triton.problems import Problem
 from ..triton.situations import DRAFTS
 from .launching import launch
+from .test_chunk_delta import ROWS
 
 DECODED = Problem(starts=True, bias=True, gap=4)
 DRAFTED = replace(DRAFTS, bias=True, gap=4)
@@ -78,3 +80,17 @@ def test_the_operator_tells_what_it_writes(name):
     schema = getattr(torch.ops.gdn_verify, name).default._schema
     written = {argument.name for argument in schema.arguments if argument.alias_info and argument.alias_info.is_write}
     assert written == {"conv_pool", "pool", "output", "z_output"}
+
+
+def test_the_recurrence_by_its_operator():
+    """The same bits, in one launch; what it has not is refused."""
+    operands, tables, (direct, other) = ROWS.inputs(), ROWS.tables(), (ROWS.states(), ROWS.states())
+    names: list[str] = []
+    wanted = chunk_delta(*operands, direct.view, tables, scale=0.3)
+    with observed(lambda name, _: names.append(name)):
+        got = ops.cuda.chunk_delta(*operands, other.view, tables, scale=0.3)
+    assert names == ["gdn_cuda_chunk_delta"]
+    assert torch.equal(got, wanted)
+    assert torch.equal(other.storage.view(torch.uint8), direct.storage.view(torch.uint8))
+    with pytest.raises(ValueError, match="use kernels='fused'"):
+        ops.cuda.chunk_delta(*operands, other.view, tables, exact=True)
