@@ -54,6 +54,27 @@ RARE: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
         "chunk-delta",
         [("triton/scan_kernel.py", "(query_start_loc + num_rows).to(tl.int64)", "(query_start_loc + num_rows)")],
     ),
+    "many-decode-rows": (
+        "fused-decode",
+        [
+            (
+                "triton/decode_kernel.py",
+                "if SHARERS == 1:\n            store_shifted(",
+                "if False:\n            store_shifted(",
+            )
+        ],
+    ),
+    "key-head-in-parts": (
+        "fused-decode", [("triton/decode_kernel.py", "at = (t // STEPS) * V + ", "at = (t // STEPS) + ")]
+    ),
+    "values-beyond-a-tile": (
+        "chunk-delta",
+        [
+            ("triton/scan_kernel.py", "TILES: tl.constexpr = (V + BV - 1)", "TILES: tl.constexpr = (V + BV - 2)"),
+            ("triton/intra_kernel.py", "diagonal(kk_blocks) + eps", "diagonal(kk_blocks) - eps"),
+        ],
+    ),
+    "sparse-gates-over-chunks": ("chunk-delta", [("triton/scan_kernel.py", "+ 3 * C - 1)", "+ 3 * C - 2)")]),
     "faint-gates": (
         "conv-chunk-delta",
         [
