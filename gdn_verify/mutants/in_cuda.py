@@ -21,8 +21,9 @@ FOLDER = "cuda/source"
 BY_FILE = {
     "decode.cu": ("cuda-decode", "cuda-decode-null", "cuda-decode-o"),
     "spec.cu": ("cuda-spec", "cuda-spec-null"),
+    "chunk_delta.cu": ("cuda-chunk-delta", "cuda-chunk-delta-null"),
 }
-"""Files that are kernels, and the paths that run them; any other file is used by all."""
+"""Files that are kernels, and the paths that run them."""
 PATHS = tuple(path for paths in BY_FILE.values() for path in paths)
 LEFT_OUT = ("machine.cuh",)
 """What is not compiled where the sources are emulated."""
@@ -78,8 +79,10 @@ class Miswritten:
 
     @property
     def paths(self) -> tuple[str, ...]:
-        """Those that compile the file."""
-        return BY_FILE.get(self.file, PATHS)
+        """Those that compile the file: a kernel's own, or of the kernels that include it; all where none does."""
+        line = f'#include "{self.file}"\n'
+        kernels = [kernel for kernel in BY_FILE if kernel == self.file or line in source_of(kernel)]
+        return tuple(path for kernel in kernels for path in BY_FILE[kernel]) or PATHS
 
     def begin(self) -> None:
         """Have every kernel that is compiled from now on in this process get the mistake."""

@@ -82,11 +82,12 @@ def test_a_mutant_is_in_what_is_compiled(monkeypatch) -> None:
 
 def test_its_jobs_are_those_of_the_paths_that_compile_it() -> None:
     """On the host that emulates, and no others."""
-    decode, shared = miswritten(["decode.cu"])[0], miswritten(["tile.cuh"])[0]
+    decode, shared, all_of_them = (miswritten([file])[0] for file in ("decode.cu", "tile.cuh", "numbers.cuh"))
     jobs = campaign.plan(mutants=[decode])
     assert {job.host for job in jobs} == {in_cuda.HOST}
     assert {job.path for job in decode.jobs(jobs)} == set(in_cuda.BY_FILE["decode.cu"])
-    assert {job.path for job in shared.jobs(jobs)} >= set(in_cuda.PATHS)
+    assert set(shared.paths) == {*in_cuda.BY_FILE["decode.cu"], *in_cuda.BY_FILE["spec.cu"]}
+    assert all_of_them.paths == in_cuda.PATHS
 
 
 def test_the_class_stands_alone() -> None:
