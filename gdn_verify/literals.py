@@ -134,7 +134,7 @@ def same_bits(one: Tensor, other: Tensor) -> bool:
     """Whether two dense tensors on the processor are of one type and shape, bit for bit."""
     if one.dtype != other.dtype or one.shape != other.shape:
         return False
-    return torch.equal(one.contiguous().view(torch.uint8), other.contiguous().view(torch.uint8))
+    return not one.numel() or torch.equal(*(x.contiguous().view(torch.uint8) for x in (one, other)))
 
 
 def _within(root: Tensor, value: Tensor) -> bool:

@@ -303,6 +303,13 @@ def test_a_read_of_scratch_that_nobody_wrote_is_shown_by_its_script() -> None:
     assert status(made.script, changed(*changes(MUTANT_EDITS[name]))) == ALIVE
 
 
+def test_a_launch_without_tokens_has_a_script() -> None:
+    """Its tensors have no elements, whose strides say nothing."""
+    made = of_a_case(replace(STEP, batches=(Batch((Row(0, (0,)),)),)), "fallback", "cpu")
+    assert made.found is None
+    assert status(made.script, {}) == FIXED
+
+
 def test_a_read_around_a_tensor_is_shown_by_its_script() -> None:
     """It lays NaN there, as the arena does; the values alone are right where memory happens to hold zeros."""
     pytest.importorskip("triton")
