@@ -63,10 +63,10 @@ DEFECTS: dict[str, tuple[str, str, str, Launch, ChunkConfig]] = {
     "the state does not decay": ("chunk_scan.cuh", "[i % 4] *= whole;", "[i % 4] *= 1.0f;", ROWS, ChunkConfig()),
     "W without beta": ("chunk_fold.cuh", "*= i / 2 % 2 ? below : above;", "*= 1.0f;", ROWS, ChunkConfig()),
     "weights above the diagonal": (
-        "chunk_fold.cuh", "P[n / 4][n % 4] = lower ? ", "P[n / 4][n % 4] = true ? ", ROWS, ChunkConfig(),
+        "chunk_fold.cuh", "left || (!above && f.row >= f.two + n % 2) ? ", "true ? ", ROWS, ChunkConfig(),
     ),
     "the inverse by blocks of 4": (
-        "chunk_fold.cuh", "level < 3; level++", "level < 2; level++", replace(ROWS, alike=True), ChunkConfig(),
+        "chunk_fold.cuh", "size < 4; size++", "size < 3; size++", replace(ROWS, alike=True), ChunkConfig(),
     ),
     "a square of another column is handed on": (
         "chunk_fold.cuh", "store_square(f.handed(OF_ROW_2 + l), f.lane, lower[l]);",

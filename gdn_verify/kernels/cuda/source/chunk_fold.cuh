@@ -73,51 +73,60 @@ INLINE void lengths(const Arguments &a, const Fold &f, const Square &xx, Array<f
   }
 }
 
-// A square of which only the 8 × 8 numbers in two opposite corners are not zero, as an operand: those on its diagonal.
-INLINE Words<16> corners(const Square &c) {
-  return {{pair_of<Float16>(c[0][0], c[0][1]), 0u, 0u, pair_of<Float16>(c[1][2], c[1][3])}};
+// Two matrices of 8 × 8, those on a square's diagonal: on the left of a product they are a square, and what they multiply
+// stands below each other, so that one instruction has both products.
+using Corners = float[4];
+INLINE Words<16> corners(const Corners &c) {
+  return {{pair_of<Float16>(c[0], c[1]), 0u, 0u, pair_of<Float16>(c[2], c[3])}};
 }
 
-// Number n of the four in the corners, of a square.
-INLINE float &corner(Square &c, int n) { return c[n / 2][n / 2 * 2 + n % 2]; }
+// Where number (i, j) of 8 × 8 stands: 0 on the diagonal, else 1, 2 or 3 for the size of blocks, 1, 2 or 4, of which it is
+// in the one below a pair's first, and negative above.
+INLINE int standing(int i, int j) {
+  const int apart = i ^ j, size = apart >= 4 ? 3 : apart >= 2 ? 2 : apart;
+  return i > j ? size : -size;
+}
 
-// (I - N)⁻¹ of 16 tokens, by blocks of 2, 4, 8 and 16. N is strictly lower and NT its transposed; of N the corners on the
-// diagonal are asked for alone, and of NT what is above them too. X and its transposed are both kept, as a result is an
-// operand on the left as it lies, and the transposed of one on the right.
-INLINE void invert_square(const Fold &f, Square &N, Square &NT, Square &X) {
-  Square XT;
-  clear(X), clear(XT);
+// Of -L of 16 tokens, strictly lower, and of its transposed: the corners on the diagonal, and what is above them.
+struct Lower {
+  Corners N, NT;
+  float above[2];
+};
+
+// (I + L)⁻¹ by blocks of 2, 4, 8 and 16. X and its transposed are both kept, as a result is an operand on the left as it
+// lies, and the transposed of one on the right.
+INLINE void invert_square(const Fold &f, const Lower &m, Square &T) {
+  Corners X, XT;
+  const int stands[2] = {standing(f.row, f.two), standing(f.row, f.two + 1)};
 #pragma unroll
   for (int n = 0; n < 4; n++) {
-    const int i = f.row, j = f.two + n % 2;
-    const float one = i == j ? 1.0f : 0.0f;
-    corner(X, n) = i == j + 1 && i % 2 ? corner(N, n) : one;
-    corner(XT, n) = j == i + 1 && j % 2 ? corner(NT, n) : one;
+    const float one = stands[n % 2] == 0 ? 1.0f : 0.0f;
+    X[n] = stands[n % 2] == 1 ? m.N[n] : one;
+    XT[n] = stands[n % 2] == -1 ? m.NT[n] : one;
   }
 #pragma unroll
-  for (int level = 1; level < 3; level++) {
-    Square below, above, left, leftT;
+  for (int size = 2; size < 4; size++) {
+    Corners below, above, left = {}, leftT = {};
 #pragma unroll
     for (int n = 0; n < 4; n++) {
-      const int i = f.row >> level, j = (f.two + n % 2) >> level;
-      corner(below, n) = i == j + 1 && i % 2 ? corner(N, n) : 0.0f;
-      corner(above, n) = j == i + 1 && j % 2 ? corner(NT, n) : 0.0f;
+      below[n] = stands[n % 2] == size ? m.N[n] : 0.0f;
+      above[n] = stands[n % 2] == -size ? m.NT[n] : 0.0f;
     }
     const Words<16> x = corners(X), xT = corners(XT);
-    clear(left), clear(leftT);
-    multiply_add_transposed<Float16>(left, x, corners(above));
-    multiply_add_transposed<Float16>(leftT, xT, corners(below));
-    multiply_add_transposed<Float16>(X, corners(left), xT);
-    multiply_add_transposed<Float16>(XT, corners(leftT), x);
+    multiply_add<Float16>(left, x, pair_of<Float16>(above[0], above[1]), pair_of<Float16>(above[2], above[3]));
+    multiply_add<Float16>(leftT, xT, pair_of<Float16>(below[0], below[1]), pair_of<Float16>(below[2], below[3]));
+    multiply_add<Float16>(X, corners(left), xT.word[0], xT.word[3]);
+    multiply_add<Float16>(XT, corners(leftT), x.word[0], x.word[3]);
   }
-  float left[4] = {};
-  multiply_add<Float16>(left, corners(X), 0u, pair_of<Float16>(NT[1][0], NT[1][1]));
-  const Words<16> step = {{0u, pair_of<Float16>(left[2], left[3]), 0u, 0u}};
-  multiply_add<Float16>(X[0], step, corners(XT).word[0], 0u);
+  Corners left = {};
+  clear(T);
+  multiply_add<Float16>(left, corners(X), 0u, pair_of<Float16>(m.above[0], m.above[1]));
+  multiply_add<Float16>(T[0], {{0u, pair_of<Float16>(left[2], left[3]), 0u, 0u}}, pair_of<Float16>(XT[0], XT[1]), 0u);
+  T[0][0] = X[0], T[0][1] = X[1], T[1][2] = X[2], T[1][3] = X[3];
 }
 
-// On the diagonal: what `invert_square` asks for of -L and its transposed, and (q̂ k̂ᵀ ∘ D) as an operand.
-INLINE void weigh_own(Shared &s, ChunkGates &g, const Fold &f, const Square &kk, const Square &qk, Square &N, Square &NT,
+// On the diagonal: -L, and (q̂ k̂ᵀ ∘ D) as an operand.
+INLINE void weigh_own(Shared &s, ChunkGates &g, const Fold &f, const Square &kk, const Square &qk, Lower &m,
                       Words<16> &weights) {
   Square P;
   float of_key[2], of_query[2], beta[2];
@@ -130,14 +139,14 @@ INLINE void weigh_own(Shared &s, ChunkGates &g, const Fold &f, const Square &kk,
   }
 #pragma unroll
   for (int n = 0; n < 8; n++) {
-    const int i = n / 2 % 2, column = 16 * f.warp + f.column(n);
-    const bool left = n / 4 < i, above = n / 4 > i, lower = !above && (left || f.row >= f.two + n % 2);
-    const double between = G[i] - g.G[column];
-    const float D = decayed(lower ? between : -between) * s.of_keys[f.key(column)];
+    const int i = n / 2 % 2, column = 16 * f.warp + f.column(n), at = 2 * i + n % 2;
+    const bool left = n / 4 < i, above = n / 4 > i;
+    const float between = static_cast<float>(G[i] - g.G[column]);
+    const float D = power_of_2(between < 0.0f ? between : -between) * s.of_keys[f.key(column)];
     const float x = -kk[n / 4][n % 4] * D * of_key[i];
-    if (!left && !above) N[n / 4][n % 4] = x * beta[i];
-    if (!left) NT[n / 4][n % 4] = x * g.beta[column];
-    P[n / 4][n % 4] = lower ? qk[n / 4][n % 4] * D * of_query[i] : 0.0f;
+    if (!left && !above) m.N[at] = x * beta[i], m.NT[at] = x * g.beta[column];
+    if (above) m.above[n % 2] = x * g.beta[column];
+    P[n / 4][n % 4] = left || (!above && f.row >= f.two + n % 2) ? qk[n / 4][n % 4] * D * of_query[i] : 0.0f;
   }
   weights = operand<Float16>(P);
 }
@@ -313,13 +322,14 @@ INLINE void fold_chunk(const Arguments &a, Shared &s, int chunk) {
   ChunkGates &g = s.gates[chunk % STAGES];
   Words<16> weights[MOST_SCORED] = {}, own_weights, lower[MOST_SCORED] = {}, own;
   {
-    Square kk, qk, qq, N, NT, T;
+    Square kk, qk, qq, T;
+    Lower m;
     score_own(f, keys, kk, qk, qq);
     lengths(a, f, kk, s.of_keys);
     lengths(a, f, qq, s.of_queries);
     warp_barrier();
-    weigh_own(s, g, f, kk, qk, N, NT, own_weights);
-    invert_square(f, N, NT, T);
+    weigh_own(s, g, f, kk, qk, m, own_weights);
+    invert_square(f, m, T);
     own = operand<Float16>(T);
     store_square(f.inverse() + square_at(f.warp, f.warp), f.lane, own);
   }
