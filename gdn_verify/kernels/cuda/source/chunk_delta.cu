@@ -24,13 +24,13 @@ KERNEL(gdn_cuda_chunk_delta) {
   block_barrier();
   const int warp = thread_index() / 32;
   if (warp < TEAMS * FOLDERS) {
-    if constexpr (UNEVEN && TEAMS == 1) take_registers<216>();
+    if constexpr (UNEVEN && TEAMS == 1) take_registers<208>();
     if constexpr (UNEVEN && TEAMS == 2 && TILES == 1) take_registers<144>();
     if constexpr (UNEVEN && TEAMS == 2 && TILES == 2) leave_registers<112>();
     fold_row(a, s, s.row[0], warp / FOLDERS);
   } else if (warp < FETCHER) {
-    if constexpr (UNEVEN) take_registers<TILES == 1 ? 184 : 248>();
-    scan_row(a, s, s.row[0], warp - TEAMS * FOLDERS);
+    if constexpr (UNEVEN) take_registers<TILES == 1 ? 184 : TEAMS == 1 ? 256 : 248>();
+    scan_row(a, s, s.row[0]);
   } else {
     if constexpr (UNEVEN) leave_registers<40>();
     if (warp == FETCHER) fetch_row(a, s, s.row[0]);

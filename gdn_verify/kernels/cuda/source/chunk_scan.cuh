@@ -55,10 +55,10 @@ INLINE void store_state(TState *to, const State &h) {
 INLINE int values_at(int chunk, int warp) { return VALUES_AT + (chunk % 2 * SCANNERS + warp) * VALUE_BYTES; }
 
 // Asks for the warp's part of v.
-INLINE void ask_values(const Arguments &a, const Row &row, int chunk, int warp) {
+INLINE void ask_values(const Arguments &a, const Row &row, int chunk, int warp, int lane) {
   constexpr int WORDS = COLUMNS / 8, ROWS = 32 / WORDS;
   static_assert(ROWS % 8 == 0, "rows of a lane are permuted alike");
-  const int lane = thread_index() % 32, first = lane / WORDS, word = lane % WORDS, last = row.last(chunk);
+  const int first = lane / WORDS, word = lane % WORDS, last = row.last(chunk);
   const int at = values_at(chunk, warp) + place<COLUMNS>(first, word);
   const int64 step = ROWS * a.stride_v;
   const TX *v = static_cast<const TX *>(a.v) + row.token(chunk) * a.stride_v + row.column(warp) + word * 8;
@@ -232,8 +232,9 @@ INLINE Out *outputs_at(const Arguments &a, const Row &row, int chunk, int warp) 
   return static_cast<Out *>(a.out) + row.token(chunk) * a.stride_out + row.column(warp);
 }
 
-// A lane's number, which the compiler takes for another one each time: what follows from it is found anew.
+// A lane's number, and its warp's, which the compiler takes for others each time: what follows from them is found anew.
 INLINE int some_lane(Shared &s) { return (thread_index() + s.zero[0]) % 32; }
+INLINE int some_warp(Shared &s) { return (thread_index() + s.zero[0]) / 32 - TEAMS * FOLDERS; }
 
 template <class Out>
 INLINE void scan_chunk(const Arguments &a, Shared &s, const Row &row, int chunk, int warp, State &h) {
@@ -267,22 +268,22 @@ INLINE void scan_chunk(const Arguments &a, Shared &s, const Row &row, int chunk,
   add_to_state(h, lane, down<K>(w_at(chunk), (PASSES - 1) * SQUARES), fresh);
 }
 
-INLINE void scan_row(const Arguments &a, Shared &s, const Row &row, int warp) {
-  ask_values(a, row, 0, warp);
+INLINE void scan_row(const Arguments &a, Shared &s, const Row &row) {
+  ask_values(a, row, 0, some_warp(s), some_lane(s));
   commit_copies();
-  if (row.has(1)) ask_values(a, row, 1, warp);
+  if (row.has(1)) ask_values(a, row, 1, some_warp(s), some_lane(s));
   commit_copies();
   State h = {};
-  if (row.known) load_state(state_at(a, row, row.read, warp), h);
+  if (row.known) load_state(state_at(a, row, row.read, some_warp(s)), h);
   for (int chunk = 0; row.has(chunk); chunk++) {
     wait_for_copies<1>();
     meet(folded(chunk), HANDING);
-    scan_chunk<TOut>(a, s, row, chunk, warp, h);
+    scan_chunk<TOut>(a, s, row, chunk, some_warp(s), h);
     warp_barrier();  // before v comes where o was
     if (row.has(chunk + SLOTS)) arrive(scanned(chunk), HANDING);
     if (row.has(chunk + STAGES)) arrive(emptied(chunk), EMPTYING);
-    if (row.has(chunk + 2)) ask_values(a, row, chunk + 2, warp);
+    if (row.has(chunk + 2)) ask_values(a, row, chunk + 2, some_warp(s), some_lane(s));
     commit_copies();
   }
-  store_state(state_at(a, row, row.own, warp), h);
+  store_state(state_at(a, row, row.own, some_warp(s)), h);
 }
