@@ -1,17 +1,21 @@
 """Hosts: where a path runs. Each is a worker process whose environment is set before anything is imported."""
 
+from gdn_verify.hosts.amdgpu import GFX942, GFX950
 from gdn_verify.hosts.base import Host
 from gdn_verify.hosts.cpu import CPU
 from gdn_verify.hosts.emulated import EMULATED_CUDA
 from gdn_verify.hosts.gpu import CUDA, ROCM
 from gdn_verify.hosts.interpreter import INTERPRETER
 
-HOSTS: dict[str, Host] = {host.name: host for host in (CPU, INTERPRETER, EMULATED_CUDA, CUDA, ROCM)}
+HOSTS: dict[str, Host] = {host.name: host for host in (CPU, INTERPRETER, EMULATED_CUDA, GFX942, GFX950, CUDA, ROCM)}
 
 GPUS = (CUDA.name, ROCM.name)
 """Names of the hosts whose kernels are compiled, for a device that an error may leave unusable."""
 
-COMPILING = (*GPUS, EMULATED_CUDA.name)
+EMULATED_AMD = (GFX942.name, GFX950.name)
+"""Names of AMD's chips whose machine code is executed on a processor; only where they are asked for by name."""
+
+COMPILING = (*GPUS, EMULATED_CUDA.name, *EMULATED_AMD)
 """Names of the hosts where a kernel is compiled for each geometry, so that cases keep to a few of them."""
 
-__all__ = ["COMPILING", "GPUS", "HOSTS", "Host"]
+__all__ = ["COMPILING", "EMULATED_AMD", "GPUS", "HOSTS", "Host"]

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from gdn_verify.kernels.triton.target import Target
 
 CHIPS = {"interpreter": ("interpreter", ""), "cuda": ("cuda", "90"), "rocm": ("hip", "gfx942")}
+CHIPS |= {name: ("hip", name) for name in ("gfx942", "gfx950")}
 """The chip that a declaration is for where the host's own is not known: before `load`."""
 PLAIN = frozenset({Group.DECODE, Group.PREFILL})
 JOINED = ("gdn_span_kernel", "gdn_join_kernel")

@@ -50,7 +50,7 @@ class Dispatch(Path):
 
     name = "dispatch"
     variant = True
-    hosts: tuple[str, ...] = ("cpu", "interpreter", "cuda", "rocm")
+    hosts: tuple[str, ...] = ("cpu", "interpreter", "cuda", "rocm", "gfx942", "gfx950")
     kernels = tuple(name for names in KERNELS.values() for name in names)
     capabilities = Capabilities(
         span=Span(Stage.UNPACK, Stage.NORM), column_strides=True, row_steps=True, separate_slots=True,
@@ -191,7 +191,7 @@ class DispatchTwoLaunch(Dispatch):
     """
 
     name = "dispatch-two-launch"
-    hosts = ("interpreter", "cuda", "rocm")
+    hosts = ("interpreter", "cuda", "rocm", "gfx942", "gfx950")
     served: ClassVar = {
         Group.DECODE: ("gdn_conv_update_kernel", "gdn_decode_kernel"),
         Group.PREFILL: KERNELS[Group.PREFILL],

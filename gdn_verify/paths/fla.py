@@ -45,7 +45,7 @@ BETA_KERNEL = "fused_beta_sigmoid_fwd_kernel"
 class Fla(Path):
     """What the kernels share: packed tokens, dense states, both state orders."""
 
-    hosts: tuple[str, ...] = ("interpreter", "cuda", "rocm")
+    hosts: tuple[str, ...] = ("interpreter", "cuda", "rocm", "gfx942", "gfx950")
     function: str
 
     def missing(self, host: str) -> Missing | None:

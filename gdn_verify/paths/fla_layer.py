@@ -48,7 +48,7 @@ AROUND = (
 class FlaLayer(Path):
     """What both share: pools without padding, float32 states, every stage shown."""
 
-    hosts = ("interpreter", "cuda", "rocm")
+    hosts = ("interpreter", "cuda", "rocm", "gfx942", "gfx950")
     capabilities = Capabilities(
         span=Span(Stage.CONV, Stage.NORM),
         groups=frozenset({Group.DECODE, Group.PREFILL}),

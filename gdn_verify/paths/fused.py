@@ -47,7 +47,7 @@ MOST_TOKEN = 2**25 - 1
 class Fused(Path):
     """What these paths share: where they run, how they pad, what they round."""
 
-    hosts: tuple[str, ...] = ("interpreter", "cuda", "rocm")
+    hosts: tuple[str, ...] = ("interpreter", "cuda", "rocm", "gfx942", "gfx950")
     conventions = CONVENTIONS
     least_reach = 0.2
 

@@ -21,6 +21,11 @@ def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
     return numba.njit(error_model="numpy", no_cpython_wrapper=True)(function)
 
 
+def spliced(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function that one other calls: put into it instead of compiled twice."""
+    return numba.njit(inline="always", error_model="numpy")(function)
+
+
 def _reinterpret(name: str, source: Any, target: Any, through: tuple[Any, Any]) -> Any:
     narrow, wide = through
 

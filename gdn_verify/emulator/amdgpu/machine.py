@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from gdn_verify.emulator.amdgpu import rows as r
 from gdn_verify.emulator.amdgpu import state as st
 from gdn_verify.emulator.amdgpu.across import move_lanes, multiply_matrices
-from gdn_verify.emulator.amdgpu.bits import inlined
+from gdn_verify.emulator.amdgpu.bits import inlined, spliced
 from gdn_verify.emulator.amdgpu.dispatch import scalar_function, vector_function
 from gdn_verify.emulator.amdgpu.faults import Fault, note
 from gdn_verify.emulator.amdgpu.memory import access_global, load_scalars
@@ -46,7 +46,7 @@ _vector = vector_function()
 _scalar = scalar_function()
 
 
-@inlined
+@spliced
 def run_wave(s: State, program: Program, w: int, g: int, me: int, quantum: int) -> None:
     """At most `quantum` instructions of wave `w`, which is number `me` - 1 of resident group `g`."""
     for _ in range(quantum):
@@ -58,7 +58,7 @@ def run_wave(s: State, program: Program, w: int, g: int, me: int, quantum: int) 
         s.pc[w] += 1
 
 
-@inlined
+@spliced
 def _execute(s: State, w: int, g: int, me: int, row: Row) -> None:
     kind = row[r.KIND]
     if kind == _VECTOR:
@@ -97,7 +97,7 @@ def _expand(bits: int, out: NDArray[np.bool_]) -> None:
         out[n] = (bits >> np.uint64(n)) & _1
 
 
-@inlined
+@spliced
 def _compute_lanes(s: State, w: int, row: Row, active: int) -> None:
     a, b, c, out = s.lanes[0], s.lanes[1], s.lanes[2], s.lanes[3]
     mask, flag = s.bits[0], s.bits[1]
@@ -135,7 +135,7 @@ def _compute_lanes(s: State, w: int, row: Row, active: int) -> None:
         set_scalar_pair(s, w, row[r.MASK_OUT], bits & enabled, unknown & enabled)
 
 
-@inlined
+@spliced
 def _compute(s: State, w: int, row: Row) -> None:
     a, b = _0, _0
     lost_a, lost_b, lost_scc = _0, _0, _0
@@ -175,7 +175,7 @@ def _check_exec(s: State, w: int) -> None:
         s.scalar_unknown[w, r.EXEC] = s.scalar_unknown[w, r.EXEC + 1] = 0
 
 
-@inlined
+@spliced
 def _save_exec(s: State, w: int, row: Row) -> None:
     before = scalar_pair(s, w, r.EXEC)
     a, lost = fetch_scalar(s, w, row, r.A)
@@ -187,7 +187,7 @@ def _save_exec(s: State, w: int, row: Row) -> None:
     _check_exec(s, w)
 
 
-@inlined
+@spliced
 def _wait(s: State, w: int, row: Row) -> None:
     """Accesses of one kind return in order, scalar loads in any."""
     begun = s.counters[w, st.VM_BEGUN]
@@ -200,7 +200,7 @@ def _wait(s: State, w: int, row: Row) -> None:
         s.counters[w, st.LGKM_DONE] = max(s.counters[w, st.LGKM_DONE], begun - row[r.LGKMCNT])
 
 
-@inlined
+@spliced
 def _branch(s: State, w: int, row: Row) -> None:
     condition = row[r.OP]
     unknown = False

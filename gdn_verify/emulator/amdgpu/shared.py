@@ -37,9 +37,19 @@ def _get(s: State, g: int, place: int, size: int) -> int:
 
 
 @inlined
-def _put(s: State, g: int, place: int, size: int, value: int) -> None:
+def _put(s: State, w: int, g: int, me: int, lane: int, place: int, size: int, value: int, unknown: bool) -> None:
+    """Write, and note it. Two waves may write one value to one place: compilers replicate small tiles."""
+    now = s.interval[g]
     for n in range(size):
-        s.shared[g, place + n] = np.uint8((value >> (_8 * np.uint64(n))) & np.uint64(255))
+        at, byte = place + n, np.uint8((value >> (_8 * np.uint64(n))) & np.uint64(255))
+        writer, reader = s.shared_writer[g, at], s.shared_reader[g, at]
+        if writer >> 8 == now and writer & 255 != me and s.shared[g, at] != byte:
+            note(s, _WRITE_AFTER_WRITE, s.pc[w], w, lane, at, writer & 255)
+        if reader >> 8 == now and reader & 255 != me:
+            note(s, _WRITE_AFTER_READ, s.pc[w], w, lane, at, reader & 255)
+        s.shared[g, at] = byte
+        s.shared_writer[g, at] = (now << 8) | me
+        s.shared_unknown[g, at] = unknown
 
 
 @inlined
@@ -55,19 +65,6 @@ def _mark_read(s: State, w: int, g: int, me: int, lane: int, place: int, size: i
         again = reader >> 8 == now and reader & 255 != me
         s.shared_reader[g, n] = (now << 8) | (MANY if again else me)
     return unknown
-
-
-@inlined
-def _mark_write(s: State, w: int, g: int, me: int, lane: int, place: int, size: int, unknown: bool) -> None:
-    now = s.interval[g]
-    for n in range(place, place + size):
-        writer, reader = s.shared_writer[g, n], s.shared_reader[g, n]
-        if writer >> 8 == now and writer & 255 != me:
-            note(s, _WRITE_AFTER_WRITE, s.pc[w], w, lane, n, writer & 255)
-        if reader >> 8 == now and reader & 255 != me:
-            note(s, _WRITE_AFTER_READ, s.pc[w], w, lane, n, reader & 255)
-        s.shared_writer[g, n] = (now << 8) | me
-        s.shared_unknown[g, n] = unknown
 
 
 @inlined
@@ -119,15 +116,14 @@ def _one(
         for n in range(size // 4):
             s.vector[w, result + n, lane] = np.uint32(_get(s, g, place + 4 * n, 4))
         return unknown
-    _mark_write(s, w, g, me, lane, place, size, lost)
     if way == _STORE:
         if size < 4:
-            _put(s, g, place, size, stored(s, w, data, lane, row))
+            _put(s, w, g, me, lane, place, size, stored(s, w, data, lane, row), lost)
         for n in range(size // 4):
-            _put(s, g, place + 4 * n, 4, np.uint64(s.vector[w, data + n, lane]))
+            _put(s, w, g, me, lane, place + 4 * n, 4, np.uint64(s.vector[w, data + n, lane]), lost)
         return False
     old = _get(s, g, place, size)
-    _put(s, g, place, size, changed(way, size, old, wide(s, w, data, lane, size)))
+    _put(s, w, g, me, lane, place, size, changed(way, size, old, wide(s, w, data, lane, size)), lost)
     if row[r.RETURNS]:
         s.vector[w, result, lane] = np.uint32(old & _LOW)
         if size == 8:

@@ -30,7 +30,7 @@ INSTALL = "AITER_TRITON_ONLY=1 pip install git+https://github.com/ROCm/aiter"
 class Aiter(Path):
     """A path of AITER's Triton kernels; ROCm, CUDA and the interpreter run the same source."""
 
-    hosts: tuple[str, ...] = ("interpreter", "cuda", "rocm")
+    hosts: tuple[str, ...] = ("interpreter", "cuda", "rocm", "gfx942", "gfx950")
 
     def missing(self, host: str) -> Missing | None:
         if find_spec("triton") is None:

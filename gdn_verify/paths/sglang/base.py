@@ -34,7 +34,7 @@ MOST_PROGRAMS = 65535
 class Sglang(Path):
     """A path that calls SGLang's functions, each by its entry."""
 
-    hosts = ("interpreter", "cuda", "rocm")
+    hosts = ("interpreter", "cuda", "rocm", "gfx942", "gfx950")
 
     def missing(self, host: str) -> Missing | None:
         for package in ("triton", "sglang"):

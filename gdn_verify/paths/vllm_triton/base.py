@@ -28,7 +28,7 @@ VK = frozenset({StateOrder.VK})
 class Vllm(Path):
     """A path that calls vLLM's functions, each by its entry."""
 
-    hosts = ("interpreter", "cuda", "rocm")
+    hosts = ("interpreter", "cuda", "rocm", "gfx942", "gfx950")
     #: The release from which on the functions are where the entries say.
     since: tuple[int, int] = (0, 32)
 
