@@ -150,10 +150,10 @@ def _lower_vector(row: Row, instruction: Instruction) -> None:
         _lower_pair(row, instruction)
     elif operation.traits.get("mixed"):
         _lower_mixed(row, instruction)
+    elif "accumulator" in operation.traits:
+        _lower_accumulator(row, instruction)
     elif instruction.form == "e64" or operation.family is Family.VOP3:
         _lower_long(row, instruction)
-    elif operation.family is Family.VOP3P:
-        _lower_accumulator(row, instruction)
     else:
         _lower_short(row, instruction)
     if "F" in operation.arguments or "D" in operation.arguments:
@@ -263,11 +263,11 @@ def _lower_output(row: Row, instruction: Instruction) -> None:
 
 
 def _lower_accumulator(row: Row, instruction: Instruction) -> None:
-    """v_accvgpr_read and _write: moves between the two halves of the register file."""
+    """v_accvgpr_read, _write and _mov: moves between the two halves of the register file."""
     source, what = instruction["src0"], instruction.operation.traits["accumulator"]
-    if what == "source":
+    if what != "destination":
         source += r.AGPR - r.VGPR
-    else:
+    if what != "source":
         row[r.DST] += r.AGPR - r.VGPR
     _operand(row, r.A, instruction, source, "u")
 

@@ -221,7 +221,7 @@ def _denormal(a: float) -> bool:
 @instruction(VOP3, 0x1E0, "fm:fff")
 def v_div_scale_f32(a: float, b: float, c: float) -> tuple[float, bool]:
     of_denominator, of_numerator = bits_of_f32(a) == bits_of_f32(b), bits_of_f32(a) == bits_of_f32(c)
-    tiny_inverse = abs(1.0 / np.float64(b)) < 2.0**-126
+    tiny_inverse = 0 < abs(1.0 / np.float64(b)) < 2.0**-126
     quotient = np.float32(np.float64(c) / np.float64(b))
     if b == 0 or c == 0:
         return f32(np.uint64(0x7FC00000)), False
