@@ -123,6 +123,10 @@ for _family, _prefix in (
             continue  # gfx950 has it, and nothing here was seen to need it
         add(Operation(f"{_prefix}_atomic_{_name}", _family, _code, traits={"shape": Shape(_way, _size)}))
 
+for _code in (20, 21, 22, 23, 28, 29, 30, 31):  # whole registers, as compilers spill them
+    _name, _shape = _LOADS[_code]
+    add(Operation(f"scratch_{_name}", Family.SCRATCH, _code, traits={"shape": _shape}))
+
 # Caches are not modelled: there is one memory, and every store is seen at once. These only count as accesses.
 add(Operation("buffer_wbl2", Family.MUBUF, 40, traits={"cache": True}))
 add(Operation("buffer_inv", Family.MUBUF, 41, traits={"cache": True}))

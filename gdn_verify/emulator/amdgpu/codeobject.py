@@ -142,8 +142,6 @@ class Descriptor:
         if rounding != ROUND_NEAREST or denormals != DENORMALS_KEPT or not ieee:
             mode = f"rounding {rounding:#x}, denormals {denormals:#x}, IEEE {ieee}"
             raise CodeObjectError(f"{self.name} runs in a mode that is not modelled: {mode}")
-        if self.private_bytes:
-            raise CodeObjectError(f"{self.name} has {self.private_bytes} bytes of private memory a lane: not modelled")
         if self._word(52) >> 10 & 1:
             raise CodeObjectError(f"{self.name} asks for the workgroup's info register")
         unknown = set(self.user_registers) - {"kernarg"}

@@ -167,7 +167,7 @@ def launch(kernel: Kernel, grid: Sequence[int], names: Sequence[str], signature:
     setup = kernel.setup(grid, arguments, packed.tobytes())
     groups = int(np.prod(grid))
     resident = min(schedule.resident, groups)
-    state = _state(resident * kernel.waves, resident, kernel.shared_bytes, windows.array())
+    state = _state(kernel, resident, windows.array())
     seed = np.array([schedule.seed], np.uint64)
     order = np.arange(groups) if not schedule.seed else np.random.default_rng(schedule.seed).permutation(groups)
     count = 0
@@ -190,16 +190,16 @@ def _argument(windows: Windows, name: str, kind: str, value: Any) -> Any:
     return windows.open(name, value, watcher.shadow(value) if watcher else 0)
 
 
-_kept: dict[tuple[int, int, int], State] = {}
+_kept: dict[tuple[int, int, int, int], State] = {}
 
 
-def _state(waves: int, groups: int, shared: int, windows: NDArray[np.int64]) -> State:
+def _state(kernel: Kernel, resident: int, windows: NDArray[np.int64]) -> State:
     """Registers and shared memory, kept for the next launch of this size: what they hold counts as nothing."""
-    size = waves, groups, shared
+    size = resident * kernel.waves, resident, kernel.shared_bytes, kernel.descriptor.private_bytes
     if size not in _kept:
         if len(_kept) > 8:
             _kept.clear()
-        _kept[size] = make_state(waves, groups, shared, windows)
+        _kept[size] = make_state(*size, windows)
     state = _kept[size]._replace(windows=windows)
     state.found[0] = 0
     return state

@@ -39,7 +39,7 @@ _LANES = {
 _PLAIN = {"s_endpgm": Kind.END, "s_barrier": Kind.BARRIER, "s_nop": Kind.NOTHING, "s_sleep": Kind.NOTHING}
 _PLAIN |= {"s_setprio": Kind.NOTHING, "v_nop": Kind.NOTHING}
 _FLOATS = {240: 0.5, 241: -0.5, 242: 1.0, 243: -1.0, 244: 2.0, 245: -2.0, 246: 4.0, 247: -4.0, 248: 0.15915494309189535}
-_BITWISE = {"and": 1, "or": 2, "xor": 2, "andn2": 2, "orn2": 2, "mov": 2, "not": 2}
+_BITWISE = {"and": 1, "or": 2, "xor": 2, "andn2": 2, "orn2": 2, "nand": 2, "nor": 2, "xnor": 2, "mov": 2, "not": 2}
 
 
 def lower(instructions: Sequence[Instruction], arch: str) -> Row:

@@ -77,11 +77,25 @@ def _lower_shared(row: Row, instruction: Instruction) -> None:
         row[r.DATA1] = (r.AGPR if instruction["acc"] else r.VGPR) + instruction["data1"]
 
 
-def _lower_global(row: Row, instruction: Instruction) -> None:
+def _lower_private(row: Row, instruction: Instruction) -> None:
+    """Memory of a lane. The bit that means LDS elsewhere says here that there is a vector address."""
+    row[r.KIND] = Kind.PRIVATE
+    _shape(row, instruction, instruction["data"], instruction["vdst"], False)
+    row[r.OFFSET0] = (instruction["offset"] ^ 0x1000) - 0x1000
     if instruction["lds"]:
+        row[r.ADDRESS], row[r.ADDRESS_WIDTH] = r.VGPR + instruction["addr"], 1
+    if instruction["saddr"] != _OFF:
+        row[r.SCALAR_OFFSET] = instruction["saddr"]
+
+
+def _lower_global(row: Row, instruction: Instruction) -> None:
+    if instruction["lds"] and instruction.operation.family is not Family.SCRATCH:
         raise refuse(instruction, "lds")
     if instruction.operation.family is Family.FLAT:
         raise refuse(instruction, "a flat address")
+    if instruction.operation.family is Family.SCRATCH:
+        _lower_private(row, instruction)
+        return
     row[r.KIND] = Kind.MEMORY
     shape: Shape = instruction.operation.traits["shape"]
     atomic = shape.way not in (Way.LOAD, Way.STORE)

@@ -23,6 +23,7 @@ from gdn_verify.emulator.amdgpu.operands import (
     use_scalar,
     write_vector,
 )
+from gdn_verify.emulator.amdgpu.private import access_private
 from gdn_verify.emulator.amdgpu.rows import Condition, Kind
 from gdn_verify.emulator.amdgpu.shared import access_shared
 from gdn_verify.emulator.amdgpu.state import State
@@ -33,7 +34,7 @@ Program = NDArray[np.int64]
 _VECTOR, _SCALAR, _SAVE_EXEC, _BRANCH = int(Kind.VECTOR), int(Kind.SCALAR), int(Kind.SAVE_EXEC), int(Kind.BRANCH)
 _END, _BARRIER, _WAIT, _SCALAR_LOAD = int(Kind.END), int(Kind.BARRIER), int(Kind.WAIT), int(Kind.SCALAR_LOAD)
 _MEMORY, _SHARED, _LANES, _MATRIX = int(Kind.MEMORY), int(Kind.SHARED), int(Kind.LANES), int(Kind.MATRIX)
-_CACHE = int(Kind.CACHE)
+_CACHE, _PRIVATE = int(Kind.CACHE), int(Kind.PRIVATE)
 _SCC0, _SCC1, _VCCZ, _VCCNZ = (int(c) for c in (Condition.SCC0, Condition.SCC1, Condition.VCCZ, Condition.VCCNZ))
 _EXECZ, _EXECNZ = int(Condition.EXECZ), int(Condition.EXECNZ)
 _UNKNOWN_BRANCH, _NOT_WAITED_AT_BARRIER = int(Fault.UNKNOWN_BRANCH), int(Fault.BARRIER_NOT_WAITED)
@@ -82,11 +83,13 @@ def _execute(s: State, w: int, g: int, me: int, row: Row) -> None:
     elif kind == _MATRIX:
         multiply_matrices(s, w, row)
     elif kind == _BARRIER:
-        if s.counters[w, st.LGKM_BEGUN] != s.counters[w, st.LGKM_DONE]:
+        if s.counters[w, st.LAST_SHARED] > s.counters[w, st.LGKM_DONE]:
             note(s, _NOT_WAITED_AT_BARRIER, s.pc[w], w, 0, 0, 0)
         s.status[w] = st.AT_BARRIER
     elif kind == _END:
         s.status[w] = st.ENDED
+    elif kind == _PRIVATE:
+        access_private(s, w, row, scalar_pair(s, w, r.EXEC))
     elif kind == _CACHE:
         s.counters[w, st.VM_BEGUN] += 1
 

@@ -27,6 +27,7 @@ class Kind(IntEnum):
     LANES = 11
     MATRIX = 12
     CACHE = 13
+    PRIVATE = 14
 
 
 class Condition(IntEnum):
@@ -80,5 +81,4 @@ BITWISE = 68
 """Of a scalar instruction: 1 and, 2 any other whose result's bits each come from the operands' same bits."""
 SELECTS = 69
 """A vector instruction that takes one of two operands by a bit."""
-WIDE = 70
-COUNT = 71
+COUNT = 70

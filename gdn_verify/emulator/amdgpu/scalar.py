@@ -249,8 +249,41 @@ def _orn2_64(a: int, b: int) -> tuple[int, bool]:
     return a | ~b, (a | ~b) != 0
 
 
+def _nand_32(a: int, b: int) -> tuple[int, bool]:
+    return ~(a & b) & 0xFFFFFFFF, (a & b) != 0xFFFFFFFF
+
+
+def _nand_64(a: int, b: int) -> tuple[int, bool]:
+    return ~(a & b), ~(a & b) != 0
+
+
+def _nor_32(a: int, b: int) -> tuple[int, bool]:
+    return ~(a | b) & 0xFFFFFFFF, (a | b) != 0xFFFFFFFF
+
+
+def _nor_64(a: int, b: int) -> tuple[int, bool]:
+    return ~(a | b), ~(a | b) != 0
+
+
+def _xnor_32(a: int, b: int) -> tuple[int, bool]:
+    return ~(a ^ b) & 0xFFFFFFFF, (a ^ b) != 0xFFFFFFFF
+
+
+def _xnor_64(a: int, b: int) -> tuple[int, bool]:
+    return ~(a ^ b), ~(a ^ b) != 0
+
+
 for _code, (_word, _of_32, _of_64) in enumerate(
-    (("and", _and, _and), ("or", _or, _or), ("xor", _xor, _xor), ("andn2", _andn2, _andn2), ("orn2", _orn2_32, _orn2_64))
+    (
+        ("and", _and, _and),
+        ("or", _or, _or),
+        ("xor", _xor, _xor),
+        ("andn2", _andn2, _andn2),
+        ("orn2", _orn2_32, _orn2_64),
+        ("nand", _nand_32, _nand_64),
+        ("nor", _nor_32, _nor_64),
+        ("xnor", _xnor_32, _xnor_64),
+    )
 ):
     enter_as(f"s_{_word}_b32", SOP2, 12 + 2 * _code, "um:uu", _of_32)
     enter_as(f"s_{_word}_b64", SOP2, 13 + 2 * _code, "qm:qq", _of_64)

@@ -48,6 +48,7 @@ def _start(s: State, setup: Setup, g: int, number: int) -> None:
         s.scalar_unknown[w] = np.uint32(0xFFFFFFFF)
         s.vector_pending[w], s.scalar_pending[w] = 0, 0
         s.counters[w, : st.EXECUTED] = 0
+        s.private_unknown[w] = 1
         for n in range(len(setup.scalars)):
             s.scalar[w, n], s.scalar_unknown[w, n] = setup.scalars[n], 0
         rest = number

@@ -92,6 +92,7 @@ def access_shared(s: State, w: int, g: int, me: int, row: Row, active: int) -> N
                 if _one(s, w, g, me, row, lane, address + offset, result, first - r.VGPR, lost & bit != 0):
                     unknown |= bit
     s.counters[w, st.LGKM_BEGUN] += 1
+    s.counters[w, st.LAST_SHARED] = s.counters[w, st.LGKM_BEGUN]
     if row[r.RETURNS]:
         filled(s, w, row, active, unknown, -s.counters[w, st.LGKM_BEGUN])
 

@@ -17,9 +17,9 @@ SCALARS = 129
 """Scalar registers, and SCC in the last place."""
 SCC = 128
 
-# Columns of `counters`: accesses of global memory and of shared memory begun and known to be done, scalar loads under
-# way, instructions executed.
-VM_BEGUN, VM_DONE, LGKM_BEGUN, LGKM_DONE, SCALAR_LOADS, EXECUTED = range(6)
+# Columns of `counters`: accesses of global memory, and of shared memory and scalar loads, begun and known to be done;
+# whether scalar loads are under way, the number of the last access of shared memory, instructions executed.
+VM_BEGUN, VM_DONE, LGKM_BEGUN, LGKM_DONE, SCALAR_LOADS, LAST_SHARED, EXECUTED = range(7)
 
 RUNNING, AT_BARRIER, ENDED, STOPPED = range(4)
 """A wave's status."""
@@ -52,8 +52,10 @@ class State(NamedTuple):
     scalar_pending: NDArray[np.int64]  # [W, SCALARS]
     pc: NDArray[np.int64]  # [W], a row
     status: NDArray[np.int64]  # [W]
-    counters: NDArray[np.int64]  # [W, 6]
+    counters: NDArray[np.int64]  # [W, 7]
     group: NDArray[np.int64]  # [W], the workgroup's number in the grid
+    private: NDArray[np.uint32]  # [W, 64, words]
+    private_unknown: NDArray[np.uint8]  # [W, 64, words]
     shared: NDArray[np.uint8]  # [G, bytes]
     shared_unknown: NDArray[np.uint8]  # [G, bytes]
     shared_writer: NDArray[np.int64]  # [G, bytes]; interval << 8 | wave of the group + 1
@@ -67,8 +69,8 @@ class State(NamedTuple):
     matrix: NDArray[np.float32]  # [3, 1024], A, B and D
 
 
-def make_state(waves: int, groups: int, shared: int, windows: NDArray[np.int64]) -> State:
-    """Everything zero, and nothing known."""
+def make_state(waves: int, groups: int, shared: int, private: int, windows: NDArray[np.int64]) -> State:
+    """Everything zero, and nothing known. `shared` bytes a group, `private` bytes a lane."""
     return State(
         vector=np.zeros((waves, VECTORS, 64), np.uint32),
         scalar=np.zeros((waves, SCALARS), np.uint32),
@@ -78,8 +80,10 @@ def make_state(waves: int, groups: int, shared: int, windows: NDArray[np.int64])
         scalar_pending=np.zeros((waves, SCALARS), np.int64),
         pc=np.zeros(waves, np.int64),
         status=np.full(waves, ENDED, np.int64),
-        counters=np.zeros((waves, 6), np.int64),
+        counters=np.zeros((waves, 7), np.int64),
         group=np.zeros(waves, np.int64),
+        private=np.zeros((waves, 64, private // 4), np.uint32),
+        private_unknown=np.ones((waves, 64, private // 4), np.uint8),
         shared=np.zeros((groups, shared), np.uint8),
         shared_unknown=np.ones((groups, shared), np.uint8),
         shared_writer=np.zeros((groups, shared), np.int64),

@@ -36,7 +36,7 @@ class Family(StrEnum):
     DS = "DS"
     FLAT = "FLAT"
     GLOBAL = "GLOBAL"
-    SCRATCH = "SCRATCH"  # memory of one lane; none of its instructions is known
+    SCRATCH = "SCRATCH"
     MUBUF = "MUBUF"
 
 

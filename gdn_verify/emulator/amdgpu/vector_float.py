@@ -230,7 +230,8 @@ def v_div_scale_f32(a: float, b: float, c: float) -> tuple[float, bool]:
     if _denormal(b):
         return _scaled(a, 64), False
     if tiny_inverse and _denormal(quotient):
-        return (_scaled(a, 64) if of_denominator else a), True
+        # The documents have +64, by which such a denominator overflows, and no division would be right.
+        return (_scaled(a, -64) if of_denominator else a), True
     if tiny_inverse:
         return _scaled(a, -64), False
     if _denormal(quotient):
@@ -242,8 +243,11 @@ def v_div_scale_f32(a: float, b: float, c: float) -> tuple[float, bool]:
 
 @instruction(VOP3, 0x1E2, "f:fffv")
 def v_div_fmas_f32(a: float, b: float, c: float, scaled: bool) -> float:
-    result = fma32(a, b, c)
-    return np.float32(np.float64(result) * 4294967296.0) if scaled else result
+    if not scaled:
+        return fma32(a, b, c)
+    # c is the quotient before its last refinement. Scaled back before it is rounded: else denormals are rounded twice.
+    result = fma64(np.float64(a), np.float64(b), np.float64(c))
+    return np.float32(result * (2.0**64 if _exponent(c) > 127 else 2.0**-64))
 
 
 @instruction(VOP3, 0x1DE, "f:fff")
@@ -259,7 +263,8 @@ def v_div_fixup_f32(a: float, b: float, c: float) -> float:
         return f32(sign | np.uint64(0x7F800000))
     if math.isinf(b) or c == 0 or _exponent(c) - _exponent(b) < -150:
         return f32(sign)
-    if _exponent(b) == 255:
+    # The documents say nothing of a quotient so large that the refinement gave NaN; a division by IEEE's rules gives this.
+    if _exponent(b) == 255 or _exponent(c) - _exponent(b) > 129:
         return f32(sign | np.uint64(0x7F800000))
     return f32(sign | (bits_of_f32(a) & np.uint64(0x7FFFFFFF)))
 

@@ -54,7 +54,7 @@ class Lab:
         self.memory = np.zeros(1 << 16, np.uint8)
         windows = np.zeros((2, st.WINDOW_COLUMNS), np.int64)
         windows[1, [st.BASE, st.REAL, st.RUN]] = WINDOW, self.memory.ctypes.data, len(self.memory)
-        self.state = make_state(1, 1, SHARED, windows)
+        self.state = make_state(1, 1, SHARED, 256, windows)
 
     def run(self, text: str, arch: str = "gfx942", active: int = ALL) -> list[Fault]:
         """Execute; gives what was found. v0 and EXEC are set, and everything counts as known."""

@@ -68,6 +68,9 @@ for _letter, _width, _all in (("u", 32, U32), ("q", 64, U64)):
         ("xor", lambda a, b: a ^ b),
         ("andn2", lambda a, b, all=_all: a & (b ^ all)),
         ("orn2", lambda a, b, all=_all: a | (b ^ all)),
+        ("nand", lambda a, b, all=_all: (a & b) ^ all),
+        ("nor", lambda a, b, all=_all: (a | b) ^ all),
+        ("xnor", lambda a, b, all=_all: (a ^ b) ^ all),
     ):
         _add(f"s_{_word}_b{_width}", 2 * _letter, f"{_letter}m", lambda a, b, f=_function: _nonzero(f(a, b)))
 _add("s_lshl_b32", "uu", "um", lambda a, b: _nonzero((a << (b % 32)) & U32))

@@ -359,3 +359,38 @@ def test_dpp_computes(lab: Lab) -> None:
     lab.set(5, B)
     lab.run("v_add_u32_dpp v3, v4, v5 quad_perm:[1,0,3,2] row_mask:0xf bank_mask:0xf")
     assert _words(lab.get(3)) == [(int(A[n ^ 1]) + int(B[n])) & U32 for n in LANES]
+
+
+# -- division: seven instructions together ---------------------------------------------------------------------------
+
+DIVISION = """v_div_scale_f32 v6, s[20:21], v5, v5, v4
+v_rcp_f32 v7, v6
+v_fma_f32 v8, -v6, v7, 1.0
+v_fmac_f32 v7, v8, v7
+v_div_scale_f32 v9, vcc, v4, v5, v4
+v_mul_f32 v8, v9, v7
+v_fma_f32 v10, -v6, v8, v9
+v_fmac_f32 v8, v10, v7
+v_fma_f32 v6, -v6, v8, v9
+v_div_fmas_f32 v6, v6, v7, v8
+v_div_fixup_f32 v3, v6, v5, v4"""
+"""What LLVM makes of a division of float32."""
+
+
+def test_division_is_ieee(lab: Lab) -> None:
+    """Rounded once for all exponents of both, denormals, zeros, infinities and NaN."""
+    patterns = RANDOM.integers(0, 1 << 32, (400, 2, 64), np.uint64)
+    patterns[0, :, :8] = [0, 1 << 31, 0x7F800000, 0x7FC00000, 1, 0x7F7FFFFF, 0x800000, 0x3F800000]
+    patterns[0, 1] = np.repeat(patterns[0, 0, :8], 8)
+    patterns[0, 0] = np.tile(patterns[0, 0, :8], 8)
+    for a, b in patterns:
+        lab.set(4, a)
+        lab.set(5, b)
+        lab.run(DIVISION)
+        with np.errstate(all="ignore"):
+            wanted = (a.astype(np.uint32).view(np.float32) / b.astype(np.uint32).view(np.float32)).view(np.uint32)
+        got = lab.get(3).astype(np.uint32)
+        nan = np.isnan(wanted.view(np.float32))
+        assert np.isnan(got.view(np.float32))[nan].all()
+        wrong = (got != wanted) & ~nan
+        assert not wrong.any(), [(hex(x), hex(y), hex(g), hex(v)) for x, y, g, v in zip(a[wrong], b[wrong], got[wrong], wanted[wrong], strict=True)]
