@@ -53,7 +53,7 @@ def move_lanes(s: State, w: int, row: Row, active: int) -> None:
 @inlined
 def _read_lane(s: State, w: int, row: Row, active: int) -> None:
     values = s.lanes[0]
-    unknown = fetch(s, w, row, r.A, values)
+    unknown, _ = fetch(s, w, row, r.A, values)
     lane = 0
     if row[r.OP] == _READ:
         chosen, _ = fetch_scalar(s, w, row, r.B)
@@ -82,7 +82,8 @@ def _write_lane(s: State, w: int, row: Row) -> None:
 def _count(s: State, w: int, row: Row, active: int) -> None:
     """How many lanes before each one have their bit set in the mask's lower or upper half, added to a number."""
     mask, add, out = s.lanes[0], s.lanes[1], s.lanes[3]
-    unknown = fetch(s, w, row, r.A, mask) | fetch(s, w, row, r.B, add)
+    unknown, of_add = fetch(s, w, row, r.A, mask)[0], fetch(s, w, row, r.B, add)[0]
+    unknown |= of_add
     first = 0 if row[r.OP] == _COUNT_LOW else 32
     for n in range(64):
         total = add[n]
@@ -125,8 +126,8 @@ def swizzled(offset: int, lane: int) -> int:
 def _pull(s: State, w: int, row: Row, active: int) -> None:
     """ds_swizzle, ds_bpermute and ds_permute: lanes that are not active give 0."""
     data, where, out = s.lanes[0], s.lanes[1], s.lanes[3]
-    given, unknown = fetch(s, w, row, r.A, data), _0
-    lost = _0 if row[r.OP] == _SWIZZLE else fetch(s, w, row, r.B, where)
+    given, unknown = fetch(s, w, row, r.A, data)[0], _0
+    lost = _0 if row[r.OP] == _SWIZZLE else fetch(s, w, row, r.B, where)[0]
     for n in range(64):
         out[n] = 0
     for n in range(64):

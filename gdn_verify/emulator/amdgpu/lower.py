@@ -12,7 +12,7 @@ from gdn_verify.emulator.amdgpu import rows as r
 from gdn_verify.emulator.amdgpu.encoding import Instruction, refuse
 from gdn_verify.emulator.amdgpu.lower_memory import lower_memory
 from gdn_verify.emulator.amdgpu.numbering import SCALAR_NUMBER, VECTOR_NUMBER
-from gdn_verify.emulator.amdgpu.rows import Condition, Kind, Lanes
+from gdn_verify.emulator.amdgpu.rows import Condition, Kind, Lanes, Spread
 from gdn_verify.emulator.amdgpu.table import VECTOR, WIDTH, Family
 
 Row = NDArray[np.int64]
@@ -139,6 +139,7 @@ def _lower_vector(row: Row, instruction: Instruction) -> None:
     operation = instruction.operation
     row[r.KIND], row[r.OP] = Kind.VECTOR, VECTOR_NUMBER[operation.name]
     row[r.SELECTS] = operation.name == "v_cndmask_b32"
+    row[r.SPREAD] = operation.traits.get("spread", Spread.APART if operation.traits.get("pairs") else Spread.EVERYWHERE)
     value, mask = operation.results.rstrip("m"), "m" in operation.results
     if value:
         row[r.DST], row[r.DST_WIDTH] = r.VGPR + instruction["vdst"], WIDTH[value]

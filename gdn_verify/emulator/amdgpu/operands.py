@@ -132,23 +132,24 @@ def unknown_of(s: State, w: int, register: int, shift: int, bits: int) -> int:
 
 
 @inlined
-def fetch(s: State, w: int, row: Row, at: int, out: Values) -> int:
-    """An operand in all lanes; gives those that hold nothing, as a mask."""
+def fetch(s: State, w: int, row: Row, at: int, out: Values) -> tuple[int, int]:
+    """An operand in all lanes; gives the lanes whose lower and whose upper 32 bits hold nothing, as masks."""
     code = row[at + r.CODE]
-    unknown = _NONE
     if code < r.VGPR:
         value = modified(_scalar_operand(s, w, row, at), row, at)
         for n in range(64):
             out[n] = value
-        return ALL if _scalar_unknown(s, w, row, at) != 0 else _NONE
+        lost = ALL if _scalar_unknown(s, w, row, at) != 0 else _NONE
+        return lost, lost
     low = code - r.VGPR
     use_vector(s, w, low)
     unknown = unknown_of(s, w, low, row[at + r.SHIFT], row[at + r.BITS])
+    upper_unknown = unknown
     source = s.vector[w, low]
     if row[at + r.WIDTH] == 2:
         high = low + row[at + r.HIGH]
         use_vector(s, w, high)
-        unknown |= unknown_of(s, w, high, 0, 0)
+        upper_unknown = unknown_of(s, w, high, 0, 0)
         upper = s.vector[w, high]
         for n in range(64):
             out[n] = np.uint64(source[n]) | (np.uint64(upper[n]) << _32)
@@ -158,7 +159,7 @@ def fetch(s: State, w: int, row: Row, at: int, out: Values) -> int:
     if row[at + r.BITS] != 0 or row[at + r.AND] != -1 or row[at + r.XOR] != 0:
         for n in range(64):
             out[n] = modified(out[n], row, at)
-    return unknown
+    return unknown, upper_unknown
 
 
 @inlined

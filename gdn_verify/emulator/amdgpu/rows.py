@@ -57,6 +57,14 @@ class Lanes(IntEnum):
     PULL = 9
 
 
+class Spread(IntEnum):
+    """Of what in 64 bits of operands the lower and the upper half of a result depend."""
+
+    EVERYWHERE = 0
+    UPWARD = 1
+    APART = 2
+
+
 KIND, OP, OFFSET = 0, 1, 2
 DST, DST_WIDTH, DST_SHIFT, DST_BITS, DST_KEEPS = 3, 4, 5, 6, 7
 """Of a result narrower than a register: where in it, how wide (0: all of it), and whether the rest is kept."""
@@ -81,4 +89,5 @@ BITWISE = 68
 """Of a scalar instruction: 1 and, 2 any other whose result's bits each come from the operands' same bits."""
 SELECTS = 69
 """A vector instruction that takes one of two operands by a bit."""
-COUNT = 70
+SPREAD = 70
+COUNT = 71

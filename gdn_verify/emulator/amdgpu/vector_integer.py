@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from gdn_verify.emulator.amdgpu.bits import inlined
+from gdn_verify.emulator.amdgpu.rows import Spread
 from gdn_verify.emulator.amdgpu.table import Family, enter_as, instruction
 
 VOP1, VOP2, VOP3, VOP3P = Family.VOP1, Family.VOP2, Family.VOP3, Family.VOP3P
@@ -15,7 +16,7 @@ def v_mov_b32(a: int) -> int:
     return a
 
 
-@instruction(VOP1, 56, "q:q")
+@instruction(VOP1, 56, "q:q", spread=Spread.APART)
 def v_mov_b64(a: int) -> int:
     return a
 
@@ -77,6 +78,11 @@ def v_mul_i32_i24(a: int, b: int) -> int:
 @instruction(VOP2, 8, "u:uu")
 def v_mul_u32_u24(a: int, b: int) -> int:
     return (a & 0xFFFFFF) * (b & 0xFFFFFF)
+
+
+@instruction(VOP2, 9, "u:uu")
+def v_mul_hi_u32_u24(a: int, b: int) -> int:
+    return ((a & 0xFFFFFF) * (b & 0xFFFFFF)) >> 32
 
 
 @instruction(VOP2, 12, "i:ii")
@@ -170,14 +176,14 @@ def v_subbrev_co_u32(a: int, b: int, m: bool) -> tuple[int, bool]:
     return b - taken, taken > b
 
 
-@instruction(VOP3, 0x1E8, "qm:uuq")
+@instruction(VOP3, 0x1E8, "qm:uuq", spread=Spread.UPWARD)
 def v_mad_u64_u32(a: int, b: int, c: int) -> tuple[int, bool]:
     product = np.uint64(a) * np.uint64(b)
     total = product + c
     return total, total < c
 
 
-@instruction(VOP3, 0x1E9, "qm:iil")
+@instruction(VOP3, 0x1E9, "qm:iil", spread=Spread.UPWARD)
 def v_mad_i64_i32(a: int, b: int, c: int) -> tuple[int, bool]:
     total = a * b + c
     return np.uint64(total), ((c ^ total) & ((a * b) ^ total)) < 0
@@ -320,12 +326,12 @@ def v_or3_b32(a: int, b: int, c: int) -> int:
     return a | b | c
 
 
-@instruction(VOP3, 0x208, "q:quq")
+@instruction(VOP3, 0x208, "q:quq", spread=Spread.UPWARD)
 def v_lshl_add_u64(a: int, b: int, c: int) -> int:
     return (a << np.uint64(b & 7)) + c
 
 
-@instruction(VOP3, 0x28F, "q:uq")
+@instruction(VOP3, 0x28F, "q:uq", spread=Spread.UPWARD)
 def v_lshlrev_b64(a: int, b: int) -> int:
     return b << np.uint64(a & 63)
 
