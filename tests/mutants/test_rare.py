@@ -75,6 +75,13 @@ RARE: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
         ],
     ),
     "sparse-gates-over-chunks": ("chunk-delta", [("triton/scan_kernel.py", "+ 3 * C - 1)", "+ 3 * C - 2)")]),
+    "gates-at-the-threshold": (
+        "dispatch",
+        [
+            ("triton/equations.py", "tl.where(x > threshold, x, log1p)", "log1p"),
+            ("triton/equations.py", "x > threshold", "x > threshold + 1"),
+        ],
+    ),
     "faint-gates": (
         "conv-chunk-delta",
         [
