@@ -122,7 +122,8 @@ class _Script:
         body = [*names.lines, *self._inputs(names), *self._before(names)]
         if self.show is Show.RAISED:
             called = [*caught(called)]
-        tail = [*called, *self._rows(names), *self._copies(names), *self._untouched(names)]
+        judged = [] if self.raised_alone else [*self._rows(names), *self._copies(names), *self._untouched(names)]
+        tail = [*called, *judged]
         put = PUT_APART if apart else PUT
         used = [part for part, mark in ((put, "= put("), (RAW, 'raw("')) if any(mark in line for line in body)]
         span, package = self.path.capabilities.span, self.calls[0].entry.partition(":")[0].partition(".")[0]
@@ -141,10 +142,19 @@ class _Script:
         return "\n\n".join("\n".join(line.strip("\n") for line in section) for section in sections) + "\n"
 
     @property
+    def _narrow(self) -> bool:
+        """Whether Triton's own interpreter gets the values wrong."""
+        return DType.BF16 in vars(self.fed.case.dtypes).values() and self.host.name == "interpreter"
+
+    @property
+    def raised_alone(self) -> bool:
+        """Whether the script tells what is raised, and no more: of values that would be wrong anyway."""
+        return self._narrow and self.show is Show.RAISED
+
+    @property
     def place(self) -> Host:
-        """Where the script runs: where the launch did, but for bfloat16 in the interpreter."""
-        narrow = DType.BF16 in vars(self.fed.case.dtypes).values()
-        return HOSTS["cuda"] if narrow and self.host.name == "interpreter" else self.host
+        """Where the script runs: where the launch did, but for values of bfloat16 in the interpreter."""
+        return HOSTS["cuda"] if self._narrow and not self.raised_alone else self.host
 
     def _imports(self, names: Names) -> list[str]:
         entries = dict.fromkeys(call.entry for call in self.calls)
