@@ -11,6 +11,8 @@ import torch
 from gdn_verify.kernels.cuda.chunks import ChunkConfig
 from gdn_verify.kernels.cuda.emulate import scheduled
 from gdn_verify.kernels.cuda.prefill import chunk_delta
+from gdn_verify.kernels.delta import delta_rule
+from gdn_verify.kernels.stages import qk_norm
 
 from ..triton.chunk_launches import LONG, SHORT, Launch, account
 
@@ -133,6 +135,28 @@ def test_tokens_between_words_are_refused() -> None:
     shifted = torch.cat([v.new_zeros(1), v.flatten()])[1:].view(v.shape)
     with pytest.raises(ValueError, match="v has token stride 64; its tokens must begin at multiples of 16 bytes"):
         chunk_delta(q, k, shifted, g, beta, BRIEF.states().view, BRIEF.tables())
+
+
+@pytest.mark.parametrize("decay", [0.1, 0.2, 0.3])
+def test_what_was_written_long_before_the_chunks_end(decay: float) -> None:
+    """Only its first eight tokens write, and e^(G_C - G) is less than float16's denormals: h is theirs all the same."""
+    assert early_writers(decay) < 3e-3
+
+
+def early_writers(decay: float) -> float:
+    """The relative error of h, of norms."""
+    launch = replace(BRIEF, rows=((64, 0, 0, False),), ratio=1)
+    (q, k, v, g, beta), tables, states = launch.inputs(), launch.tables(), launch.states().view
+    g.fill_(-decay)
+    beta[8:] = 0
+    expected = torch.zeros_like(states, dtype=torch.float32)
+    states.zero_()
+    delta_rule(
+        *qk_norm(q.float(), k.float(), None), v.float(), g, beta, expected, tables.state_indices,
+        tables.query_start_loc, tables.has_initial_state,
+    )  # fmt: skip
+    chunk_delta(q, k, v, g, beta, states, tables)
+    return float((states - expected).norm() / expected.norm())
 
 
 def test_many_rows_of_one_chunk() -> None:

@@ -23,6 +23,7 @@ from gdn_verify.service import Job, draw
 
 from ..triton.chunk_launches import LONG, SHORT, Launch, account
 from .planting import planted
+from .test_chunk_delta import early_writers
 
 ROWS = replace(LONG, K=64, V=32, dtype=torch.bfloat16, ratio=1)
 BRIEF = replace(SHORT, K=64, V=32, dtype=torch.bfloat16)
@@ -128,6 +129,13 @@ def test_a_defect_is_seen(name: str) -> None:
     assert not is_seen(launch, config)
     with defective(file, right, wrong):
         assert is_seen(launch, config), name
+
+
+def test_denormal_operands_are_seen() -> None:
+    """As the kernel had them at first: a gate on a card came to 7.56 of its limit of 8."""
+    lifted, dropped = "return a.qk_norm ? 0x1p15f : 0x1p5f;", "return a.qk_norm ? 0x1p-15f : 0x1p-5f;"
+    with planted("chunk_fold.cuh", lifted, "return 1.0f;"), defective("chunk_fold.cuh", dropped, "return 1.0f;"):
+        assert early_writers(0.3) > 0.5
 
 
 @pytest.mark.parametrize("name", ["the state does not decay", "W without beta", "weights above the diagonal"])

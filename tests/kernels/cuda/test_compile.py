@@ -19,7 +19,7 @@ ptxas         .     16 bytes stack frame, 8 bytes spill stores, 12 bytes spill l
 ptxas info    : Used 118 registers, used 1 barriers, 16 bytes cumulative stack size, 1392 bytes smem
 """
 SPILLED = {"gdn_cuda_chunk_delta": 16}
-"""Bytes of a thread: of a head of 128 whole, a word or two that is not in the chunk's products. The rest spills nothing."""
+"""Bytes of a thread: of a whole head of 128 a word or two, once a chunk. All else spills nothing."""
 installed = pytest.mark.skipif(nvrtc.missing() is not None, reason=str(nvrtc.missing()))
 CHIPS = (80, 86, 89, 90, 100, 120)
 CHUNKED = ("matrices.cuh", "chunk_block.cuh", "chunk_fold.cuh", "chunk_scan.cuh", "chunk_delta.cu")

@@ -177,13 +177,18 @@ INLINE void weigh_left(Shared &s, ChunkGates &g, const Fold &f, const Square (&k
   }
 }
 
-// k̂ e^(G_C - G) of the block row to where W will be.
-INLINE void store_unit_keys(Shared &s, ChunkGates &g, const Fold &f, int keys, int w) {
+// How many times k̂ e^(G_C - G) is to be a float16 operand: what decays until the chunk's end must not be denormal, or W of
+// tokens that alone have written would be all noise. |k̂| is 1 at most; keys that are taken as they are have some room.
+INLINE float lift(const Arguments &a) { return a.qk_norm ? 0x1p15f : 0x1p5f; }
+INLINE float drop(const Arguments &a) { return a.qk_norm ? 0x1p-15f : 0x1p-5f; }
+
+// That of the block row to where W will be.
+INLINE void store_unit_keys(const Arguments &a, Shared &s, ChunkGates &g, const Fold &f, int keys, int w) {
   float of[2];
 #pragma unroll
   for (int i = 0; i < 2; i++) {
     const int token = f.token(f.warp, i);
-    of[i] = s.of_keys[f.key(token)] * g.to_end[token];
+    of[i] = s.of_keys[f.key(token)] * (g.to_end[token] * lift(a));
   }
   const int rows = down<K>(place_of_lane<K>(f.lane), f.warp);
 #pragma unroll 1
@@ -275,7 +280,7 @@ INLINE void store_b(const Arguments &a, ChunkGates &g, const Fold &f, const Word
 }
 
 // A quarter of W's columns, over k̂ of the same columns, which nobody else reads.
-INLINE void store_w(ChunkGates &g, const Fold &f, int w) {
+INLINE void store_w(const Arguments &a, ChunkGates &g, const Fold &f, int w) {
   constexpr int SQUARES = K / 16 / FOLDERS;
   const int rows = place_of_lane<K>(f.lane), across = place_of_lane_across<16>(f.lane);
   Square W[FOLDERS][SQUARES];
@@ -297,7 +302,7 @@ INLINE void store_w(ChunkGates &g, const Fold &f, int w) {
   }
 #pragma unroll
   for (int j = 0; j < FOLDERS; j++) {
-    const float above = g.beta[16 * j + f.row], below = g.beta[16 * j + f.row + 8];
+    const float above = g.beta[16 * j + f.row] * drop(a), below = g.beta[16 * j + f.row + 8] * drop(a);
 #pragma unroll
     for (int n = 0; n < SQUARES; n++) {
 #pragma unroll
@@ -340,11 +345,11 @@ INLINE void fold_chunk(const Arguments &a, Shared &s, int chunk) {
     weigh_left(s, g, f, kk, qk, lower, weights);
   }
   if (chunk >= SLOTS) meet(scanned(chunk), HANDING);
-  store_unit_keys(s, g, f, keys, w_at(chunk));
+  store_unit_keys(a, s, g, f, keys, w_at(chunk));
   store_factors(a, s, g, f, chunk);
   invert_below(f, own, lower, weights);
   store_b(a, g, f, weights, own_weights, b_at(chunk));
-  store_w(g, f, w_at(chunk));
+  store_w(a, g, f, w_at(chunk));
 }
 
 // The team's chunks of the row.
