@@ -137,14 +137,14 @@ def fitting_plan(source: Source, config: ChunkConfig, operation: Operation, capa
 
 
 def choose_chunks(heads: int, V: int, processors: int) -> ChunkConfig:
-    """As many parts of V as leave each of `heads` value heads of rows a multiprocessor of its own.
+    """As many parts of V as leave each of `heads` value heads of rows a multiprocessor of its own; and two teams.
 
-    Two teams where there are several: the scan is short then, and folding what it waits for.
+    The best of what was timed on an H200 (docs/cuda.md).
     """
     splits = 1
     while 2 * splits * heads <= processors and splits < min(4, V // COLUMNS):
         splits *= 2
-    return ChunkConfig(splits, 1 if splits == 1 else 2)
+    return ChunkConfig(splits, teams=2)
 
 
 def refused(q: Tensor, k: Tensor, v: Tensor) -> str | None:

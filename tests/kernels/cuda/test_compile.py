@@ -22,7 +22,9 @@ SPILLED = {"gdn_cuda_chunk_delta": 16}
 """Bytes of a thread: of a whole head of 128 a word or two, once a chunk. All else spills nothing."""
 installed = pytest.mark.skipif(nvrtc.missing() is not None, reason=str(nvrtc.missing()))
 CHIPS = (80, 86, 89, 90, 100, 120)
-CHUNKED = ("matrices.cuh", "chunk_block.cuh", "chunk_fold.cuh", "chunk_scan.cuh", "chunk_delta.cu")
+CHUNKED = (
+    "matrices.cuh", "chunk_block.cuh", "chunk_fetch.cuh", "chunk_fold.cuh", "chunk_scan.cuh", "chunk_delta.cu",
+)  # fmt: skip
 ROOMY = (80, 90, 100)
 """Chips of which a block has the shared memory for chunks of heads of 128, on the first for parts of V alone."""
 

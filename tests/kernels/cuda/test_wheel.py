@@ -30,6 +30,6 @@ def test_a_wheel_has_the_sources(tmp_path):
     assert done.returncode == 0, done.stderr
     (wheel,) = tmp_path.glob("*.whl")
     sources = [path.relative_to(ROOT) for path in sorted((ROOT / FOLDER).rglob("*")) if path.suffix in SUFFIXES]
-    assert len(sources) == 12
+    assert len(sources) == 18
     with zipfile.ZipFile(wheel) as whole:
         assert all(whole.read(str(path)) == (ROOT / path).read_bytes() for path in sources)
