@@ -27,7 +27,7 @@ class CudaChunkDelta(Cuda):
     kernels: tuple[str, ...] = ("gdn_cuda_chunk_delta",)
     entries: tuple[str, ...] = ("gdn_verify.kernels.cuda.prefill:chunk_delta",)
     #: Of the probes, which are of all sizes, few are of those that it takes.
-    least_reach = 0.01
+    least_reach = 0.03
     conventions = ChunkDelta.conventions
     capabilities = replace(
         ChunkDelta.capabilities, key_dim=Dims(64, 128, power_of_two=True), value_dim=Dims(16, 256, power_of_two=True),
