@@ -53,7 +53,8 @@ def move_lanes(s: State, w: int, row: Row, active: int) -> None:
 @inlined
 def _read_lane(s: State, w: int, row: Row, active: int) -> None:
     values = s.lanes[0]
-    unknown, _ = fetch(s, w, row, r.A, values)
+    unknown, upper = fetch(s, w, row, r.A, values)
+    unknown |= upper
     lane = 0
     if row[r.OP] == _READ:
         chosen, _ = fetch_scalar(s, w, row, r.B)
@@ -75,15 +76,17 @@ def _write_lane(s: State, w: int, row: Row) -> None:
     lane, register = np.int64(chosen & np.uint64(63)), row[r.DST] - r.VGPR
     use_vector(s, w, register)
     s.vector[w, register, lane] = np.uint32(value)
-    mark_vector(s, w, row, register, _1 << np.uint64(lane), ALL if unknown else _0)
+    lost = ALL if unknown else _0
+    mark_vector(s, w, row, register, _1 << np.uint64(lane), lost, lost)
 
 
 @inlined
 def _count(s: State, w: int, row: Row, active: int) -> None:
     """How many lanes before each one have their bit set in the mask's lower or upper half, added to a number."""
     mask, add, out = s.lanes[0], s.lanes[1], s.lanes[3]
-    unknown, of_add = fetch(s, w, row, r.A, mask)[0], fetch(s, w, row, r.B, add)[0]
-    unknown |= of_add
+    lost, upper = fetch(s, w, row, r.A, mask)
+    of_add, upper_of_add = fetch(s, w, row, r.B, add)
+    unknown = lost | upper | of_add | upper_of_add
     first = 0 if row[r.OP] == _COUNT_LOW else 32
     for n in range(64):
         total = add[n]
@@ -91,7 +94,7 @@ def _count(s: State, w: int, row: Row, active: int) -> None:
             total += (mask[n] >> np.uint64(place)) & _1
         out[n] = total
     write_vector(s, w, row, row[r.DST] - r.VGPR, active, out, 0)
-    mark_vector(s, w, row, row[r.DST] - r.VGPR, active, unknown)
+    mark_vector(s, w, row, row[r.DST] - r.VGPR, active, unknown, unknown)
 
 
 @inlined
@@ -126,8 +129,11 @@ def swizzled(offset: int, lane: int) -> int:
 def _pull(s: State, w: int, row: Row, active: int) -> None:
     """ds_swizzle, ds_bpermute and ds_permute: lanes that are not active give 0."""
     data, where, out = s.lanes[0], s.lanes[1], s.lanes[3]
-    given, unknown = fetch(s, w, row, r.A, data)[0], _0
-    lost = _0 if row[r.OP] == _SWIZZLE else fetch(s, w, row, r.B, where)[0]
+    given, upper = fetch(s, w, row, r.A, data)
+    given, unknown, lost = given | upper, _0, _0
+    if row[r.OP] != _SWIZZLE:
+        lost, upper = fetch(s, w, row, r.B, where)
+        lost |= upper
     for n in range(64):
         out[n] = 0
     for n in range(64):

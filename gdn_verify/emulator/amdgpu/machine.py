@@ -24,8 +24,9 @@ from gdn_verify.emulator.amdgpu.operands import (
     write_vector,
 )
 from gdn_verify.emulator.amdgpu.private import access_private
-from gdn_verify.emulator.amdgpu.rows import Condition, Kind, Spread
+from gdn_verify.emulator.amdgpu.rows import Condition, Kind
 from gdn_verify.emulator.amdgpu.shared import access_shared
+from gdn_verify.emulator.amdgpu.spread import spread
 from gdn_verify.emulator.amdgpu.state import State
 
 Row = NDArray[np.int64]
@@ -36,7 +37,6 @@ _END, _BARRIER, _WAIT, _SCALAR_LOAD = int(Kind.END), int(Kind.BARRIER), int(Kind
 _MEMORY, _SHARED, _LANES, _MATRIX = int(Kind.MEMORY), int(Kind.SHARED), int(Kind.LANES), int(Kind.MATRIX)
 _CACHE, _PRIVATE = int(Kind.CACHE), int(Kind.PRIVATE)
 _SCC0, _SCC1, _VCCZ, _VCCNZ = (int(c) for c in (Condition.SCC0, Condition.SCC1, Condition.VCCZ, Condition.VCCNZ))
-_EVERYWHERE, _APART = int(Spread.EVERYWHERE), int(Spread.APART)
 _EXECZ, _EXECNZ = int(Condition.EXECZ), int(Condition.EXECNZ)
 _UNKNOWN_BRANCH, _NOT_WAITED_AT_BARRIER = int(Fault.UNKNOWN_BRANCH), int(Fault.BARRIER_NOT_WAITED)
 
@@ -106,43 +106,40 @@ def _compute_lanes(s: State, w: int, row: Row, active: int) -> None:
     a, b, c, out = s.lanes[0], s.lanes[1], s.lanes[2], s.lanes[3]
     mask, flag = s.bits[0], s.bits[1]
     enabled = active
-    lost, upper = fetch(s, w, row, r.A, a)
+    low_a, high_a = fetch(s, w, row, r.A, a)
     if row[r.DPP] >= 0:
-        lanes, lost = exchange(row, active, a, out, lost)
-        upper = lost
+        lanes, low_a, high_a = exchange(row, active, a, out, low_a, high_a)
         enabled &= lanes
-    lost_b = lost_c = upper_b = upper_c = lost_mask = chosen = _0
+    low_b = high_b = low_c = high_c = lost_mask = chosen = _0
     if row[r.B + r.WIDTH] != 0:
-        lost_b, upper_b = fetch(s, w, row, r.B, b)
+        low_b, high_b = fetch(s, w, row, r.B, b)
     if row[r.C + r.WIDTH] != 0:
-        lost_c, upper_c = fetch(s, w, row, r.C, c)
+        low_c, high_c = fetch(s, w, row, r.C, c)
     if row[r.MASK_IN] >= 0:
         chosen, lost_mask = scalar_pair(s, w, row[r.MASK_IN]), unknown_pair(s, w, row[r.MASK_IN])
         _expand(chosen, mask)
-    _vector(row[r.OP], a, b, c, mask, row[r.TABLE], out, flag)
+    low, high = spread(row, a[0], c[0], (low_a, low_b, low_c), (high_a, high_b, high_c))
     if row[r.SELECTS] != 0:
-        unknown = upper_unknown = (lost_b & chosen) | (lost & ~chosen) | lost_mask
-    else:
-        unknown, upper_unknown = lost | lost_b | lost_c | lost_mask, upper | upper_b | upper_c | lost_mask
-        if row[r.SPREAD] != _APART:
-            upper_unknown |= unknown
-        if row[r.SPREAD] == _EVERYWHERE:
-            unknown = upper_unknown
+        low, high = (low_b & chosen) | (low_a & ~chosen), (high_b & chosen) | (high_a & ~chosen)
+    low, high = low | lost_mask, high | lost_mask
+    _vector(row[r.OP], a, b, c, mask, row[r.TABLE], out, flag)
     if row[r.CLAMP] != 0:
         for n in range(64):
             out[n] = np.uint64(min(max(np.int64(out[n]), 0), 0xFFFFFFFF))
     if row[r.DST] >= 0:
         register = row[r.DST] - r.VGPR
         write_vector(s, w, row, register, enabled, out, 0)
-        mark_vector(s, w, row, register, enabled, unknown)
         if row[r.DST_WIDTH] == 2:
             write_vector(s, w, row, register + 1, enabled, out, 32)
-            mark_vector(s, w, row, register + 1, enabled, upper_unknown)
+            mark_vector(s, w, row, register, enabled, low, low)
+            mark_vector(s, w, row, register + 1, enabled, high, high)
+        else:
+            mark_vector(s, w, row, register, enabled, low, high)
     if row[r.MASK_OUT] >= 0:
         bits = _0
         for n in range(64):
             bits |= np.uint64(flag[n]) << np.uint64(n)
-        set_scalar_pair(s, w, row[r.MASK_OUT], bits & enabled, upper_unknown & enabled)
+        set_scalar_pair(s, w, row[r.MASK_OUT], bits & enabled, (low | high) & enabled)
 
 
 @spliced

@@ -133,7 +133,7 @@ def unknown_of(s: State, w: int, register: int, shift: int, bits: int) -> int:
 
 @inlined
 def fetch(s: State, w: int, row: Row, at: int, out: Values) -> tuple[int, int]:
-    """An operand in all lanes; gives the lanes whose lower and whose upper 32 bits hold nothing, as masks."""
+    """An operand in all lanes; gives the lanes whose lower and whose upper half hold nothing, as masks."""
     code = row[at + r.CODE]
     if code < r.VGPR:
         value = modified(_scalar_operand(s, w, row, at), row, at)
@@ -145,6 +145,8 @@ def fetch(s: State, w: int, row: Row, at: int, out: Values) -> tuple[int, int]:
     use_vector(s, w, low)
     unknown = unknown_of(s, w, low, row[at + r.SHIFT], row[at + r.BITS])
     upper_unknown = unknown
+    if row[at + r.WIDTH] == 1 and row[at + r.BITS] == 0:
+        unknown, upper_unknown = s.vector_unknown[w, low, 0], s.vector_unknown[w, low, 1]
     source = s.vector[w, low]
     if row[at + r.WIDTH] == 2:
         high = low + row[at + r.HIGH]
@@ -193,12 +195,12 @@ def dpp_source(ctrl: int, lane: int) -> int:
 
 
 @inlined
-def exchange(row: Row, active: int, values: Values, spare: Values, unknown: int) -> tuple[int, int]:
-    """Move the first operand between lanes, as DPP says; gives the lanes that are written, and those without a value.
+def exchange(row: Row, active: int, values: Values, spare: Values, low: int, high: int) -> tuple[int, int, int]:
+    """Move the first operand between lanes, as DPP says; gives the lanes that are written, and what holds nothing.
 
     A lane whose source is not there, or not active, reads 0 with `bound_ctrl`, and is not written without.
     """
-    enabled = result = _NONE
+    enabled = result = upper = _NONE
     for n in range(64):
         spare[n] = values[n]
     for n in range(64):
@@ -209,11 +211,12 @@ def exchange(row: Row, active: int, values: Values, spare: Values, unknown: int)
         if source >= 0 and (active >> np.uint64(source)) & _1:
             values[n] = spare[source]
             enabled |= _1 << np.uint64(n)
-            result |= ((unknown >> np.uint64(source)) & _1) << np.uint64(n)
+            result |= ((low >> np.uint64(source)) & _1) << np.uint64(n)
+            upper |= ((high >> np.uint64(source)) & _1) << np.uint64(n)
         elif row[r.BOUND] != 0:
             values[n] = 0
             enabled |= _1 << np.uint64(n)
-    return enabled, result
+    return enabled, result, upper
 
 
 @inlined
@@ -238,11 +241,12 @@ def write_vector(s: State, w: int, row: Row, register: int, active: int, values:
 
 
 @inlined
-def mark_vector(s: State, w: int, row: Row, register: int, active: int, unknown: int) -> None:
-    """Which lanes of a register that was written hold nothing."""
+def mark_vector(s: State, w: int, row: Row, register: int, active: int, low: int, high: int) -> None:
+    """Which lanes of the halves of a register that was written hold nothing."""
     take_vector(s, w, register)
     kept = row[r.DST_BITS] != 0 and row[r.DST_KEEPS] != 0
     for half in range(2):
         if not kept or row[r.DST_SHIFT] == 16 * half:
             before = s.vector_unknown[w, register, half]
+            unknown = low | high if kept else low if half == 0 else high
             s.vector_unknown[w, register, half] = (before & ~active) | (unknown & active)

@@ -58,11 +58,22 @@ class Lanes(IntEnum):
 
 
 class Spread(IntEnum):
-    """Of what in 64 bits of operands the lower and the upper half of a result depend."""
+    """On which halves of the operands the halves of a result depend, where that is less than all on all."""
 
     EVERYWHERE = 0
     UPWARD = 1
+    """The lower half on lower halves: sums, products."""
     APART = 2
+    """Each on its own: bits, moves."""
+    LEFT = 3
+    RIGHT = 4
+    """Shifts, whose amount is often a constant."""
+    MASK = 5
+    """And, where a constant's zeros make known what they meet."""
+    PERMUTE = 6
+    """Bytes chosen by a constant."""
+    PACK = 7
+    """The lower half is the first operand, the upper one the second."""
 
 
 KIND, OP, OFFSET = 0, 1, 2

@@ -11,7 +11,7 @@ from gdn_verify.emulator.amdgpu.table import Family, enter_as, instruction
 VOP1, VOP2, VOP3, VOP3P = Family.VOP1, Family.VOP2, Family.VOP3, Family.VOP3P
 
 
-@instruction(VOP1, 1, "u:u")
+@instruction(VOP1, 1, "u:u", spread=Spread.APART)
 def v_mov_b32(a: int) -> int:
     return a
 
@@ -21,17 +21,17 @@ def v_mov_b64(a: int) -> int:
     return a
 
 
-@instruction(VOP3P, 88, "u:u", accumulator="source")
+@instruction(VOP3P, 88, "u:u", accumulator="source", spread=Spread.APART)
 def v_accvgpr_read_b32(a: int) -> int:
     return a
 
 
-@instruction(VOP3P, 89, "u:u", accumulator="destination")
+@instruction(VOP3P, 89, "u:u", accumulator="destination", spread=Spread.APART)
 def v_accvgpr_write_b32(a: int) -> int:
     return a
 
 
-@instruction(VOP1, 43, "u:u")
+@instruction(VOP1, 43, "u:u", spread=Spread.APART)
 def v_not_b32(a: int) -> int:
     return ~a
 
@@ -105,37 +105,37 @@ def v_max_u32(a: int, b: int) -> int:
     return max(a, b)
 
 
-@instruction(VOP2, 16, "u:uu")
+@instruction(VOP2, 16, "u:uu", spread=Spread.RIGHT)
 def v_lshrrev_b32(a: int, b: int) -> int:
     return b >> (a & 31)
 
 
-@instruction(VOP2, 17, "i:ui")
+@instruction(VOP2, 17, "i:ui", spread=Spread.RIGHT)
 def v_ashrrev_i32(a: int, b: int) -> int:
     return b >> (a & 31)
 
 
-@instruction(VOP2, 18, "u:uu")
+@instruction(VOP2, 18, "u:uu", spread=Spread.LEFT)
 def v_lshlrev_b32(a: int, b: int) -> int:
     return b << (a & 31)
 
 
-@instruction(VOP2, 19, "u:uu")
+@instruction(VOP2, 19, "u:uu", spread=Spread.MASK)
 def v_and_b32(a: int, b: int) -> int:
     return a & b
 
 
-@instruction(VOP2, 20, "u:uu")
+@instruction(VOP2, 20, "u:uu", spread=Spread.APART)
 def v_or_b32(a: int, b: int) -> int:
     return a | b
 
 
-@instruction(VOP2, 21, "u:uu")
+@instruction(VOP2, 21, "u:uu", spread=Spread.APART)
 def v_xor_b32(a: int, b: int) -> int:
     return a ^ b
 
 
-@instruction(VOP2, 61, "u:uu")
+@instruction(VOP2, 61, "u:uu", spread=Spread.APART)
 def v_xnor_b32(a: int, b: int) -> int:
     return ~(a ^ b)
 
@@ -143,12 +143,12 @@ def v_xnor_b32(a: int, b: int) -> int:
 # -- with a carry: value and bit ----------------------------------------------------------------------
 
 
-@instruction(VOP2, 25, "um:uu")
+@instruction(VOP2, 25, "um:uu", spread=Spread.UPWARD)
 def v_add_co_u32(a: int, b: int) -> tuple[int, bool]:
     return a + b, a + b > 0xFFFFFFFF
 
 
-@instruction(VOP2, 26, "um:uu")
+@instruction(VOP2, 26, "um:uu", spread=Spread.UPWARD)
 def v_sub_co_u32(a: int, b: int) -> tuple[int, bool]:
     return a - b, b > a
 
@@ -192,17 +192,17 @@ def v_mad_i64_i32(a: int, b: int, c: int) -> tuple[int, bool]:
 # -- without ---------------------------------------------------------------------------------------------
 
 
-@instruction(VOP2, 52, "u:uu", saturates="unsigned")
+@instruction(VOP2, 52, "u:uu", saturates="unsigned", spread=Spread.UPWARD)
 def v_add_u32(a: int, b: int) -> int:
     return a + b
 
 
-@instruction(VOP2, 53, "u:uu", saturates="unsigned")
+@instruction(VOP2, 53, "u:uu", saturates="unsigned", spread=Spread.UPWARD)
 def v_sub_u32(a: int, b: int) -> int:
     return a - b
 
 
-@instruction(VOP2, 54, "u:uu", saturates="unsigned")
+@instruction(VOP2, 54, "u:uu", saturates="unsigned", spread=Spread.UPWARD)
 def v_subrev_u32(a: int, b: int) -> int:
     return b - a
 
@@ -227,7 +227,7 @@ def v_mad_i32_i24(a: int, b: int, c: int) -> int:
     return (((a & 0xFFFFFF) ^ 0x800000) - 0x800000) * (((b & 0xFFFFFF) ^ 0x800000) - 0x800000) + c
 
 
-@instruction(VOP3, 0x285, "u:uu")
+@instruction(VOP3, 0x285, "u:uu", spread=Spread.UPWARD)
 def v_mul_lo_u32(a: int, b: int) -> int:
     return a * b
 
@@ -256,7 +256,7 @@ def v_bfe_i32(a: int, b: int, c: int) -> int:
     return (((a >> (b & 31)) & ((1 << width) - 1)) ^ sign) - sign
 
 
-@instruction(VOP3, 0x1CA, "u:uuu")
+@instruction(VOP3, 0x1CA, "u:uuu", spread=Spread.APART)
 def v_bfi_b32(a: int, b: int, c: int) -> int:
     return (a & b) | (~a & c)
 
@@ -283,7 +283,7 @@ def _byte(high: int, low: int, select: int) -> int:
     return ((high >> (8 * (select - 4))) if select >= 4 else (low >> (8 * select))) & 0xFF
 
 
-@instruction(VOP3, 0x1ED, "u:uuu")
+@instruction(VOP3, 0x1ED, "u:uuu", spread=Spread.PERMUTE)
 def v_perm_b32(a: int, b: int, c: int) -> int:
     result = 0
     for place in range(4):
@@ -291,37 +291,37 @@ def v_perm_b32(a: int, b: int, c: int) -> int:
     return result
 
 
-@instruction(VOP3, 0x1F3, "u:uuu")
+@instruction(VOP3, 0x1F3, "u:uuu", spread=Spread.UPWARD)
 def v_xad_u32(a: int, b: int, c: int) -> int:
     return (a ^ b) + c
 
 
-@instruction(VOP3, 0x1FD, "u:uuu")
+@instruction(VOP3, 0x1FD, "u:uuu", spread=Spread.UPWARD)
 def v_lshl_add_u32(a: int, b: int, c: int) -> int:
     return (a << (b & 31)) + c
 
 
-@instruction(VOP3, 0x1FE, "u:uuu")
+@instruction(VOP3, 0x1FE, "u:uuu", spread=Spread.UPWARD)
 def v_add_lshl_u32(a: int, b: int, c: int) -> int:
     return ((a + b) & 0xFFFFFFFF) << (c & 31)
 
 
-@instruction(VOP3, 0x1FF, "u:uuu")
+@instruction(VOP3, 0x1FF, "u:uuu", spread=Spread.UPWARD)
 def v_add3_u32(a: int, b: int, c: int) -> int:
     return a + b + c
 
 
-@instruction(VOP3, 0x200, "u:uuu")
+@instruction(VOP3, 0x200, "u:uuu", spread=Spread.UPWARD)
 def v_lshl_or_b32(a: int, b: int, c: int) -> int:
     return (a << (b & 31)) | c
 
 
-@instruction(VOP3, 0x201, "u:uuu")
+@instruction(VOP3, 0x201, "u:uuu", spread=Spread.APART)
 def v_and_or_b32(a: int, b: int, c: int) -> int:
     return (a & b) | c
 
 
-@instruction(VOP3, 0x202, "u:uuu")
+@instruction(VOP3, 0x202, "u:uuu", spread=Spread.APART)
 def v_or3_b32(a: int, b: int, c: int) -> int:
     return a | b | c
 
@@ -417,7 +417,7 @@ def v_min_i16(a: int, b: int) -> int:
     return min(a, b)
 
 
-@instruction(VOP3, 0x2A0, "u:ww", halves=True)
+@instruction(VOP3, 0x2A0, "u:ww", halves=True, spread=Spread.PACK)
 def v_pack_b32_f16(a: int, b: int) -> int:
     return a | (b << 16)
 
@@ -468,12 +468,12 @@ for _kind, (_first, _letter) in _COMPARED.items():
 # -- gfx950 ------------------------------------------------------------------------------------------------
 
 
-@instruction(VOP1, 82, "u:u", accumulator="both")
+@instruction(VOP1, 82, "u:u", accumulator="both", spread=Spread.APART)
 def v_accvgpr_mov_b32(a: int) -> int:
     return a
 
 
-@instruction(VOP3, 0x234, "u:uuuk", only="gfx950", truth_table=True)
+@instruction(VOP3, 0x234, "u:uuuk", only="gfx950", truth_table=True, spread=Spread.APART)
 def v_bitop3_b32(a: int, b: int, c: int, table: int) -> int:
     result = 0
     for place in range(8):
