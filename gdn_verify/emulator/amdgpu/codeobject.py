@@ -76,7 +76,7 @@ class CodeObject:
 
 @dataclass(frozen=True)
 class Descriptor:
-    """The 64 bytes of a kernel descriptor; `place` is where they lie from the text's first byte, `length` the code's."""
+    """The 64 bytes of a kernel descriptor, at `place` from the text's first byte; `length` is the code's."""
 
     name: str
     data: bytes

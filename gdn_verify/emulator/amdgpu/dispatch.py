@@ -90,6 +90,6 @@ def _results(operation: Operation, call: str, out: str, flag: str) -> list[str]:
 def _compiled(name: str, lines: list[str], operations: Sequence[Operation]) -> Callable[..., Any]:
     functions = {operation.function: inlined(operation.function) for operation in operations if operation.function}
     names = dict(_NAMES)
-    names |= {f"do_{n}": functions[each.function] for n, each in enumerate(operations)}
+    names |= {f"do_{n}": functions[each.function] for n, each in enumerate(operations) if each.function}
     exec("\n".join(lines), names)
     return inlined(names[name])

@@ -54,7 +54,17 @@ class _Launcher:
         self._kernel: Kernel | None = None
 
     def __call__(
-        self, x: int, y: int, z: int, stream: Any, function: Any, packed: Any, metadata: Any, enter: Any, leave: Any, *args: Any
+        self,
+        x: int,
+        y: int,
+        z: int,
+        stream: Any,
+        function: Any,
+        packed: Any,
+        metadata: Any,
+        enter: Any,
+        leave: Any,
+        *args: Any,
     ) -> None:
         if self._kernel is None:
             name, code, arch, shared = function

@@ -42,6 +42,15 @@ _MUBUF = {"offset": (0, 12), "offen": (12, 1), "idxen": (13, 1), "sc0": (14, 1),
 _MUBUF |= {"nt": (17, 1), "code": (18, 7), "vaddr": (32, 8), "vdata": (40, 8), "srsrc": (48, 5), "acc": (55, 1)}
 _MUBUF |= {"soffset": (56, 8)}
 
+_SCALAR = (
+    (0x17D, 23, Family.SOP1, _SOP1),
+    (0x17E, 23, Family.SOPC, _SOPC),
+    (0x17F, 23, Family.SOPP, _SOPP),
+    (0xB, 28, Family.SOPK, _SOPK),
+    (0x2, 30, Family.SOP2, _SOP2),
+)
+"""How a word begins, from the longest prefix to the shortest."""
+
 # In the word that follows.
 _SDWA = {"vsrc0": (0, 8), "dst_sel": (8, 3), "dst_unused": (11, 2), "clamp": (13, 1), "omod": (14, 2)}
 _SDWA |= {"sel0": (16, 3), "sext0": (19, 1), "neg0": (20, 1), "abs0": (21, 1), "scalar0": (23, 1)}
@@ -89,7 +98,7 @@ def refuse(instruction: Instruction, what: str) -> UnsupportedError:
     return UnsupportedError(f"{instruction.name} with {what} is not modelled, at byte {instruction.offset:#x}")
 
 
-def decode(code: bytes, start: int, skip: Mapping[int, int] = {}) -> Iterator[Instruction]:  # noqa: B006 - read only
+def decode(code: bytes, start: int, skip: Mapping[int, int] = {}) -> Iterator[Instruction]:
     """The instructions of `code` from byte `start` on, to the end. `skip` maps offsets to those to go on at.
 
     Raises UnknownInstructionError.
@@ -144,15 +153,7 @@ def _plain(family: Family, layout: Layout, word: int, offset: int) -> Instructio
 
 def _scalar(word: int, offset: int) -> Instruction:
     low = word & 0xFFFFFFFF
-    for prefix, shift, family, layout in (
-        (0x17D, 23, Family.SOP1, _SOP1),
-        (0x17E, 23, Family.SOPC, _SOPC),
-        (0x17F, 23, Family.SOPP, _SOPP),
-        (0xB, 28, Family.SOPK, _SOPK),
-        (0x2, 30, Family.SOP2, _SOP2),
-    ):
-        if low >> shift == prefix:
-            break
+    family, layout = next((f, fields) for prefix, shift, f, fields in _SCALAR if low >> shift == prefix)
     fields = _fields(layout, low)
     operation = _operation(family, fields["code"], offset)
     if LITERAL in (fields.get("ssrc0"), fields.get("ssrc1")):

@@ -57,8 +57,8 @@ class Finding:
     def __str__(self) -> str:
         where = self.kernel.instructions[self.row]
         return (
-            f"{WORDS[self.fault]}: {where.name} at byte {where.offset:#x} of {self.kernel.name}, workgroup {self.group}, "
-            f"wave {self.wave}, lane {self.lane}, {self.address:#x}; {self.count} in all"
+            f"{WORDS[self.fault]}: {where.name} at byte {where.offset:#x} of {self.kernel.name}, "
+            f"workgroup {self.group}, wave {self.wave}, lane {self.lane}, {self.address:#x}; {self.count} in all"
         )
 
 
@@ -154,7 +154,9 @@ def launches() -> Iterator[list[Launch]]:
         recorders[:] = [each for each in recorders if each is not ran]
 
 
-def launch(kernel: Kernel, grid: Sequence[int], names: Sequence[str], signature: Sequence[str], values: Sequence[Any]) -> None:
+def launch(
+    kernel: Kernel, grid: Sequence[int], names: Sequence[str], signature: Sequence[str], values: Sequence[Any]
+) -> None:
     """Execute a kernel on CPU tensors. `signature` has Triton's type of each argument, pointers with an asterisk.
 
     Raises LaunchError for a finding where nobody watches, and always for what is not modelled.
@@ -172,9 +174,7 @@ def launch(kernel: Kernel, grid: Sequence[int], names: Sequence[str], signature:
     order = np.arange(groups) if not schedule.seed else np.random.default_rng(schedule.seed).permutation(groups)
     count = 0
     if groups:
-        count = run_launch(
-            state, kernel.program, setup, resident, order, schedule.quantum, seed, MOST_INSTRUCTIONS
-        )
+        count = run_launch(state, kernel.program, setup, resident, order, schedule.quantum, seed, MOST_INSTRUCTIONS)
     for ran in recorders:
         ran.append(Launch(kernel.name, (grid[0], grid[1], grid[2]), int(count)))
     _report(kernel, state, windows)

@@ -287,7 +287,9 @@ def _lower_pair(row: Row, instruction: Instruction) -> None:
         _operand(row, column, instruction, instruction[f"src{place}"], letter)
         first, second = (instruction["op_sel"] >> place) & 1, (high >> place) & 1
         if instruction.operation.traits.get("moves"):
-            first, second = ((instruction["op_sel"] >> place) & 1,) * 2  # each operand gives one half, either of its two
+            first, second = (
+                (instruction["op_sel"] >> place) & 1,
+            ) * 2  # each operand gives one half, either of its two
         if row[column + r.CODE] == -1:
             if first or second:
                 raise refuse(instruction, "op_sel of a constant")

@@ -125,7 +125,7 @@ def _compute_lanes(s: State, w: int, row: Row, active: int) -> None:
     _vector(row[r.OP], a, b, c, mask, row[r.TABLE], out, flag)
     if row[r.CLAMP] != 0:
         for n in range(64):
-            out[n] = np.uint64(min(max(np.int64(out[n]), 0), 0xFFFFFFFF))
+            out[n] = np.uint64(min(max(np.int64(out[n]), np.int64(0)), np.int64(0xFFFFFFFF)))
     if row[r.DST] >= 0:
         register = row[r.DST] - r.VGPR
         write_vector(s, w, row, register, enabled, out, 0)

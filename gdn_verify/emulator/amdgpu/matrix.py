@@ -1,6 +1,6 @@
 """Matrix instructions: D = A · B + C by a whole wave, and where each lane holds what.
 
-Source: AMD's CDNA3 and CDNA4 documents, chapter "Matrix arithmetic", for one block of M x N x K. A lane holds `per_lane`
+Source: AMD's CDNA3 and CDNA4 documents, chapter "Matrix arithmetic", for one block of M x N x K. A lane has `per_lane`
 numbers of A that follow each other along K; a group of M lanes holds a stretch of K. B is like A with N for M. Of D and
 C a lane holds one column, in runs of four rows:
 

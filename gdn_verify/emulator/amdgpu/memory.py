@@ -143,7 +143,9 @@ def _base(s: State, w: int, row: Row) -> tuple[int, int, int]:
     if row[r.BUFFER] != 0:
         low, high = scalar_pair(s, w, row[r.BASE]), scalar_pair(s, w, row[r.BASE] + 2)
         if (low >> np.uint64(48)) & np.uint64(0x3FFF) or low & (_1 << np.uint64(63)) or high & (_1 << np.uint64(55)):
-            note(s, _REFUSED, s.pc[w], w, 0, np.int64(low >> np.uint64(48)), 0)  # a stride, a swizzle, the lane's number
+            note(
+                s, _REFUSED, s.pc[w], w, 0, np.int64(low >> np.uint64(48)), 0
+            )  # a stride, a swizzle, the lane's number
         base, limit = low & _48, high & _LOW
         if row[r.SCALAR_OFFSET] >= 0:
             use_scalar(s, w, row[r.SCALAR_OFFSET])

@@ -91,7 +91,8 @@ MASK_IN, MASK_OUT, DPP, ROW_MASK, BANK_MASK, BOUND, CLAMP, TABLE = range(38, 46)
 TARGET = 46
 """The row that a branch goes to."""
 VMCNT, LGKMCNT = 47, 48
-WAY, SIZE, EXTENDS, PLACES, OFFSET0, OFFSET1, ADDRESS, ADDRESS_WIDTH, DATA, DATA1, BASE, SCALAR_OFFSET = range(49, 61)
+WAY, SIZE, EXTENDS, PLACES, OFFSET0, OFFSET1 = range(49, 55)
+ADDRESS, ADDRESS_WIDTH, DATA, DATA1, BASE, SCALAR_OFFSET = range(55, 61)
 """An access: SIZE bytes at PLACES addresses. BASE is a scalar pair (global), or a descriptor of four (buffer), or -1."""
 BUFFER, RETURNS = 61, 62
 ROWS, COLUMNS, DEPTH, ELEMENT, PER_LANE = range(63, 68)

@@ -1,4 +1,4 @@
-"""Shared memory of a workgroup (LDS): bytes, whether they hold a value, and which waves touched them since a barrier."""
+"""Shared memory of a workgroup (LDS): its bytes, whether they hold a value, and which waves touched them."""
 
 from __future__ import annotations
 

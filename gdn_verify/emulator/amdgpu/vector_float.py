@@ -263,7 +263,7 @@ def v_div_fixup_f32(a: float, b: float, c: float) -> float:
         return f32(sign | np.uint64(0x7F800000))
     if math.isinf(b) or c == 0 or _exponent(c) - _exponent(b) < -150:
         return f32(sign)
-    # The documents say nothing of a quotient so large that the refinement gave NaN; a division by IEEE's rules gives this.
+    # The documents say nothing of a quotient so large that the refinement gave NaN; IEEE's rules give this.
     if _exponent(b) == 255 or _exponent(c) - _exponent(b) > 129:
         return f32(sign | np.uint64(0x7F800000))
     return f32(sign | (bits_of_f32(a) & np.uint64(0x7FFFFFFF)))
@@ -473,7 +473,7 @@ def _not_less_equal(a: float, b: float) -> bool:
 
 
 def _not_equal(a: float, b: float) -> bool:
-    return not a == b
+    return a != b
 
 
 def _not_less(a: float, b: float) -> bool:

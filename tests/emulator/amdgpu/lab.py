@@ -70,7 +70,11 @@ class Lab:
     def set(self, register: int, values: NDArray[np.generic] | list[int] | int, width: int = 1) -> None:
         """Fill vector registers from `register` on: 32 or 64 bits a lane."""
         wide = np.broadcast_to(np.asarray(values), 64)
-        wide = wide.astype(np.uint64) if wide.dtype.kind in "ui" else wide.view(f"u{wide.dtype.itemsize}").astype(np.uint64)
+        wide = (
+            wide.astype(np.uint64)
+            if wide.dtype.kind in "ui"
+            else wide.view(f"u{wide.dtype.itemsize}").astype(np.uint64)
+        )
         for n in range(width):
             self.state.vector[0, register + n] = (wide >> np.uint64(32 * n)).astype(np.uint32)
 

@@ -393,7 +393,7 @@ _OF_FLOATS = {name: _SIMPLE[name] for name in ("lt", "eq", "le", "gt", "ge")} | 
     "nlg": lambda a, b: not (a < b or a > b),
     "ngt": lambda a, b: not a > b,
     "nle": lambda a, b: not a <= b,
-    "neq": lambda a, b: not a == b,
+    "neq": lambda a, b: a != b,
     "nlt": lambda a, b: not a < b,
 }
 

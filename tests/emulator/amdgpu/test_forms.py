@@ -106,11 +106,15 @@ def test_saturation(lab: Lab, name: str) -> None:
     lab.set(4, A)
     lab.set(5, B)
     lab.run(f"{name}_e64 v3, v4, v5 clamp")
-    function = {"v_add_u32": lambda a, b: a + b, "v_sub_u32": lambda a, b: a - b, "v_subrev_u32": lambda a, b: b - a}[name]
+    function = {"v_add_u32": lambda a, b: a + b, "v_sub_u32": lambda a, b: a - b, "v_subrev_u32": lambda a, b: b - a}[
+        name
+    ]
     assert _words(lab.get(3)) == [min(max(function(a, b), 0), U32) for a, b in zip(_words(A), _words(B), strict=True)]
 
 
-@pytest.mark.parametrize("text", ["v_add_f32_e64 v3, v4, v5 clamp", "v_mul_f32_e64 v3, v4, v5 mul:2", "v_mul_lo_u32 v3, v4, src_shared_base"])
+@pytest.mark.parametrize(
+    "text", ["v_add_f32_e64 v3, v4, v5 clamp", "v_mul_f32_e64 v3, v4, v5 mul:2", "v_mul_lo_u32 v3, v4, src_shared_base"]
+)
 def test_what_is_not_modelled_is_refused(lab: Lab, text: str) -> None:
     """Never a guess: the message names the instruction."""
     with pytest.raises(UnknownInstructionError, match=r"v_(add|mul)_"):
@@ -171,13 +175,23 @@ def test_mixed_precision(lab: Lab, target: str, which: tuple[int, ...], upper: t
         lab.set(4 + n, (halves[n] | (halves[3 + n] << 16)) if which[n] else FLOATS[n])
     lab.set(3, C)
     selects = [u & w for u, w in zip(upper, which, strict=True)]
-    lab.run(f"{target} v3, v4, -v5, v6 op_sel:{selects} op_sel_hi:{list(which)}".replace(" [", "[").replace(", ", ",").replace(",v", ", v").replace(",-v", ", -v"))
+    lab.run(
+        f"{target} v3, v4, -v5, v6 op_sel:{selects} op_sel_hi:{list(which)}".replace(" [", "[")
+        .replace(", ", ",")
+        .replace(",v", ", v")
+        .replace(",-v", ", -v")
+    )
     for lane, got in enumerate(_words(lab.get(3))):
-        x = [float(FLOATS[n + 3 * selects[n]].astype(np.float16)[lane]) if which[n] else float(FLOATS[n][lane]) for n in range(3)]
+        x = [
+            float(FLOATS[n + 3 * selects[n]].astype(np.float16)[lane]) if which[n] else float(FLOATS[n][lane])
+            for n in range(3)
+        ]
         exact = fused(x[0], -x[1], x[2], "f")
         half = bits(rounded(Fraction(exact), "h", exact), "h")
         old = int(C[lane])
-        wanted = {"v_fma_mix_f32": bits(exact, "f"), "v_fma_mixlo_f16": (old >> 16 << 16) | half}.get(target, (old & 0xFFFF) | (half << 16))
+        wanted = {"v_fma_mix_f32": bits(exact, "f"), "v_fma_mixlo_f16": (old >> 16 << 16) | half}.get(
+            target, (old & 0xFFFF) | (half << 16)
+        )
         assert got == wanted
 
 
@@ -238,7 +252,10 @@ def test_truth_table(lab: Lab, table: int) -> None:
 def test_accumulators(lab: Lab) -> None:
     """Moves between the two halves of the register file."""
     lab.set(4, A)
-    lab.run("v_accvgpr_write_b32 a7, v4\nv_accvgpr_mov_b32 a9, a7\nv_accvgpr_read_b32 v3, a9\nv_accvgpr_write_b32 a8, 5\nv_accvgpr_read_b32 v5, a8")
+    lab.run(
+        "v_accvgpr_write_b32 a7, v4\nv_accvgpr_mov_b32 a9, a7\n"
+        "v_accvgpr_read_b32 v3, a9\nv_accvgpr_write_b32 a8, 5\nv_accvgpr_read_b32 v5, a8"
+    )
     assert _words(lab.get(3)) == _words(A)
     assert _words(lab.get(5)) == [5] * 64
 
@@ -251,12 +268,26 @@ def test_inactive_lanes_keep_their_values(lab: Lab, active: int) -> None:
     """And their bits of a mask become zero."""
     for register, values in ((4, A), (5, B), (3, C), (8, C), (9, C)):
         lab.set(register, values)
-    lab.run("v_add_u32 v3, v4, v5\nv_lshlrev_b64 v[8:9], 1, v[4:5]\nv_cmp_lt_u32 vcc, v4, v5\nv_add_co_u32 v10, s[20:21], v4, v5", active=active)
+    lab.run(
+        "v_add_u32 v3, v4, v5\nv_lshlrev_b64 v[8:9], 1, v[4:5]\n"
+        "v_cmp_lt_u32 vcc, v4, v5\nv_add_co_u32 v10, s[20:21], v4, v5",
+        active=active,
+    )
     on = [(active >> n) & 1 for n in range(64)]
-    assert _words(lab.get(3)) == [(a + b) & U32 if x else c for a, b, c, x in zip(*map(_words, (A, B, C, on)), strict=True)]
-    assert _words(lab.get(9)) == [(((b << 32 | a) << 1) >> 32) & U32 if x else c for a, b, c, x in zip(*map(_words, (A, B, C, on)), strict=True)]
-    assert lab.get_scalar(106, 2) == sum((a < b) << n for n, (a, b) in enumerate(zip(_words(A), _words(B), strict=True))) & active
-    assert lab.get_scalar(20, 2) == sum((a + b > U32) << n for n, (a, b) in enumerate(zip(_words(A), _words(B), strict=True))) & active
+    assert _words(lab.get(3)) == [
+        (a + b) & U32 if x else c for a, b, c, x in zip(*map(_words, (A, B, C, on)), strict=True)
+    ]
+    assert _words(lab.get(9)) == [
+        (((b << 32 | a) << 1) >> 32) & U32 if x else c for a, b, c, x in zip(*map(_words, (A, B, C, on)), strict=True)
+    ]
+    assert (
+        lab.get_scalar(106, 2)
+        == sum((a < b) << n for n, (a, b) in enumerate(zip(_words(A), _words(B), strict=True))) & active
+    )
+    assert (
+        lab.get_scalar(20, 2)
+        == sum((a + b > U32) << n for n, (a, b) in enumerate(zip(_words(A), _words(B), strict=True))) & active
+    )
 
 
 @pytest.mark.parametrize(
@@ -273,7 +304,9 @@ def test_saving_exec(lab: Lab, name: str, function: object, mask: int) -> None:
     """The old mask is kept, the new one is of both; SCC says whether a lane is left."""
     active = 0xFFFF0000FFFF1111
     lab.set_scalar(22, mask, 2)
-    lab.run(f"s_{name}_saveexec_b64 s[20:21], s[22:23]\ns_cselect_b32 s24, 1, 0\ns_mov_b64 s[26:27], exec", active=active)
+    lab.run(
+        f"s_{name}_saveexec_b64 s[20:21], s[22:23]\ns_cselect_b32 s24, 1, 0\ns_mov_b64 s[26:27], exec", active=active
+    )
     wanted = function(mask, active) & ((1 << 64) - 1)  # type: ignore[operator]
     assert (lab.get_scalar(20, 2), lab.get_scalar(26, 2), lab.get_scalar(24)) == (active, wanted, wanted != 0)
 
@@ -393,4 +426,7 @@ def test_division_is_ieee(lab: Lab) -> None:
         nan = np.isnan(wanted.view(np.float32))
         assert np.isnan(got.view(np.float32))[nan].all()
         wrong = (got != wanted) & ~nan
-        assert not wrong.any(), [(hex(x), hex(y), hex(g), hex(v)) for x, y, g, v in zip(a[wrong], b[wrong], got[wrong], wanted[wrong], strict=True)]
+        assert not wrong.any(), [
+            (hex(x), hex(y), hex(g), hex(v))
+            for x, y, g, v in zip(a[wrong], b[wrong], got[wrong], wanted[wrong], strict=True)
+        ]

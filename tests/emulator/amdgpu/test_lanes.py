@@ -148,7 +148,9 @@ def test_pull_and_push(lab: Lab, active: int) -> None:
 )
 def test_branch(lab: Lab, branch: str, setup: str, taken: bool) -> None:
     """Forward over an instruction, by the condition that its name says."""
-    lab.run(f"s_mov_b32 s20, 1\n{setup}\n{branch} there\ns_mov_b32 s20, 2\nthere:\ns_nop 0\ns_sleep 1\ns_setprio 1\nv_nop")
+    lab.run(
+        f"s_mov_b32 s20, 1\n{setup}\n{branch} there\ns_mov_b32 s20, 2\nthere:\ns_nop 0\ns_sleep 1\ns_setprio 1\nv_nop"
+    )
     assert lab.get_scalar(20) == (1 if taken else 2)
 
 
@@ -189,7 +191,11 @@ def test_matrix(lab: Lab, name: str, constant: str | None, accumulates: bool) ->
     side, depth = int(name.split("_")[3].split("x")[0]), int(name.split("_")[3].split("x")[2])
     kind = name.split("_")[4]
     per_lane = side * depth // 64
-    a, b, c = RANDOM.integers(-8, 9, (side, depth)), RANDOM.integers(-8, 9, (depth, side)), RANDOM.integers(-99, 99, (side, side))
+    a, b, c = (
+        RANDOM.integers(-8, 9, (side, depth)),
+        RANDOM.integers(-8, 9, (depth, side)),
+        RANDOM.integers(-99, 99, (side, side)),
+    )
     registers = per_lane if kind == "f32" else per_lane // 2
     for first, matrix in ((8, a), (16, b.T)):
         words = np.zeros((registers, 64), np.uint64)

@@ -72,7 +72,9 @@ def _text(lab: Lab, name: str, data: str, offset: int) -> str:
         return f"{name} {data}, v4 offset:{offset}" if "read" in name else f"{name} v4, {data} offset:{offset}"
     if name.startswith("scratch_"):
         lab.set(4, 64)
-        return f"{name} {data}, v4, off offset:{offset}" if "load" in name else f"{name} v4, {data}, off offset:{offset}"
+        return (
+            f"{name} {data}, v4, off offset:{offset}" if "load" in name else f"{name} v4, {data}, off offset:{offset}"
+        )
     if name.startswith("buffer_"):
         lab.set(4, OFFSETS + np.uint64(32))
         lab.set_scalar(8, WINDOW, 2)
@@ -81,7 +83,11 @@ def _text(lab: Lab, name: str, data: str, offset: int) -> str:
         lab.set_scalar(12, 32)
         return f"{name} {data}, v4, s[8:11], s12 offen offset:{offset}"
     lab.set(4, OFFSETS + np.uint64(WINDOW + 64), 2)
-    return f"{name} {data}, v[4:5], off offset:{offset}" if "load" in name else f"{name} v[4:5], {data}, off offset:{offset}"
+    return (
+        f"{name} {data}, v[4:5], off offset:{offset}"
+        if "load" in name
+        else f"{name} v[4:5], {data}, off offset:{offset}"
+    )
 
 
 @pytest.mark.parametrize("name", SIMPLE)
@@ -129,7 +135,9 @@ def test_access(lab: Lab, name: str, active: int) -> None:
         assert (memory[others] == fresh[others]).all()
 
 
-@pytest.mark.parametrize(("name", "size", "unit"), [("b32", 4, 4), ("b64", 8, 8), ("st64_b32", 4, 256), ("st64_b64", 8, 512)])
+@pytest.mark.parametrize(
+    ("name", "size", "unit"), [("b32", 4, 4), ("b64", 8, 8), ("st64_b32", 4, 256), ("st64_b64", 8, 512)]
+)
 def test_two_places(lab: Lab, name: str, size: int, unit: int) -> None:
     """Offsets count in numbers, or in 64 numbers; a register that holds the address may be loaded to."""
     name = f"2{name}" if name.startswith("st") else f"2_{name}"
@@ -150,7 +158,11 @@ def test_two_places(lab: Lab, name: str, size: int, unit: int) -> None:
     lab.set(8, addresses * np.uint64(2))
     width = size // 4
     data = [_registers(12, size), _registers(12 + width, size)]
-    lab.run(f"ds_write{name} v8, {data[0]}, {data[1]} offset0:2 offset1:130" if "st" not in name else f"ds_write{name} v8, {data[0]}, {data[1]} offset0:2 offset1:9")
+    lab.run(
+        f"ds_write{name} v8, {data[0]}, {data[1]} offset0:2 offset1:130"
+        if "st" not in name
+        else f"ds_write{name} v8, {data[0]}, {data[1]} offset0:2 offset1:9"
+    )
     for place, offset in enumerate((2, 9 if "st" in name else 130)):
         for lane in range(64):
             at = 2 * int(addresses[lane]) + offset * unit
@@ -162,11 +174,17 @@ def _atomic(name: str, old: int, new: int, other: int, width: int) -> int:
     word = re.sub(r"_(x2|u32|rtn_u32)$", "", name.split("atomic_")[-1].removeprefix("ds_")).removesuffix("_rtn")
     mask = (1 << width) - 1
     if word == "pk_add_f16":
-        return sum(bits(added(number((old >> s) & 0xFFFF, "h"), number((new >> s) & 0xFFFF, "h"), "h"), "h") << s for s in (0, 16))
+        return sum(
+            bits(added(number((old >> s) & 0xFFFF, "h"), number((new >> s) & 0xFFFF, "h"), "h"), "h") << s
+            for s in (0, 16)
+        )
     if word == "pk_add_bf16":
         from references import _brain
 
-        halves = [bits(added(number(((old >> s) & 0xFFFF) << 16, "f"), number(((new >> s) & 0xFFFF) << 16, "f"), "f"), "f") for s in (0, 16)]
+        halves = [
+            bits(added(number(((old >> s) & 0xFFFF) << 16, "f"), number(((new >> s) & 0xFFFF) << 16, "f"), "f"), "f")
+            for s in (0, 16)
+        ]
         return _brain(halves[0]) | (_brain(halves[1]) << 16)
     kind = {"f32": "f", "f64": "d"}.get(word[-3:], "")
     if kind:
@@ -201,10 +219,16 @@ def test_atomic(lab: Lab, name: str, returns: bool) -> None:
     elif "f16" in name:
         halves = RANDOM.standard_normal((2, 65)).astype(np.float16).view(np.uint16).astype(np.uint64)
         if "bf16" in name:
-            halves = RANDOM.standard_normal((2, 65)).astype(np.float32).view(np.uint32).astype(np.uint64) >> np.uint64(16)
+            halves = RANDOM.standard_normal((2, 65)).astype(np.float32).view(np.uint32).astype(np.uint64) >> np.uint64(
+                16
+            )
         values = halves[0] | (halves[1] << np.uint64(16))
     else:
-        values = RANDOM.integers(0, 1 << width, 65, np.uint64, endpoint=False) if width == 32 else RANDOM.integers(0, 1 << 63, 65, np.uint64) * np.uint64(2)
+        values = (
+            RANDOM.integers(0, 1 << width, 65, np.uint64, endpoint=False)
+            if width == 32
+            else RANDOM.integers(0, 1 << 63, 65, np.uint64) * np.uint64(2)
+        )
     compared = np.roll(values[1:], 1)
     compared[::3] = 1
     compared[0] = values[0]
@@ -262,7 +286,9 @@ def test_outside_is_found(lab: Lab) -> None:
     there = "v_mov_b32 v4, s4\nv_mov_b32 v5, s5\nv_mov_b32 v8, 7\n"
     assert lab.run(there + "global_load_dword v8, v[4:5], off\ns_waitcnt vmcnt(0)") == [Fault.READ_OUTSIDE]
     assert not lab.get(8).any()
-    assert lab.run("v_mov_b32 v8, 1\nv_mov_b32 v4, 0\nv_mov_b32 v5, 0\nglobal_store_dword v[4:5], v8, off") == [Fault.WRITE_OUTSIDE]
+    assert lab.run("v_mov_b32 v8, 1\nv_mov_b32 v4, 0\nv_mov_b32 v5, 0\nglobal_store_dword v[4:5], v8, off") == [
+        Fault.WRITE_OUTSIDE
+    ]
     assert Fault.SHARED_OUTSIDE in lab.run("v_mov_b32 v4, 0x10000\nds_read_b32 v8, v4\ns_waitcnt lgkmcnt(0)")
 
 
@@ -272,7 +298,10 @@ def test_a_buffer_masks(lab: Lab) -> None:
     lab.set_scalar(10, 64)
     lab.set_scalar(11, 0x27000)
     lab.memory[:256] = 1
-    text = "v_mov_b32 v4, 0x80000000\nbuffer_load_dword v8, v4, s[8:11], 0 offen\ns_waitcnt vmcnt(0)\nbuffer_store_dword v4, v4, s[8:11], 0 offen"
+    text = (
+        "v_mov_b32 v4, 0x80000000\nbuffer_load_dword v8, v4, s[8:11], 0 offen\n"
+        "s_waitcnt vmcnt(0)\nbuffer_store_dword v4, v4, s[8:11], 0 offen"
+    )
     assert lab.run(text) == []
     assert not lab.get(8).any()
     assert (lab.memory[:256] == 1).all()
@@ -290,21 +319,32 @@ def test_a_descriptor_with_a_stride_is_refused(lab: Lab) -> None:
     [
         ("global_load_dword v8, v[4:5], off\nv_add_u32 v9, v8, v8", Fault.NOT_WAITED),
         ("global_load_dword v8, v[4:5], off\nv_mov_b32 v8, 0", Fault.OVERWRITTEN),
-        ("global_load_dword v8, v[4:5], off\nglobal_load_dword v9, v[4:5], off\ns_waitcnt vmcnt(1)\nv_mov_b32 v1, v9", Fault.NOT_WAITED),
-        ("global_load_dword v8, v[4:5], off\nglobal_load_dword v9, v[4:5], off\ns_waitcnt vmcnt(1)\nv_mov_b32 v1, v8", None),
+        (
+            "global_load_dword v8, v[4:5], off\nglobal_load_dword v9, v[4:5], off\n"
+            "s_waitcnt vmcnt(1)\nv_mov_b32 v1, v9",
+            Fault.NOT_WAITED,
+        ),
+        (
+            "global_load_dword v8, v[4:5], off\nglobal_load_dword v9, v[4:5], off\n"
+            "s_waitcnt vmcnt(1)\nv_mov_b32 v1, v8",
+            None,
+        ),
         ("global_load_dword v8, v[4:5], off\ns_waitcnt lgkmcnt(0)\nv_mov_b32 v1, v8", Fault.NOT_WAITED),
         ("ds_read_b32 v8, v6\nv_mov_b32 v1, v8", Fault.NOT_WAITED),
         ("ds_read_b32 v8, v6\nds_read_b32 v9, v6\ns_waitcnt lgkmcnt(1)\nv_mov_b32 v1, v8", None),
         ("ds_bpermute_b32 v8, v6, v6\nv_mov_b32 v1, v8", Fault.NOT_WAITED),
         ("s_load_dword s20, s[4:5], 0x0\ns_add_u32 s21, s20, s20", Fault.NOT_WAITED),
-        ("s_load_dword s20, s[4:5], 0x0\ns_load_dword s22, s[4:5], 0x4\ns_waitcnt lgkmcnt(1)\ns_mov_b32 s21, s20", Fault.NOT_WAITED),
+        (
+            "s_load_dword s20, s[4:5], 0x0\ns_load_dword s22, s[4:5], 0x4\ns_waitcnt lgkmcnt(1)\ns_mov_b32 s21, s20",
+            Fault.NOT_WAITED,
+        ),
         ("s_load_dword s20, s[4:5], 0x0\ns_waitcnt lgkmcnt(0)\ns_mov_b32 s21, s20", None),
         ("ds_write_b32 v6, v6\ns_barrier", Fault.BARRIER_NOT_WAITED),
         ("ds_write_b32 v6, v6\ns_waitcnt lgkmcnt(0)\ns_barrier", None),
     ],
 )
 def test_waits_are_counted(lab: Lab, text: str, fault: Fault | None) -> None:
-    """A register is filled when its access was waited for; accesses of one kind return in order, scalar loads in any."""
+    """A register is filled when its access was waited for; those of one kind return in order, scalar loads in any."""
     lab.set_scalar(4, WINDOW, 2)
     found = lab.run("v_mov_b32 v4, s4\nv_mov_b32 v5, s5\nv_mov_b32 v6, 0\n" + text)
     assert found == ([] if fault is None else [fault])
@@ -316,11 +356,18 @@ def test_waits_are_counted(lab: Lab, text: str, fault: Fault | None) -> None:
         ("global_store_dword v[4:5], v20, off", Fault.UNKNOWN_STORED),
         ("v_add_u32 v21, v20, v6\nglobal_store_dword v[4:5], v21, off", Fault.UNKNOWN_STORED),
         ("v_mov_b32 v21, s30\nglobal_store_dword v[4:5], v21, off", None),
-        ("v_sub_u32 v22, v20, v20\nv_mul_lo_u32 v22, v22, 0\nglobal_load_dword v21, v22, s[4:5]\ns_waitcnt vmcnt(0)", Fault.UNKNOWN_ADDRESS),
+        (
+            "v_sub_u32 v22, v20, v20\nv_mul_lo_u32 v22, v22, 0\nglobal_load_dword v21, v22, s[4:5]\ns_waitcnt vmcnt(0)",
+            Fault.UNKNOWN_ADDRESS,
+        ),
         ("v_cmp_lt_u32 vcc, v20, v6\ns_cbranch_vccz 0", Fault.UNKNOWN_BRANCH),
         ("v_cmp_lt_u32 vcc, v20, v6\ns_and_saveexec_b64 s[20:21], vcc", Fault.UNKNOWN_BRANCH),
         ("v_cmp_lt_u32 vcc, v20, v6\ns_mov_b64 s[24:25], 0\ns_and_b64 vcc, vcc, s[24:25]\ns_cbranch_vccz 0", None),
-        ("v_mov_b32 v21, 1\ns_mov_b64 vcc, -1\nv_cndmask_b32 v21, v20, v21, vcc\nglobal_store_dword v[4:5], v21, off", None),
+        (
+            "v_mov_b32 v21, 1\ns_mov_b64 vcc, -1\n"
+            "v_cndmask_b32 v21, v20, v21, vcc\nglobal_store_dword v[4:5], v21, off",
+            None,
+        ),
         ("ds_read_b32 v21, v6\ns_waitcnt lgkmcnt(0)\nglobal_store_dword v[4:5], v21, off", Fault.UNKNOWN_STORED),
         ("ds_write_b32 v6, v6\nds_read_b32 v21, v6\ns_waitcnt lgkmcnt(0)\nglobal_store_dword v[4:5], v21, off", None),
         ("v_mad_u64_u32 v[22:23], s[20:21], v6, v6, v[6:7]\nglobal_store_dword v[4:5], v22, off", None),
@@ -331,7 +378,7 @@ def test_waits_are_counted(lab: Lab, text: str, fault: Fault | None) -> None:
     ],
 )
 def test_what_was_never_computed_is_followed(lab: Lab, text: str, fault: Fault | None) -> None:
-    """A register that nothing was written to may be moved and computed with; not stored, and nothing may depend on it."""
+    """What nothing was written to may be moved and computed with; not stored, and nothing may depend on it."""
     lab.set_scalar(4, WINDOW, 2)
     found = lab.run("v_mov_b32 v4, s4\nv_mov_b32 v5, s5\nv_mov_b32 v6, 0\n" + text)
     assert found == ([] if fault is None else [fault])
