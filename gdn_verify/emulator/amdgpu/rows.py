@@ -93,7 +93,7 @@ TARGET = 46
 VMCNT, LGKMCNT = 47, 48
 WAY, SIZE, EXTENDS, PLACES, OFFSET0, OFFSET1 = range(49, 55)
 ADDRESS, ADDRESS_WIDTH, DATA, DATA1, BASE, SCALAR_OFFSET = range(55, 61)
-"""An access: SIZE bytes at PLACES addresses. BASE is a scalar pair (global), or a descriptor of four (buffer), or -1."""
+"""An access: SIZE bytes at PLACES addresses. BASE is a scalar pair (global), a descriptor of four (buffer), or -1."""
 BUFFER, RETURNS = 61, 62
 ROWS, COLUMNS, DEPTH, ELEMENT, PER_LANE = range(63, 68)
 """A matrix instruction's shape."""

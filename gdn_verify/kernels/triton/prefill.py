@@ -42,7 +42,7 @@ def chunked_prefill(
     checkpoints: Tensor | None = None,
     checkpoint_every: int = 0,
     shape: Shape | None = None,
-    recurrence: Callable[..., Tensor] = chunk_delta,
+    recurrence: Callable[..., Tensor] | None = None,
 ) -> Tensor:
     """conv → gates → q/k norm → delta → gated norm over plain rows of any length; pools in place.
 
@@ -71,7 +71,7 @@ def chunked_prefill(
     in_place = layer.norm_weight is None or output.dtype in (qkvz.dtype, torch.float32)
     if not in_place and zero_pads:
         output.zero_()
-    o = recurrence(
+    o = (recurrence or chunk_delta)(
         *split_qkv(mixed_qkv, *layer.geometry), g, beta, pool, tables, scale=layer.scale, eps=layer.qk_norm_eps,
         state_order=state_order, pad_slot_id=pad_slot_id, output=output if in_place else None,
         zero_pads=zero_pads and in_place, exact=exact, checkpoints=checkpoints,
