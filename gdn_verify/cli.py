@@ -56,7 +56,7 @@ from gdn_verify.rules_command import rules
 from gdn_verify.runs import RED, finish, judged, plain_console, progress
 from gdn_verify.service import Job
 from gdn_verify.shrink_command import shrinking
-from gdn_verify.words import case_of, paths_of, refuse, subjects_of, words_of
+from gdn_verify.words import case_of, hosts_of, paths_of, refuse, subjects_of, words_of
 
 app = typer.Typer(
     help="Differential testing and correctness verification for Gated DeltaNet kernels.",
@@ -121,7 +121,7 @@ def gate(
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     chosen = PROFILES[words_of(profile, PROFILES, "profile")[0]]
     chosen = replace(chosen, seed=seed or chosen.seed)
-    wanted = words_of(hosts, HOSTS, "host")
+    wanted = hosts_of(hosts)
     if ledger_file and plant:
         raise refuse("--ledger counts accusations of right kernels, and --plant makes wrong ones; leave one out")
     defect = planter_of(words_of(plant, NAMES, "defect")[0]) if plant else None
@@ -163,7 +163,7 @@ def sanitize(
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     chosen = replace(SANITIZE, seed=seed or SANITIZE.seed)
     named = paths_of(paths) if paths else [path for path in paths_of("") if path.kernels]
-    wanted = _watchable(words_of(hosts, HOSTS, "host"))
+    wanted = _watchable(hosts_of(hosts))
     about, under = map(topic, words_of(kinds, TOPICS, "kind")), words_of(tools, TOOLS, "tool")
     jobs = sanitizers.plan(named, wanted, about, under, chosen)
     report = judged(jobs, chosen, workers or cards())
@@ -261,7 +261,7 @@ def drift(
 ) -> None:
     """Measure how far outputs and states are from float64 after 1, 16, 256, … decode steps; a report, no verdict."""
     when = tuple(sorted({*(n for n in drifts.STEPS if n < steps), steps}))
-    wanted = drifts.questions(paths_of(paths), words_of(hosts, HOSTS, "host"), when)
+    wanted = drifts.questions(paths_of(paths), hosts_of(hosts), when)
     found, absent = _facts(wanted, workers)
     report_drift.show(found, absent, wide())
     if json_file:
@@ -280,7 +280,7 @@ def invariance(
     json_file: Json = None,
 ) -> None:
     """Say whether a row's bits are its own, alone and among others; exit 1 where a path claims so and they are not."""
-    wanted = invariances.questions(paths_of(paths), words_of(hosts, HOSTS, "host"), cases)
+    wanted = invariances.questions(paths_of(paths), hosts_of(hosts), cases)
     found, absent = _facts(wanted, workers)
     report_invariance.show(found, absent, wide(), law=law)
     if json_file:

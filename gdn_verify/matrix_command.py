@@ -10,7 +10,6 @@ from typing import Annotated
 import typer
 
 from gdn_verify.cases.topics import TOPICS, topic
-from gdn_verify.hosts import HOSTS
 from gdn_verify.matrix.cells import Matrix, MatrixError, from_json
 from gdn_verify.matrix.merge import merged
 from gdn_verify.matrix.page import SUFFIXES, page
@@ -19,7 +18,7 @@ from gdn_verify.matrix_run import Extent, run
 from gdn_verify.mutants import NAMES, planter_of
 from gdn_verify.report.terminal import wide
 from gdn_verify.runs import RED, progress
-from gdn_verify.words import paths_of, refuse, words_of
+from gdn_verify.words import hosts_of, paths_of, refuse, words_of
 
 
 def matrix(
@@ -68,7 +67,7 @@ def _run(paths: str, hosts: str, kinds: str, cases: int, workers: int, plant: st
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     about = tuple(topic(kind) for kind in words_of(kinds, TOPICS, "kind"))
     defect = planter_of(words_of(plant, NAMES, "defect")[0]) if plant else None
-    named, wanted = paths_of(paths), words_of(hosts, HOSTS, "host")
+    named, wanted = paths_of(paths), hosts_of(hosts)
     if not any(host in wanted for path in named for host in path.hosts):
         raise refuse("no path runs on these hosts; see `gdn-verify paths`")
     with progress() as bar:

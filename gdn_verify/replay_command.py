@@ -11,7 +11,7 @@ from gdn_verify.corpus import FOLDER, planned
 from gdn_verify.hosts import HOSTS
 from gdn_verify.profiles import PROFILES
 from gdn_verify.runs import finish, judged
-from gdn_verify.words import case_of, refuse, subjects_of, words_of
+from gdn_verify.words import case_of, hosts_of, refuse, subjects_of, words_of
 
 
 def replay(
@@ -28,7 +28,7 @@ def replay(
 ) -> None:
     """Run saved cases on every path that takes them; exit 1 if any disagrees or crashes."""
     given = [case_of(file) for place in places or [FOLDER] for file in _files(place)]
-    jobs = [*planned(given, subjects_of(paths), words_of(hosts, HOSTS, "host"))]
+    jobs = [*planned(given, subjects_of(paths), hosts_of(hosts))]
     report = judged(jobs, PROFILES["gate"], workers, place=" takes any of these cases:")
     finish(report, json_file, verbose, words_of(require, HOSTS, "host") if require else [])
 

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from gdn_verify.cases.codec import CaseFile, CaseFileError, load
+from gdn_verify.hosts import EMULATED_AMD, HOSTS
 from gdn_verify.paths import (
     BrokenPluginError,
     Path,
@@ -63,6 +64,14 @@ def host_of(subject: Subject, given: str) -> str:
     """The host `given`, one of the subject's; for "" its first that can run here, or its first. Raises typer.Exit."""
     hosts = words_of(given, subject.hosts, f"host of {subject.name}")
     return next((name for name in hosts if absence_of(name) is None), hosts[0])
+
+
+def hosts_of(given: str) -> list[str]:
+    """The hosts `given`, separated by commas; for "" all but those that run only where they are asked for by name.
+
+    Raises typer.Exit for one that is not.
+    """
+    return words_of(given, HOSTS, "host") if given else [name for name in HOSTS if name not in EMULATED_AMD]
 
 
 def words_of(given: str, known: Iterable[str], what: str) -> list[str]:

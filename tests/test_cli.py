@@ -20,6 +20,7 @@ from gdn_verify.mutants import PLANTED
 from gdn_verify.paths import find, registered
 from gdn_verify.probe import Probe
 from gdn_verify.profiles import PROFILES
+from gdn_verify.words import hosts_of
 
 GREEN, RED, USAGE = 0, 1, 2
 KEYS = (
@@ -260,3 +261,10 @@ def test_tables_are_judged_and_a_defect_of_theirs_is_planted_in_them_alone(
     refused = command("check", case, "--path", "tables", "--laws", "split")
     assert refused.exit_code == USAGE
     assert "tables builds tables" in refused.output
+
+
+def test_chips_that_are_emulated_run_where_they_are_named_alone() -> None:
+    """Executing their machine code takes minutes, which nobody has asked for."""
+    assert not {"gfx942", "gfx950"} & {*hosts_of("")}
+    assert {"cpu", "interpreter", "emulated-cuda", "cuda", "rocm"} == {*hosts_of("")}
+    assert hosts_of("gfx942") == ["gfx942"]
