@@ -10,9 +10,11 @@ import pytest
 from gdn_verify.mutants.record import arguments
 
 pytest.importorskip("triton")
-KERNEL = "triton/decode_kernel.py::gdn_decode_kernel::factor::"
+DECODE, SPEC = "triton/decode_kernel.py::gdn_decode_kernel", "triton/spec_kernel.py::gdn_spec_kernel"
 EVEN, EVEN_K = "SPLITS * STEPS * BV == V", "KS * KK == K"
 """Where no tile is cut off at the end of V, and of K: masks are left out there (`gdn_decode_kernel`)."""
+EVEN_PART = "SPLITS * BV == V"
+"""The same of a draft's one tile of V a program (`gdn_spec_kernel`)."""
 POWERS = tuple(1 << power for power in range(9))
 
 
@@ -27,21 +29,48 @@ def sizes() -> Iterator[Mapping[str, int]]:
         yield {**Config(lanes=lanes).constants(Sizes(1, 1, K, 16, itemsize)), "K": K, "V": 16}
 
 
-def left_out(condition: str, implied: str) -> int:
+def spec_sizes() -> Iterator[Mapping[str, int]]:
+    """Likewise of launches of drafts."""
+    from gdn_verify.kernels.triton.config import Sizes, SpecConfig
+
+    for V, splits in product(range(1, 257), (1, 2, 4, 8)):
+        yield {**SpecConfig(splits=splits).constants(Sizes(1, 1, 16, V, 4)), "K": 16, "V": V}
+    for K, lanes, itemsize in product(range(1, 257), POWERS[:7], (2, 4)):
+        yield {**SpecConfig(lanes=lanes).constants(Sizes(1, 1, K, 16, itemsize)), "K": K, "V": 16}
+
+
+LAUNCHES = {DECODE: sizes, SPEC: spec_sizes}
+
+
+def left_out(kernel: str, condition: str, implied: str) -> int:
     """In how many launches the masks would be left out where they are needed."""
     narrow, whole = compile(condition, "a mutant", "eval"), compile(implied, "the kernel", "eval")
-    return sum(eval(narrow, {}, dict(each)) and not eval(whole, {}, dict(each)) for each in sizes())
+    return sum(eval(narrow, {}, dict(each)) and not eval(whole, {}, dict(each)) for each in LAUNCHES[kernel]())
 
 
-@pytest.mark.parametrize(("number", "whole"), [(5, EVEN_K), (6, EVEN_K), *((n, EVEN) for n in (7, 8, 9, 10))])
-def test_a_factor_less_leaves_out_no_mask_that_is_needed(number: int, whole: str) -> None:
+@pytest.mark.parametrize(
+    ("kernel", "number", "whole"),
+    [
+        *((DECODE, n, EVEN_K if n < 7 else EVEN) for n in range(5, 11)),
+        *((SPEC, n, EVEN_K if n < 5 else EVEN_PART) for n in range(3, 7)),
+    ],
+)
+def test_a_factor_less_leaves_out_no_mask_that_is_needed(kernel: str, number: int, whole: str) -> None:
     """The condition of the mutant, by its own words, holds nowhere but where that of the kernel does."""
-    _, entry = arguments()[f"{KERNEL}{number}"]
+    _, entry = arguments()[f"{kernel}::factor::{number}"]
     assert whole.count(entry["before"]) == 1
-    assert left_out(whole.replace(entry["before"], entry["after"]), whole) == 0
+    assert left_out(kernel, whole.replace(entry["before"], entry["after"]), whole) == 0
 
 
-@pytest.mark.parametrize(("wrong", "whole"), [("SPLITS * STEPS * BV >= V", EVEN), ("KS * KK >= K", EVEN_K)])
-def test_a_condition_that_is_too_wide_is_seen(wrong: str, whole: str) -> None:
+@pytest.mark.parametrize(
+    ("kernel", "wrong", "whole"),
+    [
+        (DECODE, "SPLITS * STEPS * BV >= V", EVEN),
+        (DECODE, "KS * KK >= K", EVEN_K),
+        (SPEC, "SPLITS * BV >= V", EVEN_PART),
+        (SPEC, "KS * KK >= K", EVEN_K),
+    ],
+)
+def test_a_condition_that_is_too_wide_is_seen(kernel: str, wrong: str, whole: str) -> None:
     """Tiles are cut off in some of these launches."""
-    assert left_out(wrong, whole) > 100
+    assert left_out(kernel, wrong, whole) > 100
