@@ -18,7 +18,8 @@ from gdn_verify.mutants.trial import Fate, Verdict
 from gdn_verify.service import Job
 
 FOLDER = Path(gate.__file__).parent / "cases" / "corpus" / "rare"
-CONV, GRID = "triton/conv_prefill_kernel.py", "shape[0] // BLOCK_T + tables.rows"
+CONV, SPEC = "triton/conv_prefill_kernel.py", "triton/spec_kernel.py"
+GRID = "shape[0] // BLOCK_T + tables.rows"
 RARE: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
     "sizes-beyond-a-block": (
         "dispatch",
@@ -100,6 +101,35 @@ RARE: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
     "padded-rows-beyond-few-slots": (
         "dispatch-o",
         [("dispatch.py", "pool.shape[0], conv=True", "pool.shape[1], conv=True")],
+    ),
+    "drafts-of-three-value-heads": (
+        "fused-spec",
+        [
+            (SPEC, "(tl.arange(0, RP) < R)[:, None] &", "(tl.arange(0, RP) <= R)[:, None] &"),
+            (SPEC, "(tl.arange(0, RP) < R)[:, None] &", ""),
+        ],
+    ),
+    "drafts-of-wide-keys": ("fused-spec", [(SPEC, "tl.arange(0, KS)[:, None] * KK", "tl.arange(0, KS)[:, None]")]),
+    "many-prompts-far-apart": (
+        "chunk-delta",
+        [
+            ("triton/varlen.py", "query_start_loc + n, mask=n < num_rows, other=0)", "query_start_loc + n)"),
+            ("triton/varlen.py", "query_start_loc + row).to(tl.int64)", "query_start_loc + row)"),
+        ],
+    ),
+    "wide-keys-in-segments": ("prefill-null", [("triton/segments.py", "SPAN_COLUMNS = 64", "SPAN_COLUMNS = 65")]),
+    "checkpoint-at-the-end": (
+        "chunk-delta-checkpoints",
+        [
+            ("triton/scan_kernel.py", "done <= length", "done < length"),
+            ("triton/scan_kernel.py", "first // EVERY", "first % EVERY"),
+        ],
+    ),
+    "drafts-far-apart": (
+        "fused-spec", [(SPEC, "tl.load(query_start_loc + row).to(tl.int64)", "tl.load(query_start_loc + row)")]
+    ),
+    "more-slots-than-channels": (
+        "fused-spec", [("triton/tickets.py", "make_tickets(conv_pool.shape[0]", "make_tickets(conv_pool.shape[1]")]
     ),
 }  # fmt: skip
 """By file: a path, and mistakes in its kernels, each as what stands there once and what might."""
