@@ -33,7 +33,7 @@ from gdn_verify.corpus import corpus, planned, proofs, ruled
 from gdn_verify.e2e_command import e2e
 from gdn_verify.emulator.crosscompile.targets import CHIPS
 from gdn_verify.facts import Answer, Question, measure
-from gdn_verify.hosts import GPUS, HOSTS
+from gdn_verify.hosts import DEFAULT, GPUS, HOSTS
 from gdn_verify.hosts.pin import cards
 from gdn_verify.hosts.sanitizer import TOOLS
 from gdn_verify.ledger_command import ledger
@@ -194,7 +194,7 @@ def check(
     chosen = subjects_of(path)[0]
     if held and isinstance(chosen, Builder):
         raise refuse(f"{chosen.name} builds tables, and laws bind launches; leave --laws out")
-    hosts = [host] if host else list(chosen.hosts)
+    hosts = [host] if host else [name for name in chosen.hosts if name in DEFAULT]
     for name in hosts:
         words_of(name, chosen.hosts, f"host of {path}")
     if tool and held:

@@ -9,7 +9,7 @@ from math import ceil
 from gdn_verify.cases.contract import Group, Kind
 from gdn_verify.cases.topics import Series, Topic
 from gdn_verify.checks.laws import NAMES as LAWS
-from gdn_verify.hosts import COMPILING, GPUS
+from gdn_verify.hosts import COMPILING, GPUS, SLOW
 from gdn_verify.paths import Builder, Path, Subject
 from gdn_verify.paths.relay import relays, topics
 from gdn_verify.profiles import Profile
@@ -71,7 +71,7 @@ def _shards(path: Subject, host: str, kind: Topic, profile: Profile, plant: str 
     brief = kind in (Kind.DECODE, Kind.SPEC, Series.TRAJECTORY)
     size = "wide" if on_gpu or tables else "small" if brief else "prefill"
     shapes = profile.shapes if _compiled(path, host) else None
-    apart = host == "interpreter"  # a program costs much there: what is launched again are small cases of their own
+    apart = host in SLOW  # a program costs much there: what is launched again are small cases of their own
     for number, start in enumerate(range(0, total, profile.shard)):
         count = min(profile.shard, total - start)
         seed = profile.seed + number

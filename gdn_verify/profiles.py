@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from gdn_verify.cases.contract import Kind
 from gdn_verify.cases.topics import Series, Topic
+from gdn_verify.hosts import SLOW
 
 
 @dataclass(frozen=True)
@@ -50,26 +51,26 @@ class Profile:
         """How many cases of one kind are captured."""
         if kind is Series.TRAJECTORY:
             return 0
-        return self.replays // 4 if host == "interpreter" else self.replays
+        return self.replays // 4 if host in SLOW else self.replays
 
     def repeated(self, host: str, kind: Topic) -> int:
         """How many cases of one kind are launched again."""
         if kind is Series.TRAJECTORY:
             return 0
-        return min(self.repeats, 1) if host == "interpreter" else self.repeats
+        return min(self.repeats, 1) if host in SLOW else self.repeats
 
     def cases(self, host: str, kind: Topic) -> int:
         """How many cases of one kind run on one host."""
         if kind is Series.TRAJECTORY:
-            return self.interpreted_courses if host == "interpreter" else self.courses
+            return self.interpreted_courses if host in SLOW else self.courses
         brief = kind in (Kind.DECODE, Kind.SPEC)
-        if host == "interpreter":
+        if host in SLOW:
             return self.interpreted_short if brief else self.interpreted_long
         return self.short if brief else self.long
 
     def law_cases(self, host: str) -> int:
         """How many cases of each kind are held to the laws on one host."""
-        return self.interpreted_laws if host == "interpreter" else self.laws
+        return self.interpreted_laws if host in SLOW else self.laws
 
 
 SANITIZE = Profile(

@@ -82,7 +82,7 @@ def _targets(config: pytest.Config) -> list[tuple[str, str, str]]:
 
     known = host_registry.HOSTS
     _known("profile", [config.getoption(PROFILE)], PROFILES)
-    hosts = _words(config, HOSTS) or [name for name in known if name not in host_registry.EMULATED_AMD]
+    hosts = _words(config, HOSTS) or list(host_registry.DEFAULT)
     _known("host", [*hosts, *_words(config, REQUIRE)], known)
     for host in _words(config, REQUIRE):
         _kept(config, REQUIRE, host, (host,))

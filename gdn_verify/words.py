@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from gdn_verify.cases.codec import CaseFile, CaseFileError, load
-from gdn_verify.hosts import EMULATED_AMD, HOSTS
+from gdn_verify.hosts import DEFAULT, HOSTS
 from gdn_verify.paths import (
     BrokenPluginError,
     Path,
@@ -67,11 +67,8 @@ def host_of(subject: Subject, given: str) -> str:
 
 
 def hosts_of(given: str) -> list[str]:
-    """The hosts `given`, separated by commas; for "" all but those that run only where they are asked for by name.
-
-    Raises typer.Exit for one that is not.
-    """
-    return words_of(given, HOSTS, "host") if given else [name for name in HOSTS if name not in EMULATED_AMD]
+    """The hosts `given`, separated by commas; for "" all that need not be asked for. Raises typer.Exit."""
+    return words_of(given, HOSTS, "host") if given else list(DEFAULT)
 
 
 def words_of(given: str, known: Iterable[str], what: str) -> list[str]:

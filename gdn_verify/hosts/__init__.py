@@ -18,4 +18,16 @@ EMULATED_AMD = (GFX942.name, GFX950.name)
 COMPILING = (*GPUS, EMULATED_CUDA.name, *EMULATED_AMD)
 """Names of the hosts where a kernel is compiled for each geometry, so that cases keep to a few of them."""
 
-__all__ = ["COMPILING", "EMULATED_AMD", "GPUS", "HOSTS", "Host"]
+SLOW = (INTERPRETER.name, *EMULATED_AMD)
+"""Names of the hosts where a launch takes so long that fewer cases are run."""
+
+DEFAULT = tuple(name for name in HOSTS if name not in EMULATED_AMD)
+"""Names of the hosts that are meant where none is named."""
+
+
+def label(name: str) -> str:
+    """What a table calls a host: nothing that is emulated may be taken for a card."""
+    return f"{name} (emulated)" if name in EMULATED_AMD else name
+
+
+__all__ = ["COMPILING", "DEFAULT", "EMULATED_AMD", "GPUS", "HOSTS", "SLOW", "Host", "label"]

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gdn_verify.checks.laws import NAMES as LAWS
+from gdn_verify.hosts import label
 from gdn_verify.report import laws
 from gdn_verify.report.tally import STANDING, Failure, Report, Row
 from gdn_verify.verdict import SANITIZERS, Check, ratio_words
@@ -66,7 +67,7 @@ def _cells(row: Row, counted: Iterable[str], drifts: bool) -> tuple[str, ...]:
     ratio = ratio_words(row.worst_noise_ratio) if timed and row.agrees and row.check != "tables" else ""
     drift = f"{row.worst_drift:.1e}" if values and row.worst_drift else ""
     seconds = f"{row.seconds:.1f}" if timed else ""
-    words = (row.path, row.host, row.version, row.kind, row.check, str(row.cases))
+    words = (row.path, label(row.host), row.version, row.kind, row.check, str(row.cases))
     share = f"{row.reach:.0%}" if row.check in ("values", "tables") else ""
     return (*words, *counts, share, ratio, *([drift] if drifts else []), seconds)
 
@@ -86,7 +87,7 @@ def kind_of(failure: Failure) -> tuple[str, ...]:
 
 def describe(failure: Failure, count: int = 1) -> str:
     """A failure in words: the finding, the case to save, the command that runs it again."""
-    head = f"{failure.path} on {failure.host}, {failure.kind}: {failure.finding}"
+    head = f"{failure.path} on {label(failure.host)}, {failure.kind}: {failure.finding}"
     more = f"\n({count} such findings; this is the smallest case)" if count > 1 else ""
     if not failure.file:
         return head + more

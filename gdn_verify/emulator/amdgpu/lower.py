@@ -12,7 +12,7 @@ from gdn_verify.emulator.amdgpu import rows as r
 from gdn_verify.emulator.amdgpu.encoding import Instruction, refuse
 from gdn_verify.emulator.amdgpu.lower_memory import lower_memory
 from gdn_verify.emulator.amdgpu.numbering import SCALAR_NUMBER, VECTOR_NUMBER
-from gdn_verify.emulator.amdgpu.rows import Condition, Kind, Lanes, Spread
+from gdn_verify.emulator.amdgpu.rows import Bits, Condition, Kind, Lanes, Spread
 from gdn_verify.emulator.amdgpu.table import VECTOR, WIDTH, Family
 
 Row = NDArray[np.int64]
@@ -39,7 +39,9 @@ _LANES = {
 _PLAIN = {"s_endpgm": Kind.END, "s_barrier": Kind.BARRIER, "s_nop": Kind.NOTHING, "s_sleep": Kind.NOTHING}
 _PLAIN |= {"s_setprio": Kind.NOTHING, "v_nop": Kind.NOTHING}
 _FLOATS = {240: 0.5, 241: -0.5, 242: 1.0, 243: -1.0, 244: 2.0, 245: -2.0, 246: 4.0, 247: -4.0, 248: 0.15915494309189535}
-_BITWISE = {"and": 1, "or": 2, "xor": 2, "andn2": 2, "orn2": 2, "nand": 2, "nor": 2, "xnor": 2, "mov": 2, "not": 2}
+_BITWISE = {"and": Bits.AND, "lshl": Bits.LEFT, "lshr": Bits.RIGHT}
+_BITWISE |= dict.fromkeys(("or", "xor", "andn2", "orn2", "nand", "nor", "xnor", "mov", "not"), Bits.SAME)
+_BITWISE |= dict.fromkeys(("add", "sub", "mul", "addk", "mulk"), Bits.SAME_AND_LOWER)
 
 
 def lower(instructions: Sequence[Instruction], arch: str) -> Row:
@@ -328,7 +330,8 @@ def _lower_mixed(row: Row, instruction: Instruction) -> None:
 def _lower_scalar(row: Row, instruction: Instruction) -> None:
     operation = instruction.operation
     row[r.KIND], row[r.OP] = Kind.SCALAR, SCALAR_NUMBER[operation.name]
-    row[r.BITWISE] = _BITWISE.get(operation.name.split("_")[1], 0)
+    word = operation.name.split("_")[1]
+    row[r.BITWISE] = Bits.ALL if "_hi_" in operation.name else _BITWISE.get(word, Bits.ALL)
     value = operation.results.rstrip("m")
     if value:
         row[r.DST], row[r.DST_WIDTH] = instruction["sdst"], WIDTH[value]

@@ -24,7 +24,7 @@ from gdn_verify.emulator.amdgpu.operands import (
     write_vector,
 )
 from gdn_verify.emulator.amdgpu.private import access_private
-from gdn_verify.emulator.amdgpu.rows import Condition, Kind
+from gdn_verify.emulator.amdgpu.rows import Bits, Condition, Kind
 from gdn_verify.emulator.amdgpu.shared import access_shared
 from gdn_verify.emulator.amdgpu.spread import spread
 from gdn_verify.emulator.amdgpu.state import State
@@ -37,6 +37,8 @@ _END, _BARRIER, _WAIT, _SCALAR_LOAD = int(Kind.END), int(Kind.BARRIER), int(Kind
 _MEMORY, _SHARED, _LANES, _MATRIX = int(Kind.MEMORY), int(Kind.SHARED), int(Kind.LANES), int(Kind.MATRIX)
 _CACHE, _PRIVATE = int(Kind.CACHE), int(Kind.PRIVATE)
 _SCC0, _SCC1, _VCCZ, _VCCNZ = (int(c) for c in (Condition.SCC0, Condition.SCC1, Condition.VCCZ, Condition.VCCNZ))
+_AND, _SAME, _SAME_AND_LOWER = int(Bits.AND), int(Bits.SAME), int(Bits.SAME_AND_LOWER)
+_LEFT, _RIGHT = int(Bits.LEFT), int(Bits.RIGHT)
 _EXECZ, _EXECNZ = int(Condition.EXECZ), int(Condition.EXECNZ)
 _UNKNOWN_BRANCH, _NOT_WAITED_AT_BARRIER = int(Fault.UNKNOWN_BRANCH), int(Fault.BARRIER_NOT_WAITED)
 
@@ -154,11 +156,7 @@ def _compute(s: State, w: int, row: Row) -> None:
     if row[r.MASK_IN] > 0 and s.scalar_unknown[w, st.SCC] != 0:
         lost_scc = _ALL
     result, flag = _scalar(row[r.OP], a, b, scc)
-    unknown = lost_a | lost_b | lost_scc
-    if row[r.BITWISE] == 1:  # a zero makes a zero of anything
-        unknown &= (lost_a | a) & (lost_b | b)
-    elif row[r.BITWISE] == 0 and unknown:
-        unknown = _ALL
+    unknown = _lost_bits(row, a, b, lost_a, lost_b) | lost_scc
     if row[r.MASK_OUT] > 0:
         s.scalar[w, st.SCC] = flag
         s.scalar_unknown[w, st.SCC] = np.uint32(1) if unknown else np.uint32(0)
@@ -172,6 +170,22 @@ def _compute(s: State, w: int, row: Row) -> None:
         s.scalar_unknown[w, row[r.DST]] = np.uint32(unknown & _LOW)
     if row[r.DST] == r.EXEC or row[r.DST] == r.EXEC + 1:
         _check_exec(s, w)
+
+
+@inlined
+def _lost_bits(row: Row, a: int, b: int, lost_a: int, lost_b: int) -> int:
+    """Which bits of a scalar result hold nothing."""
+    kind, lost = row[r.BITWISE], lost_a | lost_b
+    if lost == 0 or kind == _SAME:
+        return lost
+    if kind == _AND:  # a zero makes a zero of anything
+        return lost & (lost_a | a) & (lost_b | b)
+    if kind == _SAME_AND_LOWER:
+        return lost | (_0 - lost)  # the lowest of them, and all above
+    if lost_b == 0 and (kind == _LEFT or kind == _RIGHT):
+        amount = b & np.uint64(63 if row[r.DST_WIDTH] == 2 else 31)
+        return lost_a << amount if kind == _LEFT else lost_a >> amount
+    return _ALL
 
 
 @inlined

@@ -139,7 +139,10 @@ def fetch(s: State, w: int, row: Row, at: int, out: Values) -> tuple[int, int]:
         value = modified(_scalar_operand(s, w, row, at), row, at)
         for n in range(64):
             out[n] = value
-        lost = ALL if _scalar_unknown(s, w, row, at) != 0 else _NONE
+        lost = _scalar_unknown(s, w, row, at)
+        if row[at + r.WIDTH] == 2:
+            return ALL if lost & _LOW else _NONE, ALL if lost >> _32 else _NONE
+        lost = ALL if lost != 0 else _NONE
         return lost, lost
     low = code - r.VGPR
     use_vector(s, w, low)

@@ -76,6 +76,17 @@ class Spread(IntEnum):
     """The lower half is the first operand, the upper one the second."""
 
 
+class Bits(IntEnum):
+    """On which bits of its operands a bit of a scalar result depends."""
+
+    ALL = 0
+    AND = 1
+    SAME = 2
+    SAME_AND_LOWER = 3
+    LEFT = 4
+    RIGHT = 5
+
+
 KIND, OP, OFFSET = 0, 1, 2
 DST, DST_WIDTH, DST_SHIFT, DST_BITS, DST_KEEPS = 3, 4, 5, 6, 7
 """Of a result narrower than a register: where in it, how wide (0: all of it), and whether the rest is kept."""
@@ -98,7 +109,7 @@ BUFFER, RETURNS = 61, 62
 ROWS, COLUMNS, DEPTH, ELEMENT, PER_LANE = range(63, 68)
 """A matrix instruction's shape."""
 BITWISE = 68
-"""Of a scalar instruction: 1 and, 2 any other whose result's bits each come from the operands' same bits."""
+"""A scalar instruction's `Bits`."""
 SELECTS = 69
 """A vector instruction that takes one of two operands by a bit."""
 SPREAD = 70
