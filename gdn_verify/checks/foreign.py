@@ -2,8 +2,6 @@
 
 A refusal is a ValueError before a pool is touched. A row that is passed over has a slot and tokens, and keeps both as
 they are, the outputs of its tokens among them: another launch is there for them.
-
-In the catalogue of bugs: unbounded-accepted-count, state-indices-all-zero-after-metadata-rebuild.
 """
 
 from __future__ import annotations

@@ -66,6 +66,7 @@ class CudaChunkDeltaNull(CudaChunkDelta):
 
     name = "cuda-chunk-delta-null"
     variant = True
+    least_reach = 0.02
     capabilities = replace(CudaChunkDelta.capabilities, groups=frozenset({Group.PREFILL}))
     conventions = replace(
         CudaChunkDelta.conventions, pads=((Stage.DELTA, IdRule.NOT_POSITIVE),),

@@ -35,6 +35,8 @@ def test_everybody_is_named_whether_installed_or_not(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("gdn_verify.bench.peers.peer.resolve_name", absent)
     monkeypatch.setenv("AITER_TRITON_ONLY", "1")  # AITER's adapter sets it; the test's end takes it back
     found = {one.name: one for one in field.gather_prefill()}
+    cuda = found.pop("gdn-verify's CUDA kernels", None) or found.pop("cuda-chunk-delta")
+    assert isinstance(cuda, Missing) != torch.cuda.is_available()
     assert list(found) == [
         "chunk-delta",
         "fla-chunk",
