@@ -6,12 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gdn_verify.emulator.amdgpu import rows as r
-from gdn_verify.emulator.amdgpu import state as st
 from gdn_verify.emulator.amdgpu.bits import bf16, bits_of_f32, f16, f32, fma32, inlined
 from gdn_verify.emulator.amdgpu.matrix import Element
 from gdn_verify.emulator.amdgpu.memory import filled
 from gdn_verify.emulator.amdgpu.operands import (
     ALL,
+    begin_shared,
     fetch,
     fetch_scalar,
     mark_vector,
@@ -147,8 +147,7 @@ def _pull(s: State, w: int, row: Row, active: int) -> None:
             bit = (given >> np.uint64(source)) | (lost >> np.uint64(n))
             unknown |= (bit & _1) << np.uint64(target)
     write_vector(s, w, row, row[r.DST] - r.VGPR, active, out, 0)
-    s.counters[w, st.LGKM_BEGUN] += 1
-    filled(s, w, row, active, unknown, -s.counters[w, st.LGKM_BEGUN])
+    filled(s, w, row, active, unknown, begin_shared(s, w))
 
 
 # -- matrices ------------------------------------------------------------------------------------------------

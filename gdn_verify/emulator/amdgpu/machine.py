@@ -13,6 +13,7 @@ from gdn_verify.emulator.amdgpu.dispatch import scalar_function, vector_function
 from gdn_verify.emulator.amdgpu.faults import Fault, note
 from gdn_verify.emulator.amdgpu.memory import access_global, load_scalars
 from gdn_verify.emulator.amdgpu.operands import (
+    begin_global,
     exchange,
     fetch,
     fetch_scalar,
@@ -94,7 +95,7 @@ def _execute(s: State, w: int, g: int, me: int, row: Row) -> None:
     elif kind == _PRIVATE:
         access_private(s, w, row, scalar_pair(s, w, r.EXEC))
     elif kind == _CACHE:
-        s.counters[w, st.VM_BEGUN] += 1
+        begin_global(s, w)
 
 
 @inlined

@@ -11,7 +11,14 @@ from gdn_verify.emulator.amdgpu.access import Way
 from gdn_verify.emulator.amdgpu.arithmetic import changed
 from gdn_verify.emulator.amdgpu.bits import inlined, load8, load16, load32, load64, store8, store16, store32, store64
 from gdn_verify.emulator.amdgpu.faults import Fault, note
-from gdn_verify.emulator.amdgpu.operands import scalar_pair, take_vector, unknown_of, use_scalar, use_vector
+from gdn_verify.emulator.amdgpu.operands import (
+    begin_global,
+    scalar_pair,
+    take_vector,
+    unknown_of,
+    use_scalar,
+    use_vector,
+)
 from gdn_verify.emulator.amdgpu.state import State
 
 Row = NDArray[np.int64]
@@ -205,9 +212,9 @@ def access_global(s: State, w: int, row: Row, active: int) -> None:
             _store(s, w, row, lane, place)
         else:
             _atomic(s, w, row, lane, place)
-    s.counters[w, st.VM_BEGUN] += 1
+    begun = begin_global(s, w)
     if row[r.RETURNS]:
-        filled(s, w, row, active, unknown, s.counters[w, st.VM_BEGUN])
+        filled(s, w, row, active, unknown, begun)
 
 
 @inlined

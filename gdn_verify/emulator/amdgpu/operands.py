@@ -31,6 +31,23 @@ def waited(s: State, w: int, pending: int) -> bool:
 
 
 @inlined
+def begin_global(s: State, w: int) -> int:
+    """Count an access of global memory; gives its number. The counter has 6 bits: beyond 63 under way a wave stalls."""
+    s.counters[w, st.VM_BEGUN] += 1
+    s.counters[w, st.VM_DONE] = max(s.counters[w, st.VM_DONE], s.counters[w, st.VM_BEGUN] - 63)
+    return s.counters[w, st.VM_BEGUN]
+
+
+@inlined
+def begin_shared(s: State, w: int) -> int:
+    """The same for shared memory, whose counter has 4 bits; gives the number, below 0."""
+    s.counters[w, st.LGKM_BEGUN] += 1
+    if s.counters[w, st.SCALAR_LOADS] == 0:
+        s.counters[w, st.LGKM_DONE] = max(s.counters[w, st.LGKM_DONE], s.counters[w, st.LGKM_BEGUN] - 15)
+    return -s.counters[w, st.LGKM_BEGUN]
+
+
+@inlined
 def use_vector(s: State, w: int, register: int) -> None:
     """A vector register is read."""
     pending = s.vector_pending[w, register]

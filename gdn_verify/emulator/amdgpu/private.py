@@ -6,12 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gdn_verify.emulator.amdgpu import rows as r
-from gdn_verify.emulator.amdgpu import state as st
 from gdn_verify.emulator.amdgpu.access import Way
 from gdn_verify.emulator.amdgpu.bits import inlined
 from gdn_verify.emulator.amdgpu.faults import Fault, note
 from gdn_verify.emulator.amdgpu.memory import filled
-from gdn_verify.emulator.amdgpu.operands import unknown_of, use_scalar, use_vector
+from gdn_verify.emulator.amdgpu.operands import begin_global, unknown_of, use_scalar, use_vector
 from gdn_verify.emulator.amdgpu.state import State
 
 Row = NDArray[np.int64]
@@ -55,6 +54,6 @@ def access_private(s: State, w: int, row: Row, active: int) -> None:
             else:
                 s.private[w, lane, word] = s.vector[w, first + n, lane]
                 s.private_unknown[w, lane, word] = lost & bit != 0
-    s.counters[w, st.VM_BEGUN] += 1
+    begun = begin_global(s, w)
     if loads:
-        filled(s, w, row, active, unknown, s.counters[w, st.VM_BEGUN])
+        filled(s, w, row, active, unknown, begun)

@@ -12,7 +12,7 @@ from gdn_verify.emulator.amdgpu.arithmetic import changed
 from gdn_verify.emulator.amdgpu.bits import inlined
 from gdn_verify.emulator.amdgpu.faults import Fault, note
 from gdn_verify.emulator.amdgpu.memory import data_unknown_lanes, extended, fill, filled, stored, wide
-from gdn_verify.emulator.amdgpu.operands import unknown_of, use_vector
+from gdn_verify.emulator.amdgpu.operands import begin_shared, unknown_of, use_vector
 from gdn_verify.emulator.amdgpu.state import State
 
 Row = NDArray[np.int64]
@@ -91,10 +91,10 @@ def access_shared(s: State, w: int, g: int, me: int, row: Row, active: int) -> N
                 s.lanes[0, lane] = np.uint64(address)
                 if _one(s, w, g, me, row, lane, address + offset, result, first - r.VGPR, lost & bit != 0):
                     unknown |= bit
-    s.counters[w, st.LGKM_BEGUN] += 1
-    s.counters[w, st.LAST_SHARED] = s.counters[w, st.LGKM_BEGUN]
+    begun = begin_shared(s, w)
+    s.counters[w, st.LAST_SHARED] = -begun
     if row[r.RETURNS]:
-        filled(s, w, row, active, unknown, -s.counters[w, st.LGKM_BEGUN])
+        filled(s, w, row, active, unknown, begun)
 
 
 @inlined

@@ -19,6 +19,7 @@ RANDOM = np.random.default_rng(11)
 OFFSETS = RANDOM.permutation(64).astype(np.uint64) * 32
 """Of each lane, in bytes, apart from each other."""
 OLD = 0xA5A5A5A5
+_LOAD = "global_load_dword v{}, v[4:5], off\n"
 
 SIMPLE = sorted(
     name for name, each in OPERATIONS.items()
@@ -339,6 +340,13 @@ def test_a_descriptor_with_a_stride_is_refused(lab: Lab) -> None:
             Fault.NOT_WAITED,
         ),
         ("s_load_dword s20, s[4:5], 0x0\ns_waitcnt lgkmcnt(0)\ns_mov_b32 s21, s20", None),
+        (
+            "global_load_dword v8, v[4:5], off\n" + "global_load_dword v9, v[4:5], off\n" * 62 + "v_mov_b32 v1, v8",
+            Fault.NOT_WAITED,
+        ),
+        (_LOAD.format(8) + _LOAD.format(9) * 63 + "v_mov_b32 v1, v8", None),
+        ("ds_read_b32 v8, v6\n" + "ds_read_b32 v9, v6\n" * 14 + "v_mov_b32 v1, v8", Fault.NOT_WAITED),
+        ("ds_read_b32 v8, v6\n" + "ds_read_b32 v9, v6\n" * 15 + "v_mov_b32 v1, v8", None),
         ("ds_write_b32 v6, v6\ns_barrier", Fault.BARRIER_NOT_WAITED),
         ("ds_write_b32 v6, v6\ns_waitcnt lgkmcnt(0)\ns_barrier", None),
     ],
